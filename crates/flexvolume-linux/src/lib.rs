@@ -1,1 +1,13 @@
-//! (to come)
+//! Linux beneath flexvol: the one place where processes are born, mounts are made and devices are touched.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod beneath;
+mod error;
+pub mod fs;
+pub mod loopdev;
+pub mod mount;
+pub mod namespace;
+pub mod process;
+pub mod worker;
+
+pub use error::{Error, ErrorKind, Result};
