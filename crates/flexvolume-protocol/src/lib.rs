@@ -1,1 +1,39 @@
-//! (to come)
+//! The FlexVolume contract as pure values: calls to argv and back, replies to JSON and back, shared by host and kit.
+//!
+//! Nothing here touches a file, a process or a clock. A host renders a [`Call`] into a [`Wire`], runs the driver
+//! itself, and reads what it said with [`strict`] (Kubernetes' verdict exactly) or [`tolerant`] (the answer found in
+//! what drivers really print). A driver parses the same call with [`Call::parse`] and answers with [`render_reply`].
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod call;
+mod capabilities;
+mod extension;
+mod json;
+pub mod keys;
+mod names;
+mod options;
+mod read;
+mod redact;
+mod reply;
+mod secret;
+mod text;
+mod verdict;
+mod wire;
+
+pub use call::{
+    Attach, Call, CreateVolume, DeleteVolume, Detach, ExpandFs, ExpandVolume, GetVolumeName, Init, IsAttached, Mount,
+    MountDevice, Unmount, UnmountDevice, Verb, VerbName, WaitForAttach,
+};
+pub use capabilities::Capabilities;
+pub use extension::Extension;
+pub use names::{DriverName, NameError, Namespace, PodName, PodUid, VolumeName};
+pub use options::{HostKeys, Options, OptionsError, PodKeys, ReservedKey, UserOptions};
+pub use read::{Reading, Said, is_complete, strict, tolerant};
+pub use redact::Redactor;
+pub use reply::{
+    Answer, Attached, Came, Code, Created, Expanded, Failed, Fields, InitReply, VolumeNameReply, render_reply,
+};
+pub use secret::{Secret, Secrets};
+pub use text::excerpt;
+pub use verdict::{Forgiven, Stream, Verdict};
+pub use wire::{Args, Bytes, CallError, Device, Dir, Wire};

@@ -1,0 +1,260 @@
+//! The contract as one table: a row gives the typed call, its argv, its parser and the type of its reply.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::options::Options;
+use crate::reply::{Answer, Attached, Created, Expanded, InitReply, VolumeNameReply};
+use crate::wire::{Arg, Args, Bytes, CallError, Device, Dir, Wire};
+
+/// One call of the contract as a value: it renders to argv and names the type of its reply.
+pub trait Verb {
+    /// Which call it is.
+    const NAME: VerbName;
+    /// What a Success says beyond status and message.
+    type Reply: Answer;
+    /// Appends the arguments, in the order of the contract.
+    fn put(&self, wire: &mut Wire);
+    /// Its options, if the call has any.
+    fn options(&self) -> Option<&Options>;
+}
+
+macro_rules! contract {
+    ($($(#[$doc:meta])* $Verb:ident $name:literal ($($(#[$field_doc:meta])* $field:ident: $Arg:ty),* $(,)?) -> $Reply:ty;)*) => {
+        /// The name of every call.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "&'static str")]
+        pub enum VerbName { $($(#[$doc])* $Verb,)* }
+
+        impl VerbName {
+            /// Every call, in the order of the contract.
+            pub const ALL: &[Self] = &[$(Self::$Verb),*];
+
+            /// The word on the wire.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$Verb => $name,)* }
+            }
+
+            /// Whether the call carries options (and so could carry secrets).
+            pub fn has_options(self) -> bool {
+                match self { $(Self::$Verb => false $(|| <$Arg as Arg>::IS_OPTIONS)*,)* }
+            }
+
+            /// The names of the arguments, in their order.
+            pub fn arguments(self) -> &'static [&'static str] {
+                match self { $(Self::$Verb => &[$(stringify!($field)),*],)* }
+            }
+        }
+
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug, PartialEq, Eq)]
+            pub struct $Verb { $($(#[$field_doc])* pub $field: $Arg,)* }
+
+            impl Verb for $Verb {
+                const NAME: VerbName = VerbName::$Verb;
+                type Reply = $Reply;
+                #[allow(unused_variables, reason = "a call without arguments")]
+                fn put(&self, wire: &mut Wire) {
+                    $(Arg::put(&self.$field, wire);)*
+                }
+                fn options(&self) -> Option<&Options> {
+                    None$(.or(Arg::as_options(&self.$field)))*
+                }
+            }
+
+            impl From<$Verb> for Call {
+                fn from(call: $Verb) -> Self { Self::$Verb(call) }
+            }
+        )*
+
+        /// Any call of the contract.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Call { $($(#[$doc])* $Verb($Verb),)* }
+
+        impl Call {
+            /// Reads the call back from what a driver was given. `Ok(None)` is a verb nobody knows, which a driver
+            /// answers with "Not supported".
+            ///
+            /// # Errors
+            /// [`CallError`] for arguments missing, too many, or unreadable; it says which.
+            pub fn parse(verb: &str, args: &mut Args<'_>) -> Result<Option<Self>, CallError> {
+                let Some(name) = VerbName::parse(verb) else { return Ok(None) };
+                let call = match name {
+                    $(VerbName::$Verb => Self::$Verb($Verb { $($field: args.take(name, stringify!($field))?,)* }),)*
+                };
+                args.end(name)?;
+                Ok(Some(call))
+            }
+
+            /// Renders the call; see [`Wire::render`].
+            pub fn render(&self, by_stdin: bool) -> Wire {
+                match self { $(Self::$Verb(call) => Wire::render(call, by_stdin),)* }
+            }
+
+            /// Which call it is.
+            pub fn verb(&self) -> VerbName {
+                match self { $(Self::$Verb(_) => VerbName::$Verb,)* }
+            }
+
+            /// Its options, if the call has any.
+            pub fn options(&self) -> Option<&Options> {
+                match self { $(Self::$Verb(call) => call.options(),)* }
+            }
+        }
+    };
+}
+
+contract! {
+    /// Says what the driver can do; at every load, no arguments.
+    Init "init" () -> InitReply;
+    /// Asks for a name of the volume; only the status counts.
+    GetVolumeName "getvolumename" (
+        /// Options of the volume.
+        options: Options,
+    ) -> VolumeNameReply;
+    /// Makes the volume reachable from a node.
+    Attach "attach" (
+        /// Options of the volume.
+        options: Options,
+        /// Name of the node object.
+        node: String,
+    ) -> Device;
+    /// Asks whether the volume is still attached; a Success that does not say so means it is not.
+    IsAttached "isattached" (
+        /// Options of the volume.
+        options: Options,
+        /// Name of the node object.
+        node: String,
+    ) -> Attached;
+    /// Waits, on the node, until the device is there; its answer replaces the device.
+    WaitForAttach "waitforattach" (
+        /// What `attach` answered.
+        device: Device,
+        /// Options of the volume.
+        options: Options,
+    ) -> Device;
+    /// Mounts the device once per node.
+    MountDevice "mountdevice" (
+        /// Where to mount: the volume's directory of the node.
+        dir: Dir,
+        /// What `waitforattach` answered.
+        device: Device,
+        /// Options of the volume.
+        options: Options,
+    ) -> ();
+    /// Mounts the volume for one pod; all or nothing.
+    Mount "mount" (
+        /// Where to mount: the pod's directory of the volume.
+        dir: Dir,
+        /// Options of the volume, keys of the pod, secrets.
+        options: Options,
+    ) -> ();
+    /// Undoes `mount`; must succeed when nothing is mounted.
+    Unmount "unmount" (
+        /// The pod's directory of the volume.
+        dir: Dir,
+    ) -> ();
+    /// Undoes `mountdevice`.
+    UnmountDevice "unmountdevice" (
+        /// The volume's directory of the node.
+        dir: Dir,
+    ) -> ();
+    /// Undoes `attach`; must succeed when nothing is attached.
+    Detach "detach" (
+        /// The volume's name, never its device.
+        name: String,
+        /// Name of the node object.
+        node: String,
+    ) -> ();
+    /// Grows what backs the volume. Kubernetes never calls it; a driver that announces `expand` means it.
+    ExpandVolume "expandvolume" (
+        /// Options of the volume.
+        options: Options,
+        /// The volume's directory of the node.
+        dir: Dir,
+        /// Size wanted.
+        new: Bytes,
+        /// Size so far, 0 if unknown.
+        old: Bytes,
+    ) -> Expanded;
+    /// Grows the file system to its device.
+    ExpandFs "expandfs" (
+        /// Options of the volume.
+        options: Options,
+        /// The device, if any.
+        device: Device,
+        /// Where the file system is mounted.
+        dir: Dir,
+        /// Size wanted.
+        new: Bytes,
+        /// Size so far.
+        old: Bytes,
+    ) -> ();
+    /// Extension `provision`: makes a volume; idempotent by its name.
+    CreateVolume "createvolume" (
+        /// Parameters, `flexvol/name`, `flexvol/requiredBytes`, `flexvol/limitBytes`.
+        options: Options,
+    ) -> Created;
+    /// Extension `provision`: deletes a volume; an unknown id is a Success.
+    DeleteVolume "deletevolume" (
+        /// Parameters and `flexvol/id`.
+        options: Options,
+    ) -> ();
+}
+
+impl VerbName {
+    /// The call of that word, compared exactly.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|verb| verb.as_str() == word)
+    }
+
+    /// Whether an answer "In progress" counts: it does for the calls that extensions serve, and is a failure for those
+    /// that Kubernetes makes.
+    pub fn may_be_in_progress(self) -> bool {
+        match self {
+            Self::CreateVolume | Self::DeleteVolume | Self::ExpandVolume => true,
+            Self::Init
+            | Self::GetVolumeName
+            | Self::Attach
+            | Self::IsAttached
+            | Self::WaitForAttach
+            | Self::MountDevice
+            | Self::Mount
+            | Self::Unmount
+            | Self::UnmountDevice
+            | Self::Detach
+            | Self::ExpandFs => false,
+        }
+    }
+
+    /// The call as a usage line, for example `mount DIR OPTIONS`.
+    pub(crate) fn usage(self) -> String {
+        let mut usage = self.as_str().to_owned();
+        for argument in self.arguments() {
+            usage.push(' ');
+            usage.push_str(&argument.to_uppercase());
+        }
+        usage
+    }
+}
+
+impl fmt::Display for VerbName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl From<VerbName> for &'static str {
+    fn from(verb: VerbName) -> Self {
+        verb.as_str()
+    }
+}
+
+impl TryFrom<String> for VerbName {
+    type Error = String;
+    fn try_from(word: String) -> Result<Self, String> {
+        Self::parse(&word).ok_or_else(|| format!("{word:?} is no call of the contract"))
+    }
+}
