@@ -1,0 +1,135 @@
+//! The rules of the house that no compiler holds, each with a test that sees it broken.
+//!
+//! Every rule is a function from files already read to findings, so that its test needs no folder.
+
+mod arrows;
+mod markdown;
+mod source;
+mod words;
+
+use crate::sh;
+use anyhow::{Context, Result, bail};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// One text file of the project; its path is relative to the project's folder.
+pub(crate) struct File {
+    pub(crate) path: String,
+    pub(crate) text: String,
+}
+
+/// One broken rule: where, what, and what to do instead.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    path: String,
+    /// Counted from one; none if it is about the whole file.
+    line: Option<usize>,
+    what: String,
+}
+
+impl Finding {
+    fn new(path: &str, line: Option<usize>, what: impl Into<String>) -> Finding {
+        Finding { path: path.to_owned(), line, what: what.into() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}: {}", self.path, self.what),
+            None => write!(f, "{}: {}", self.path, self.what),
+        }
+    }
+}
+
+/// The door: prints every finding; any finding is a failure.
+pub(crate) fn main() -> Result<()> {
+    let findings = findings()?;
+    for finding in &findings {
+        println!("{finding}");
+    }
+    match findings.len() {
+        0 => println!("tidy: all rules hold"),
+        1 => bail!("tidy: one rule is broken"),
+        many => bail!("tidy: {many} places break a rule"),
+    }
+    Ok(())
+}
+
+fn findings() -> Result<Vec<Finding>> {
+    let project = sh::project();
+    let mut paths = Vec::new();
+    walk(&project, Path::new(""), &mut paths)?;
+    let mut files = Vec::new();
+    for path in &paths {
+        let full = project.join(path);
+        let bytes = std::fs::read(&full).with_context(|| format!("cannot read {}", full.display()))?;
+        // What is no text (an image) has no lines to judge.
+        if let Ok(text) = String::from_utf8(bytes) {
+            files.push(File { path: path.to_string_lossy().into_owned(), text });
+        }
+    }
+    let exists = |path: &Path| project.join(path).exists();
+    let mut all = arrows::check(&arrows::read()?);
+    let tests = source::test_modules(&files);
+    for file in &files {
+        all.extend(source::check(file, &tests));
+        all.extend(words::check(file));
+        all.extend(markdown::links(file, &exists));
+    }
+    all.extend(markdown::summary(&files));
+    Ok(all)
+}
+
+/// Every file a commit may hold: all but cargo's output and hidden folders, save the few that are part of the project.
+fn walk(project: &Path, below: &Path, into: &mut Vec<PathBuf>) -> Result<()> {
+    let dir = project.join(below);
+    let entries = std::fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))?;
+    let mut entries =
+        entries.collect::<Result<Vec<_>, _>>().with_context(|| format!("cannot list {}", dir.display()))?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let name = entry.file_name();
+        let path = below.join(&name);
+        let kind = entry.file_type().with_context(|| format!("cannot look at {}", path.display()))?;
+        let hidden = name.as_encoded_bytes().starts_with(b".");
+        if kind.is_dir() {
+            let kept = [".cargo", ".ci", ".github"].iter().any(|kept| name == *kept);
+            if name != "target" && (!hidden || kept) {
+                walk(project, &path, into)?;
+            }
+        } else if kind.is_file() {
+            into.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Does `text` hold `word` at byte `at` as a word of its own, not as a piece of a longer name?
+fn is_word(text: &str, at: usize, word: &str) -> bool {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    !text[..at].chars().next_back().is_some_and(part) && !text[at + word.len()..].chars().next().is_some_and(part)
+}
+
+/// The number of the line that holds byte `at`, counted from one.
+fn line_of(text: &str, at: usize) -> usize {
+    text[..at].matches('\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_sees_what_is_committed_and_not_what_is_built() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in ["a/b.rs", "target/c.rs", ".git/d", ".ci/run", ".editor/e"] {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        let mut seen = Vec::new();
+        walk(dir.path(), Path::new(""), &mut seen).unwrap();
+        assert_eq!(seen, [Path::new(".ci/run"), Path::new("a/b.rs")]);
+    }
+}
