@@ -1,4 +1,32 @@
 //! The host: finds drivers, calls and supervises them, and keeps the volumes of pods true on one node.
+//!
+//! [`Host`] is its face. Beneath it: `drivers` (find, ask, call), `volume` (record, decision, doing), `ledger`, `engine`.
+//! An executable that uses it must call [`worker`] first thing in its `main`, since it is its own disposable worker.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod digest;
+pub mod drivers;
+pub mod engine;
+mod error;
+mod host;
+mod ident;
+mod layout;
+pub mod ledger;
+mod lock;
+mod note;
+mod rebuild;
+pub mod settings;
+pub mod task;
 pub mod volume;
+
+pub use error::{Error, Kind, Result};
+pub use host::{Host, Published};
+pub use ident::Ident;
+pub use layout::Layout;
+pub use note::{Note, Notes};
+pub use settings::Settings;
+
+/// Runs the worker and returns its exit code, if this process was born as one.
+pub fn worker() -> Option<std::process::ExitCode> {
+    flexvolume_linux::worker::main::<task::Task>()
+}

@@ -1,4 +1,7 @@
-//! One volume: what is written of it, what to do next with it, and the doing.
+//! One volume: what is written of it, who may use it, what to do next with it, and the doing.
 
+pub mod act;
+pub mod admit;
+pub mod record;
 pub mod state;
 pub mod step;

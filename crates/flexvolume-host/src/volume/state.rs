@@ -193,7 +193,9 @@ impl State {
     /// Whether nothing of it is left and nothing is wanted, so that the record can go.
     pub fn is_over(&self) -> bool {
         let down = match (self.floor, &self.rung) {
-            (Level::Absent, Rung::Absent) | (Level::Attached, Rung::Attached(_)) | (Level::Staged, Rung::Staged(_)) => true,
+            (Level::Absent, Rung::Absent) | (Level::Attached, Rung::Attached(_)) | (Level::Staged, Rung::Staged(_)) => {
+                true
+            }
             (
                 Level::Absent | Level::Attached | Level::Staged,
                 Rung::Unsure | Rung::Absent | Rung::Attached(_) | Rung::Half(_) | Rung::Staged(_),

@@ -149,7 +149,8 @@ fn settle(state: &mut State, op: Op, answer: Result<String, String>, mounted: bo
     if reached {
         state.trouble.remove(&op);
     } else {
-        let last = answer.err().unwrap_or_else(|| format!("{op}: the driver answered Success, the kernel shows otherwise"));
+        let last =
+            answer.err().unwrap_or_else(|| format!("{op}: the driver answered Success, the kernel shows otherwise"));
         state.trouble.insert(op, Trouble { last, held: true });
     }
 }

@@ -125,7 +125,13 @@ fn at_rest(machine: Machine, state: &State, world: &World, todo: &mut VecDeque<(
     }
 }
 
-fn under_way(machine: Machine, state: &State, op: &Op, world: &World, todo: &mut VecDeque<(State, World)>) -> Found<()> {
+fn under_way(
+    machine: Machine,
+    state: &State,
+    op: &Op,
+    world: &World,
+    todo: &mut VecDeque<(State, World)>,
+) -> Found<()> {
     let done = world.after(op, state.floor)?;
     let came = |answer, seen| machine(state.clone(), Event::Came(answer, seen));
     todo.push_back((came(device(), done.look(op)), done.clone()));
@@ -197,7 +203,9 @@ const BROKEN: [(&str, Machine); 8] = [
         s
     }),
     ("believes a driver that says unmounted", |s, e| match (s.doing.clone(), e) {
-        (Some(Op::Unpublish(_) | Op::Unstage), Event::Came(Ok(d), Seen::Mounted)) => step(s, Event::Came(Ok(d), Seen::Nothing)),
+        (Some(Op::Unpublish(_) | Op::Unstage), Event::Came(Ok(d), Seen::Mounted)) => {
+            step(s, Event::Came(Ok(d), Seen::Nothing))
+        }
         (_, e) => step(s, e),
     }),
     ("tries at once what just failed", |s, e| {

@@ -1,0 +1,109 @@
+//! The command line.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use flexvolume_host::settings;
+
+/// Runs FlexVolume drivers and keeps pods' volumes true on this machine, without Kubernetes.
+#[derive(Debug, Parser)]
+#[command(name = "flexvol", version, propagate_version = true, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// Where flexvol keeps its ledger and mounts volumes
+    #[arg(long, global = true, env = "FLEXVOL_ROOT", default_value = settings::ROOT, value_name = "DIR")]
+    pub(crate) root: PathBuf,
+    /// Where drivers are: <DIR>/<vendor~driver>/<driver>
+    #[arg(long, global = true, env = "FLEXVOL_PLUGIN_DIR", default_value = settings::PLUGIN_DIR, value_name = "DIR")]
+    pub(crate) plugin_dir: PathBuf,
+    /// Settings: limits per verb and driver, and what drivers may do
+    #[arg(long, global = true, env = "FLEXVOL_CONFIG", default_value = settings::CONFIG, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// How to print results
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+    /// Say what is done (-v: every driver call; -vv: the log)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Json,
+    Yaml,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Publish every flex volume of the pods in manifests, and print where they are
+    Up {
+        /// Manifest files, folders of them, or - for standard input
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<String>,
+        /// How many volumes to work on at once
+        #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+        jobs: u8,
+    },
+    /// Take the volumes of pods away again
+    Down {
+        /// Manifest files or folders, - for standard input, or names of pods ([NAMESPACE/]NAME, or the uid)
+        #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "FILE|POD")]
+        what: Vec<String>,
+        /// Every pod of this root
+        #[arg(long)]
+        all: bool,
+    },
+    /// Run a command where a pod's volumes lie at their mount paths, in a mount namespace of its own
+    Exec {
+        /// The pod: [NAMESPACE/]NAME, or its uid
+        pod: String,
+        /// The container whose mount paths count [default: the first that mounts a volume]
+        #[arg(short, long, value_name = "NAME")]
+        container: Option<String>,
+        /// The command and its arguments
+        #[arg(last = true, required = true, value_name = "CMD")]
+        argv: Vec<OsString>,
+    },
+    /// List volumes: who uses them, where they are, what went wrong
+    Ls,
+    /// List the drivers in the plugin directory and what each says it can do
+    Drivers,
+    /// Put a driver into the plugin directory: copied to a dot file, then renamed, so that it is never seen half
+    Install {
+        /// The executable
+        driver: PathBuf,
+        /// Its name for volumes [default: the name of the file]
+        #[arg(long = "as", value_name = "VENDOR/NAME")]
+        name: Option<String>,
+    },
+    /// Call a driver by hand and show all there is to see: argv, both streams, both verdicts, time
+    Call {
+        /// The driver's name
+        driver: String,
+        /// The verb, such as init or mount
+        verb: String,
+        /// Its arguments, as the contract has them
+        #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
+        args: Vec<String>,
+    },
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 a driver or the system failed; 2 bad usage or a bad manifest; 3 no such driver, pod or file;
+4 refused, since data or trust would be at risk; 5 busy: another process or a call that has not ended;
+6 the ledger cannot be read or written.
+
+In `exec`: the exit code is the command's own.";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,127 @@
+//! `flexvol call`: one call by hand, with all there is to see of it.
+
+use flexvolume_host::{
+    drivers::{call::program, scan},
+    settings::Config,
+};
+use flexvolume_linux::{
+    beneath::Trust,
+    process::{self, How},
+};
+use flexvolume_protocol::{
+    Answer, Attached, Came, Created, Device, DriverName, Expanded, InitReply, Said, VerbName, VolumeNameReply,
+    excerpt, is_complete, strict, tolerant,
+};
+use serde::Serialize;
+
+use super::{Done, settings};
+use crate::{cli::Cli, output::Show, problem::Problems};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Seen {
+    argv: Vec<String>,
+    ended: String,
+    milliseconds: f64,
+    stdout: String,
+    stderr: String,
+    kubernetes: String,
+    flexvol: String,
+    forgiven: Vec<String>,
+}
+
+pub(super) fn call(cli: &Cli, show: &Show, driver: &str, verb: &str, args: &[String]) -> Done {
+    let name = DriverName::parse(driver).map_err(|e| Problems::usage(e.to_string(), "flexvol drivers lists what there is"))?;
+    let settings = settings(cli)?;
+    let _ = process::settle();
+    let found = scan::find(&settings.plugin_dir, &name, &Trust::here())?;
+    let verb_name = VerbName::parse(verb);
+    let limits = limits(&settings.config, &name, verb_name);
+    let argv: Vec<_> = std::iter::once(verb).chain(args.iter().map(String::as_str)).map(|arg| arg.to_owned().into()).collect();
+    let mut stdin = None;
+    // `-` stands for standard input where a driver takes its options there; ours is handed on.
+    if args.iter().any(|arg| arg == "-") {
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut std::io::stdin(), &mut text)
+            .map_err(|e| Problems::usage(format!("cannot read standard input: {e}"), "give the options as JSON there"))?;
+        stdin = Some(text.into());
+    }
+    let outcome = process::spawn(&program(&found.exe, argv, stdin, "by-hand"))?.wait(&limits, &is_complete, &mut |after| {
+        anstream::eprintln!("still running after {} s", after.as_secs());
+    });
+    let said = Said { stdout: &outcome.stdout, stderr: &outcome.stderr, exit_ok: matches!(outcome.how, How::Exited(0) | How::Stayed(_)) };
+    let (kubernetes, flexvol, forgiven) = verdicts(verb_name, &said);
+    let seen = Seen {
+        argv: std::iter::once(found.exe.display().to_string()).chain([verb.to_owned()]).chain(args.iter().cloned()).collect(),
+        ended: format!("{:?}", outcome.how).to_lowercase(),
+        milliseconds: outcome.took.as_secs_f64() * 1e3,
+        stdout: String::from_utf8_lossy(&outcome.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&outcome.stderr).into_owned(),
+        kubernetes,
+        flexvol,
+        forgiven,
+    };
+    if show.is_table() { tell(&seen) } else { show.value(&seen)? }
+    Ok(())
+}
+
+fn limits(config: &Config, name: &DriverName, verb: Option<VerbName>) -> process::Limits {
+    config.driver(name).limits(verb.unwrap_or(VerbName::Init))
+}
+
+fn tell(seen: &Seen) {
+    let stream = |text: &str| {
+        let text = text.trim_end();
+        if text.is_empty() { " (empty)".to_owned() } else { format!("\n  {}", excerpt(text, 20_000).replace("\\n", "\n  ")) }
+    };
+    for (n, arg) in seen.argv.iter().enumerate() {
+        anstream::println!("argv[{n}]: {arg}");
+    }
+    anstream::println!("ended: {} after {:.1} ms", seen.ended, seen.milliseconds);
+    anstream::println!("stdout:{}", stream(&seen.stdout));
+    anstream::println!("stderr:{}", stream(&seen.stderr));
+    anstream::println!("Kubernetes would say: {}", seen.kubernetes);
+    anstream::println!("flexvol says: {}", seen.flexvol);
+    for forgiven in &seen.forgiven {
+        anstream::println!("  forgiven: {forgiven}");
+    }
+}
+
+/// The answer under both readings. A verb nobody knows is judged by its status alone.
+fn verdicts(verb: Option<VerbName>, said: &Said<'_>) -> (String, String, Vec<String>) {
+    match verb {
+        Some(verb @ VerbName::Init) => both::<InitReply>(verb, said),
+        Some(verb @ VerbName::GetVolumeName) => both::<VolumeNameReply>(verb, said),
+        Some(verb @ (VerbName::Attach | VerbName::WaitForAttach)) => both::<Device>(verb, said),
+        Some(verb @ VerbName::IsAttached) => both::<Attached>(verb, said),
+        Some(verb @ (VerbName::ExpandVolume | VerbName::ExpandFs)) => both::<Expanded>(verb, said),
+        Some(verb @ VerbName::CreateVolume) => both::<Created>(verb, said),
+        Some(
+            verb @ (VerbName::MountDevice
+            | VerbName::Mount
+            | VerbName::Unmount
+            | VerbName::UnmountDevice
+            | VerbName::Detach
+            | VerbName::DeleteVolume),
+        ) => both::<()>(verb, said),
+        None => both::<()>(VerbName::Mount, said),
+    }
+}
+
+fn both<R: Answer + std::fmt::Debug>(verb: VerbName, said: &Said<'_>) -> (String, String, Vec<String>) {
+    let reading = tolerant::<R>(verb, said);
+    let forgiven = reading.forgiven.iter().map(ToString::to_string).collect();
+    (word(strict::<R>(verb, said)), word(reading.verdict), forgiven)
+}
+
+fn word<R: std::fmt::Debug>(verdict: Result<Came<R>, flexvolume_protocol::Verdict>) -> String {
+    match verdict {
+        Ok(Came::Done(reply)) => {
+            let reply = format!("{reply:?}");
+            if reply == "()" { "Success".into() } else { format!("Success, {reply}") }
+        }
+        Ok(Came::NotSupported) => "Not supported".into(),
+        Ok(Came::InProgress) => "In progress".into(),
+        Err(verdict) => format!("failed: {verdict}"),
+    }
+}

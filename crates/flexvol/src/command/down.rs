@@ -1,0 +1,75 @@
+//! `flexvol down`: the volumes of pods, taken away. What cannot be taken is reported; the rest is taken all the same.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::Serialize;
+
+use super::{
+    Done, host, no_secrets,
+    pods::{self, Pod},
+};
+use crate::{cli::Cli, manifest, output::Show, problem::Problems};
+
+/// One volume as `down` reports it.
+#[derive(Serialize)]
+struct Row {
+    namespace: String,
+    pod: String,
+    uid: String,
+    volume: String,
+}
+
+pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool) -> Done {
+    // Manifests are read before anything is begun, so that a typing mistake takes nothing half away.
+    let (files, names): (Vec<String>, Vec<String>) = what.iter().cloned().partition(|arg| is_file(arg));
+    let mut chosen = from_manifests(&files)?;
+    let host = host(cli, show)?;
+    let known = pods::all(&host)?;
+    if all {
+        chosen.extend(known.clone());
+    }
+    for name in &names {
+        let pod = pods::find(&known, name)?;
+        chosen.insert(pod.uid.clone(), pod);
+    }
+    let mut rows = Vec::new();
+    let mut problems = Vec::new();
+    for pod in chosen.values() {
+        for (volume, done) in host.unpublish(&pod.uid, &no_secrets, &|note| show.note(note))? {
+            let subject = format!("pod {}/{}, volume {volume}", pod.namespace, pod.name);
+            match done {
+                Ok(()) => rows.push(Row { namespace: pod.namespace.clone(), pod: pod.name.clone(), uid: pod.uid.clone(), volume }),
+                Err(error) => problems.push(Problems::from(error).about(&subject)),
+            }
+        }
+    }
+    for error in host.records()?.into_iter().filter_map(Result::err) {
+        problems.push(error.into());
+    }
+    if !rows.is_empty() || problems.is_empty() {
+        let cells = |row: &Row| vec![format!("{}/{}", row.namespace, row.pod), row.volume.clone(), "gone".into()];
+        show.rows(&["POD", "VOLUME", "STATE"], &rows, cells, "nothing to take down")?;
+    }
+    Problems::gather(problems)
+}
+
+/// A pod's name never looks like a path to a manifest.
+fn is_file(arg: &str) -> bool {
+    let manifest_like = [".yaml", ".yml", ".json"].iter().any(|end| arg.ends_with(end));
+    arg == "-" || arg.starts_with(['.', '/']) || manifest_like || Path::new(arg).exists()
+}
+
+fn from_manifests(files: &[String]) -> Done<BTreeMap<String, Pod>> {
+    if files.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let objects = manifest::parse(&manifest::gather(files)?)?;
+    let mut pods = BTreeMap::new();
+    for pod in &objects.pods {
+        // Who the pod is suffices: its volumes may have been edited since, and must still go.
+        let (namespace, name, uid) = manifest::identify(pod)?;
+        let pod = Pod { namespace: namespace.to_string(), name: name.to_string(), uid: uid.to_string() };
+        pods.insert(pod.uid.clone(), pod);
+    }
+    Ok(pods)
+}

@@ -1,0 +1,108 @@
+//! `flexvol ls`: every volume, who uses it, where it is, what went wrong.
+
+use flexvolume_host::{
+    Host,
+    volume::{
+        record::{Kind, Record},
+        state::{At, Rung},
+    },
+};
+use serde::Serialize;
+
+use super::{Done, host};
+use crate::{cli::Cli, output::Show, problem::Problems};
+
+/// One volume of one pod; a volume that no pod uses has no pod.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    key: String,
+    volume: String,
+    driver: String,
+    kind: &'static str,
+    namespace: String,
+    pod: String,
+    uid: String,
+    state: String,
+    device: String,
+    path: String,
+    read_only: bool,
+    trouble: Vec<String>,
+}
+
+pub(super) fn ls(cli: &Cli, show: &Show) -> Done {
+    let host = host(cli, show)?;
+    let mut rows = Vec::new();
+    let mut problems = Vec::new();
+    for record in host.records()? {
+        match record {
+            Ok(record) => rows.extend(of(&host, &record)),
+            Err(error) => problems.push(Problems::from(error)),
+        }
+    }
+    let cells = |row: &Row| {
+        let pod = if row.pod.is_empty() { "-".to_owned() } else { format!("{}/{}", row.namespace, row.pod) };
+        vec![pod, row.volume.clone(), row.driver.clone(), row.state.clone(), row.device.clone(), row.path.clone()]
+    };
+    show.rows(&["POD", "VOLUME", "DRIVER", "STATE", "DEVICE", "PATH"], &rows, cells, "no volumes")?;
+    if show.is_table() {
+        for row in &rows {
+            for trouble in &row.trouble {
+                anstream::println!("\n{}: {trouble}", row.key);
+            }
+        }
+    }
+    Problems::gather(problems)
+}
+
+fn of(host: &Host, record: &Record) -> Vec<Row> {
+    let trouble: Vec<_> = record.state.trouble.iter().map(|(op, trouble)| format!("{op} failed: {}", trouble.last)).collect();
+    let layout = &host.ground().layout;
+    let row = |uid: &str, state: String, path: String| Row {
+        key: record.key.clone(),
+        volume: record.name.to_string(),
+        driver: record.driver.to_string(),
+        kind: match record.kind {
+            Kind::Attachable => "attachable",
+            Kind::Staged => "staged",
+            Kind::Direct => "direct",
+        },
+        namespace: record.users.get(uid).map_or(String::new(), |user| user.namespace.clone()),
+        pod: record.users.get(uid).map_or(String::new(), |user| user.pod.clone()),
+        uid: uid.to_owned(),
+        state,
+        device: record.state.rung.device().to_owned(),
+        path,
+        read_only: record.users.get(uid).is_some_and(|user| user.read_only),
+        trouble: trouble.clone(),
+    };
+    let path = |uid: &str| layout.root().join(layout.place(uid, &record.driver, &record.name)).display().to_string();
+    let rows: Vec<_> = record.users.keys().map(|uid| row(uid, state(record, uid), path(uid))).collect();
+    if rows.is_empty() { vec![row("", rung(record), String::new())] } else { rows }
+}
+
+fn state(record: &Record, uid: &str) -> String {
+    let wanted = record.state.want.places.contains(uid);
+    if let Some(op) = &record.state.doing {
+        return format!("{op} under way");
+    }
+    match (record.state.places.get(uid), wanted) {
+        (Some(At::Ready), true) => "mounted".into(),
+        (Some(At::Ready | At::Mounted | At::Half), false) => "going".into(),
+        (Some(At::Mounted), true) => "mounted, not owned yet".into(),
+        (Some(At::Half), true) => "half mounted".into(),
+        (None, true) => format!("waiting ({})", rung(record)),
+        (None, false) => rung(record),
+    }
+}
+
+fn rung(record: &Record) -> String {
+    match &record.state.rung {
+        Rung::Unsure => "unsure",
+        Rung::Absent => "absent",
+        Rung::Attached(_) => "attached",
+        Rung::Half(_) => "half staged",
+        Rung::Staged(_) => "staged",
+    }
+    .to_owned()
+}

@@ -1,0 +1,108 @@
+//! Errors as people read them: `error:`, `caused by:`, `hint:`; and the exit code they make.
+
+use std::{error::Error as _, process::ExitCode};
+
+use flexvolume_host::{Error, Kind};
+
+use crate::manifest::ManifestError;
+
+/// Bad usage or a bad manifest.
+pub(crate) const USAGE: u8 = 2;
+
+/// What went wrong in one run; never empty.
+#[derive(Debug)]
+pub(crate) struct Problems(Vec<Problem>);
+
+/// One thing that went wrong.
+#[derive(Debug)]
+struct Problem {
+    code: u8,
+    what: String,
+    causes: Vec<String>,
+    hint: Option<String>,
+}
+
+impl Problems {
+    /// What was asked for cannot be understood.
+    pub(crate) fn usage(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self(vec![Problem { code: USAGE, what: what.into(), causes: Vec::new(), hint: Some(hint.into()) }])
+    }
+
+    /// The errors of several things done, or nothing if there were none.
+    pub(crate) fn gather(errors: Vec<Problems>) -> Result<(), Self> {
+        let all: Vec<_> = errors.into_iter().flat_map(|problems| problems.0).collect();
+        if all.is_empty() { Ok(()) } else { Err(Self(all)) }
+    }
+
+    /// Says before each what it is about.
+    pub(crate) fn about(mut self, subject: &str) -> Self {
+        for problem in &mut self.0 {
+            problem.what = format!("{subject}: {}", problem.what);
+        }
+        self
+    }
+
+    /// Prints all and gives the exit code: that of the first.
+    pub(crate) fn tell(&self) -> ExitCode {
+        for problem in &self.0 {
+            anstream::eprintln!("{}", problem.text());
+        }
+        ExitCode::from(self.0.first().map_or(1, |problem| problem.code))
+    }
+}
+
+impl Problem {
+    fn text(&self) -> String {
+        let mut text = format!("\x1b[1;31merror:\x1b[0m {}", self.what);
+        for cause in &self.causes {
+            text.push_str(&format!("\n  \x1b[1mcaused by:\x1b[0m {cause}"));
+        }
+        for hint in self.hint.iter().flat_map(|hint| hint.lines()) {
+            text.push_str(&format!("\n  \x1b[1;36mhint:\x1b[0m {hint}"));
+        }
+        text
+    }
+}
+
+impl From<Error> for Problems {
+    fn from(error: Error) -> Self {
+        let code = match error.kind() {
+            Kind::Driver | Kind::System => 1,
+            Kind::Invalid => USAGE,
+            Kind::NotFound => 3,
+            Kind::Refused => 4,
+            Kind::Busy => 5,
+            Kind::Ledger => 6,
+        };
+        let mut causes = Vec::new();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            causes.push(error.to_string());
+            cause = error.source();
+        }
+        Self(vec![Problem { code, what: error.to_string(), causes, hint: error.next().map(str::to_owned) }])
+    }
+}
+
+impl From<flexvolume_linux::Error> for Problems {
+    fn from(error: flexvolume_linux::Error) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl From<ManifestError> for Problems {
+    fn from(error: ManifestError) -> Self {
+        vec![error].into()
+    }
+}
+
+impl From<Vec<ManifestError>> for Problems {
+    fn from(errors: Vec<ManifestError>) -> Self {
+        Self(
+            errors
+                .into_iter()
+                .map(|error| Problem { code: USAGE, what: error.to_string(), causes: Vec::new(), hint: error.hint })
+                .collect(),
+        )
+    }
+}

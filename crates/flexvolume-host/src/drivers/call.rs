@@ -1,0 +1,172 @@
+//! One call of a driver: rendered, run, read, judged, told. The only road from the host to a driver.
+
+use std::path::Path;
+use std::time::Duration;
+
+use flexvolume_linux::process::{self, How, Outcome, ProcessId, Program};
+use flexvolume_protocol::{
+    Answer, Came, Forgiven, Redactor, Said, Verb, VerbName, Verdict, Wire, excerpt, is_complete, strict, tolerant,
+};
+
+use zeroize::Zeroizing;
+
+use super::load::Driver;
+use crate::{
+    error::{Error, Kind, Result},
+    note::{Note, Notes},
+};
+
+/// The environment variable that carries a call's id to every process the call gives birth to.
+pub const CALL_ID: &str = "FLEXVOL_CALL";
+
+/// What our own workers and their children carry besides, so that they are told from a driver's daemons.
+pub const WORKER: (&str, &str) = ("FLEXVOL_WORKER", "1");
+
+/// How much of a driver's own words is shown.
+const SHOWN: usize = 600;
+
+/// What a call needs beside the verb.
+pub struct Calling<'a> {
+    /// Whom to call.
+    pub driver: &'a Driver,
+    /// The volume it is for, for notes; empty for `init`.
+    pub volume: &'a str,
+    /// The id that the call's processes carry.
+    pub call: &'a str,
+    /// Knows the secrets that must not appear anywhere.
+    pub redactor: &'a Redactor,
+    /// Where notes go.
+    pub notes: Notes<'a>,
+    /// Told of the process as soon as it lives. If it fails the call still runs to its end.
+    pub born: &'a mut dyn FnMut(ProcessId) -> Result<()>,
+}
+
+/// Calls the driver; "Not supported" is answered from memory when it was said before.
+///
+/// # Errors
+/// [`Kind::Driver`] when it failed, did not answer in time or answered nonsense; [`Kind::Busy`] when its process
+/// cannot be ended and lives on; the error's words are redacted and bounded.
+pub fn call<V: Verb>(calling: Calling<'_>, verb: &V) -> Result<Came<V::Reply>> {
+    let Calling { driver, volume, call, redactor, notes, born } = calling;
+    if driver.lacks(V::NAME) {
+        return Ok(Came::NotSupported);
+    }
+    let limits = driver.config.limits(V::NAME);
+    let name = V::NAME.as_str();
+    let Wire { argv, stdin, .. } = Wire::render(verb, driver.by_stdin());
+    let running = process::spawn(&program(&driver.found.exe, argv, stdin, call))?;
+    let pid = running.id().pid;
+    let recorded = born(running.id());
+    let outcome = running.wait(&limits, &is_complete, &mut |after| {
+        notes(Note::StillRunning { volume: volume.into(), driver: driver.name.to_string(), verb: name, pid, after });
+    });
+    let took = outcome.took;
+    let result = read(driver, V::NAME, &outcome, redactor, volume, notes);
+    let verdict = match &result {
+        Ok(Came::Done(_)) => "Success".to_owned(),
+        Ok(Came::NotSupported) => "Not supported".to_owned(),
+        Ok(Came::InProgress) => "In progress".to_owned(),
+        Err(error) => error.story(),
+    };
+    tracing::info!(target: "flexvol::call", driver = %driver.name, volume, verb = name, call, ?took, verdict);
+    notes(Note::Called { volume: volume.into(), driver: driver.name.to_string(), verb: name, took, verdict });
+    recorded.and(result)
+}
+
+/// The program of one call: argv[0] unresolved, the id in its environment.
+pub fn program(exe: &Path, argv: Vec<Zeroizing<String>>, stdin: Option<Zeroizing<String>>, call: &str) -> Program {
+    Program {
+        exe: exe.to_owned(),
+        args: argv,
+        stdin: stdin.map(|text| text.as_bytes().to_vec().into()),
+        env: vec![(CALL_ID.into(), call.into())],
+    }
+}
+
+fn read<R: Answer>(
+    driver: &Driver,
+    verb: VerbName,
+    outcome: &Outcome,
+    redactor: &Redactor,
+    volume: &str,
+    notes: Notes<'_>,
+) -> Result<Came<R>> {
+    ended(driver, verb, outcome, redactor)?;
+    // A process that answered in full and then became a daemon itself has not failed.
+    let exit_ok = matches!(outcome.how, How::Exited(0) | How::Stayed(_));
+    let said = Said { stdout: &outcome.stdout, stderr: &outcome.stderr, exit_ok };
+    let (verdict, forgiven, remember) = if driver.config.strict {
+        (strict::<R>(verb, &said), Vec::new(), true)
+    } else {
+        let reading = tolerant::<R>(verb, &said);
+        (reading.verdict, reading.forgiven, reading.remember_not_supported)
+    };
+    for forgiven in &forgiven {
+        warn_forgiven(driver, verb, forgiven, volume, notes);
+    }
+    match verdict {
+        Ok(Came::NotSupported) => {
+            if remember {
+                driver.remember_lack(verb);
+            }
+            Ok(Came::NotSupported)
+        }
+        Ok(Came::InProgress) => Ok(Came::InProgress),
+        Ok(Came::Done(reply)) => Ok(Came::Done(reply)),
+        Err(verdict) => Err(failed(driver, verb, &verdict, redactor)),
+    }
+}
+
+/// Fails when the process was ended at its limit or could not be ended.
+fn ended(driver: &Driver, verb: VerbName, outcome: &Outcome, redactor: &Redactor) -> Result<()> {
+    let name = &driver.name;
+    let said = || excerpt(&redactor.text(&String::from_utf8_lossy(&outcome.stderr)), SHOWN);
+    match &outcome.how {
+        How::Exited(_) | How::Signalled(_) | How::Stayed(_) => Ok(()),
+        How::Killed { .. } => {
+            let error = Error::new(
+                Kind::Driver,
+                format!("driver {name} did not answer {verb} within {} and was ended", seconds(outcome.took)),
+            );
+            let error = if outcome.stderr.is_empty() { error } else { error.because(format!("it said: {}", said())) };
+            Err(error.hint(format!(
+                "see what it waits for; a longer limit is set in the settings: drivers, {name}, limits, {verb}"
+            )))
+        }
+        How::Stuck(id) => Err(Error::new(
+            Kind::Busy,
+            format!(
+                "driver {name} has not answered {verb} for {} and still runs as pid {}",
+                seconds(outcome.took),
+                id.pid
+            ),
+        )
+        .hint(format!(
+            "nothing else is done for this volume until pid {} has ended; see what it waits for: cat /proc/{}/stack",
+            id.pid, id.pid
+        ))),
+    }
+}
+
+fn failed(driver: &Driver, verb: VerbName, verdict: &Verdict, redactor: &Redactor) -> Error {
+    let error = Error::new(Kind::Driver, format!("driver {} failed to {verb}", driver.name))
+        .because(excerpt(&redactor.text(&verdict.to_string()), SHOWN));
+    match verdict.hint() {
+        Some(hint) => error.hint(redactor.text(&hint)),
+        None => error,
+    }
+}
+
+fn warn_forgiven(driver: &Driver, verb: VerbName, forgiven: &Forgiven, volume: &str, notes: Notes<'_>) {
+    let text = format!("driver {} on {verb}: {forgiven}", driver.name);
+    tracing::warn!(target: "flexvol::call", volume, text);
+    notes(Note::Warning { volume: volume.into(), text });
+}
+
+fn seconds(time: Duration) -> String {
+    if time < Duration::from_secs(10) {
+        format!("{:.1} s", time.as_secs_f64())
+    } else {
+        format!("{} s", time.as_secs())
+    }
+}

@@ -1,0 +1,5 @@
+//! Drivers: found in the plugin directory, asked once what they can, called with deadlines.
+
+pub mod call;
+pub mod load;
+pub mod scan;

@@ -1,0 +1,215 @@
+//! The engine: one loop that reads a volume's record, decides, writes down, does, and writes down what came of it.
+//!
+//! Nothing is held in memory between steps, so any thread of any process may run it: the volume's lock is taken, the
+//! record read, and whatever an earlier run left unfinished is ended first. A `kill -9` between any two lines loses nothing.
+
+use std::{path::PathBuf, time::Duration};
+
+use flexvolume_linux::{
+    beneath::{Trust, trusted_chain},
+    mount::{self, Presence},
+};
+
+use crate::{
+    drivers::load::Drivers,
+    error::{Error, Kind, Result},
+    ident::{Ident, fresh_id},
+    layout::Layout,
+    ledger::{Durability, Ledger},
+    lock::Lock,
+    note::{Note, Notes},
+    settings::Settings,
+    volume::{
+        act::{Hands, Keys, Recovered, boot_changed},
+        record::{Made, OpenCall, Record},
+        state::{Event, Op, Seen},
+        step::step,
+    },
+};
+
+/// What everything stands on.
+#[derive(Debug)]
+pub struct Ground {
+    /// The settings.
+    pub settings: Settings,
+    /// Paths.
+    pub layout: Layout,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// The drivers.
+    pub drivers: Drivers,
+    /// This machine, this boot.
+    pub ident: Ident,
+}
+
+/// What opening found.
+#[derive(Debug)]
+pub struct Found {
+    /// There was no ledger: what is mounted beneath the root is to be recorded anew.
+    pub fresh: bool,
+    /// A damaged ledger that was set aside.
+    pub set_aside: Option<PathBuf>,
+}
+
+impl Ground {
+    /// Opens the root: makes it if it is missing, and checks that nobody else could have written there.
+    pub fn open(settings: Settings) -> Result<(Self, Found)> {
+        let root = settings.root.clone();
+        if !root.is_absolute() {
+            return Err(Error::new(Kind::Invalid, format!("the root {} is not an absolute path", root.display())));
+        }
+        if let Err(error) = std::fs::create_dir_all(&root)
+            && !root.is_dir()
+        {
+            return Err(Error::new(Kind::System, format!("cannot create the root {}", root.display()))
+                .because(error)
+                .hint("run as root, or give a folder of yours with --root"));
+        }
+        let root = std::fs::canonicalize(&root)
+            .map_err(|e| Error::new(Kind::System, format!("cannot resolve the root {}", root.display())).because(e))?;
+        let trust = Trust::here();
+        trusted_chain(&root, &trust)?;
+        let layout = Layout::new(&root);
+        let opened = Ledger::open(&layout.ledger())?;
+        let ident = Ident::read(settings.config.node.as_deref())?;
+        let drivers = Drivers::new(settings.plugin_dir.clone(), trust, settings.config.clone());
+        let found = Found { fresh: opened.fresh, set_aside: opened.set_aside };
+        Ok((Self { settings, layout, ledger: opened.ledger, drivers, ident }, found))
+    }
+
+    /// Takes the lock of one volume.
+    pub fn lock(&self, key: &str, notes: Notes<'_>) -> Result<Lock> {
+        Lock::take(&self.layout.lock(key), self.settings.patience, &mut |whom| {
+            notes(Note::Waiting { volume: key.to_owned(), whom: whom.to_owned() });
+        })
+    }
+}
+
+/// A failed op of one run.
+#[derive(Debug)]
+pub struct Failed {
+    /// Which.
+    pub op: Op,
+    /// Why.
+    pub error: Error,
+}
+
+/// Drives one volume, whose lock the caller holds, until nothing more can be done now; returns what failed on the way.
+///
+/// `record` may be new. It is in the ledger when this returns, or gone from it if it is over.
+///
+/// # Errors
+/// When the ledger cannot be written, or something of an earlier run still lives: then nothing was done.
+pub fn drive(
+    ground: &Ground,
+    record: &mut Record,
+    event: Event,
+    keys: Keys<'_>,
+    notes: Notes<'_>,
+) -> Result<Vec<Failed>> {
+    if record.machine.is_some() && ground.ident.machine.is_some() && record.machine != ground.ident.machine {
+        return Err(Error::new(
+            Kind::Refused,
+            format!("the record of volume {} was made on another machine", record.key),
+        )
+        .hint("this root was copied here; nothing is detached or deleted. Start with an empty root instead"));
+    }
+    boot_changed(record, &ground.ident.boot);
+    let mut failed = Vec::new();
+    if let Some(op) = record.state.doing.clone() {
+        match Hands::new(ground, record, keys, notes).interrupted(&op)? {
+            Recovered::Busy(error) => return Err(error),
+            Recovered::Over(seen) => {
+                record.call = None;
+                record.state = step(record.state.clone(), Event::Came(Err("interrupted".into()), seen));
+            }
+        }
+    }
+    record.state = step(record.state.clone(), event);
+    open_call(record)?;
+    write(ground, record, true)?;
+    while let Some(op) = record.state.doing.clone() {
+        let mut hands = Hands::new(ground, record, keys, notes);
+        let ended = hands.perform(&op);
+        drop(hands);
+        let busy = ended.seen == Seen::Busy;
+        let answer = match ended.answer {
+            Ok(device) => Ok(device),
+            Err(error) => {
+                let story = error.story();
+                tracing::warn!(target: "flexvol::volume", volume = record.key, op = %op, story);
+                failed.push(Failed { op: op.clone(), error });
+                Err(story)
+            }
+        };
+        if busy {
+            // The op stays open: whoever comes next finds its processes by the call's id.
+            return Ok(failed);
+        }
+        record.state = step(record.state.clone(), Event::Came(answer, ended.seen));
+        forget_gone_users(record);
+        open_call(record)?;
+        write(ground, record, touches_attachment(&op))?;
+    }
+    if record.state.is_over() {
+        let _ = std::fs::remove_file(ground.layout.intent(&record.key));
+        ground.ledger.remove(&record.key)?;
+    }
+    Ok(failed)
+}
+
+/// A look at what was mounted when last recorded, without touching any file system; and, for what still seems mounted,
+/// a worker that asks whether it answers.
+pub fn look_at_rest(ground: &Ground, record: &Record) -> Option<Event> {
+    let gone = |relative: PathBuf, made: &Made| match made {
+        Made::NoMount => false,
+        Made::Mount(id) => match mount::look(&ground.layout.root().join(relative)) {
+            Ok(Presence::Mount(now)) => now != *id,
+            Ok(Presence::Absent | Presence::Plain | Presence::Symlink | Presence::Other | Presence::Corrupted(_)) => {
+                true
+            }
+            Err(_) => false,
+        },
+    };
+    let stage =
+        record.stage.as_ref().is_some_and(|made| gone(ground.layout.global(&record.driver, &record.name), made));
+    let places: Vec<_> = record
+        .places
+        .iter()
+        .filter(|(uid, made)| gone(ground.layout.place(uid, &record.driver, &record.name), made))
+        .map(|(uid, _)| uid.clone())
+        .collect();
+    (stage || !places.is_empty()).then_some(Event::Lost { stage, places })
+}
+
+/// Every op has an id of its own, written down before anything carries it.
+fn open_call(record: &mut Record) -> Result<()> {
+    record.call = match record.state.doing {
+        Some(_) => Some(OpenCall { id: fresh_id()?, process: None }),
+        None => None,
+    };
+    Ok(())
+}
+
+fn forget_gone_users(record: &mut Record) {
+    let Record { users, state, .. } = record;
+    users.retain(|place, _| state.want.places.contains(place) || state.places.contains_key(place));
+}
+
+fn touches_attachment(op: &Op) -> bool {
+    match op {
+        Op::Attach | Op::Detach => true,
+        Op::Stage | Op::Publish(_) | Op::Finish(_) | Op::Unpublish(_) | Op::Unstage => false,
+    }
+}
+
+/// An intent to attach or detach, or the end of one, must survive a power cut; mounts die with the machine.
+fn write(ground: &Ground, record: &mut Record, ended_attachment: bool) -> Result<()> {
+    let begins_attachment = record.state.doing.as_ref().is_some_and(touches_attachment);
+    let durability = if ended_attachment || begins_attachment { Durability::Power } else { Durability::Process };
+    let spare = record.state.doing.as_ref().is_none_or(Op::goes_down);
+    ground.ledger.put(record, durability, spare)
+}
+
+/// How long another process may hold a volume before we give up.
+pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,107 @@
+//! What can go wrong in the host: a small kind to branch on, what could not be done, what to do next, and the cause.
+
+use std::fmt;
+
+/// The result of everything in this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What a caller branches on; the command makes its exit code of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// What was asked for makes no sense or is not allowed.
+    Invalid,
+    /// There is no such driver, pod or volume.
+    NotFound,
+    /// Not done, because data or trust would be at risk.
+    Refused,
+    /// Another process or an unfinished call is at it.
+    Busy,
+    /// A driver failed, did not answer, or answered something that is no answer.
+    Driver,
+    /// The system under us failed.
+    System,
+    /// The ledger cannot be read or written.
+    Ledger,
+}
+
+/// An error: `Display` says what; [`std::error::Error::source`] says why; [`Error::hint`] says what next.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    what: String,
+    hint: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error that we found ourselves.
+    pub fn new(kind: Kind, what: impl Into<String>) -> Self {
+        Self { kind, what: what.into(), hint: None, source: None }
+    }
+
+    /// Puts the cause beneath.
+    #[must_use]
+    pub fn because(self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { source: Some(source.into()), ..self }
+    }
+
+    /// Says what to do next.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// What to branch on.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What to do next, if known; one hint a line.
+    pub fn next(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// The whole story on one line, for a record or a log.
+    pub fn story(&self) -> String {
+        let mut text = self.what.clone();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<flexvolume_linux::Error> for Error {
+    /// Keeps the words and the hint; only the kind is translated.
+    fn from(error: flexvolume_linux::Error) -> Self {
+        use flexvolume_linux::ErrorKind;
+        let kind = match error.kind() {
+            ErrorKind::Io | ErrorKind::Unsupported | ErrorKind::Timeout | ErrorKind::Corrupted => Kind::System,
+            ErrorKind::Busy => Kind::Busy,
+            ErrorKind::NotFound => Kind::NotFound,
+            ErrorKind::Refused => Kind::Refused,
+            ErrorKind::Invalid => Kind::Invalid,
+        };
+        let mut ours = Self::new(kind, error.to_string());
+        ours.hint = error.hint().map(str::to_owned);
+        if let Some(cause) = std::error::Error::source(&error) {
+            ours.source = Some(cause.to_string().into());
+        }
+        ours
+    }
+}

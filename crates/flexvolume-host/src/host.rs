@@ -1,0 +1,185 @@
+//! The host's face: publish a volume for a pod, take it away, list what there is.
+
+use std::path::PathBuf;
+
+use crate::{
+    engine::{Failed, Ground, drive, look_at_rest},
+    error::{Error, Kind, Result},
+    ledger::Durability,
+    note::{Note, Notes},
+    rebuild,
+    settings::Settings,
+    volume::{
+        act::Keys,
+        admit::{Request, admit},
+        record::{self, Record},
+        state::{At, Event, Level, Want},
+    },
+};
+
+/// A host over one root.
+#[derive(Debug)]
+pub struct Host {
+    ground: Ground,
+}
+
+/// A published volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The ledger's key.
+    pub key: String,
+    /// Where it is mounted for the pod.
+    pub path: PathBuf,
+    /// False if all was so before.
+    pub changed: bool,
+}
+
+impl Host {
+    /// Opens the root; a lost ledger is pieced together from directories and mounts.
+    pub fn open(settings: Settings, notes: Notes<'_>) -> Result<Self> {
+        let (ground, found) = Ground::open(settings)?;
+        if let Some(aside) = &found.set_aside {
+            notes(Note::Warning {
+                volume: String::new(),
+                text: format!(
+                    "the ledger was damaged; it was set aside as {} and is rebuilt from what is mounted",
+                    aside.display()
+                ),
+            });
+        }
+        if found.fresh {
+            rebuild::rebuild(&ground, notes)?;
+        }
+        Ok(Self { ground })
+    }
+
+    /// What it stands on.
+    pub fn ground(&self) -> &Ground {
+        &self.ground
+    }
+
+    /// Publishes one volume for one pod, whatever state it is in now; the same wish twice is a no-op.
+    ///
+    /// # Errors
+    /// The first failure that keeps the volume from the pod. What was begun is recorded, and the next try goes on from there.
+    pub fn publish(&self, request: &Request, keys: Keys<'_>, notes: Notes<'_>) -> Result<Published> {
+        let kind = self.ground.drivers.get(&request.driver, notes)?.kind();
+        let uid = request.uid.as_str();
+        for name in request.names()? {
+            let key = record::key(&request.driver, &name, kind, uid);
+            let _lock = self.ground.lock(&key, notes)?;
+            let record = match self.ground.ledger.get(&key)? {
+                Some(record) if request.is_other(&record) => continue,
+                Some(record) => record,
+                None => Record::new(request.driver.clone(), name, kind, uid, request.spec.clone(), &self.ground.ident),
+            };
+            if record.kind != kind {
+                return Err(Error::new(
+                    Kind::Refused,
+                    format!("driver {} now handles volumes another way than when {key} was published", request.driver),
+                )
+                .hint("take its pods down with the old driver in place, then install the new one"));
+            }
+            return self.publish_record(record, request, keys, notes);
+        }
+        Err(Error::new(
+            Kind::Refused,
+            format!("another volume named {} of driver {} is in use", request.name, request.driver),
+        )
+        .hint("give the volume another name in the pod"))
+    }
+
+    fn publish_record(
+        &self,
+        mut record: Record,
+        request: &Request,
+        keys: Keys<'_>,
+        notes: Notes<'_>,
+    ) -> Result<Published> {
+        let place = request.uid.as_str().to_owned();
+        let path = self.ground.layout.root().join(self.ground.layout.place(&place, &record.driver, &record.name));
+        admit(&mut record, request)?;
+        // Nothing may be seen at rest while an op is open: its end is looked up by the drive below.
+        if record.state.doing.is_none()
+            && record.boot == self.ground.ident.boot
+            && let Some(lost) = look_at_rest(&self.ground, &record)
+        {
+            let Event::Lost { stage, places } = &lost else { unreachable_lost() };
+            let what = if *stage { "its global mount".to_owned() } else { format!("{} of its mounts", places.len()) };
+            notes(Note::Warning {
+                volume: record.key.clone(),
+                text: format!("{what} vanished or was replaced; it is made anew"),
+            });
+            record.state = crate::volume::step::step(record.state.clone(), lost);
+            record.state.doing = None;
+        }
+        let before = (record.state.clone(), record.generation);
+        let mut places = record.state.want.places.clone();
+        places.insert(place.clone());
+        let want = Event::Want(Want { hold: record.state.want.hold, places });
+        let failed = drive(&self.ground, &mut record, want, keys, notes)?;
+        let changed = before.1 == 0 || before.0 != record.state;
+        match (record.state.places.get(&place), record.state.doing.is_some()) {
+            (Some(At::Ready), false) => Ok(Published { key: record.key, path, changed }),
+            (Some(At::Half | At::Mounted | At::Ready) | None, _) => Err(first(failed, &place, &record.key)),
+        }
+    }
+
+    /// Takes every volume of one pod away; goes on after a failure and reports each.
+    pub fn unpublish(&self, uid: &str, keys: Keys<'_>, notes: Notes<'_>) -> Result<Vec<(String, Result<()>)>> {
+        let mine = self.records()?.into_iter().flatten().filter(|record| {
+            record.users.contains_key(uid)
+                || record.state.want.places.contains(uid)
+                || record.state.places.contains_key(uid)
+        });
+        Ok(mine
+            .map(|record| {
+                let done = self.unpublish_one(&record.key, Some(uid), keys, notes);
+                (record.key, done)
+            })
+            .collect())
+    }
+
+    /// Takes one volume from one pod, or with no pod named only finishes what was begun.
+    pub fn unpublish_one(&self, key: &str, uid: Option<&str>, keys: Keys<'_>, notes: Notes<'_>) -> Result<()> {
+        let _lock = self.ground.lock(key, notes)?;
+        let Some(mut record) = self.ground.ledger.get(key)? else { return Ok(()) };
+        let mut want = record.state.want.clone();
+        match uid {
+            Some(uid) => {
+                want.places.remove(uid);
+            }
+            None => want = Want { hold: Level::Absent, places: want.places },
+        }
+        let failed = drive(&self.ground, &mut record, Event::Want(want), keys, notes)?;
+        let left = uid.is_some_and(|uid| record.state.places.contains_key(uid));
+        if left || record.state.doing.is_some() || !failed.is_empty() {
+            return Err(first(failed, uid.unwrap_or(""), key));
+        }
+        Ok(())
+    }
+
+    /// Every record, or why it cannot be believed.
+    pub fn records(&self) -> Result<Vec<Result<Record>>> {
+        self.ground.ledger.all()
+    }
+
+    /// Writes a record as it is; for what was pieced together.
+    pub(crate) fn put(ground: &Ground, record: &mut Record) -> Result<()> {
+        ground.ledger.put(record, Durability::Power, true)
+    }
+}
+
+fn unreachable_lost() -> ! {
+    unreachable!("a look at rest finds losses or nothing")
+}
+
+/// The failure that kept `place` waiting: of the last one that concerns it or the ladder beneath it.
+fn first(failed: Vec<Failed>, place: &str, key: &str) -> Error {
+    let concerns = |failed: &Failed| failed.op.place().is_none_or(|other| other == place);
+    match failed.into_iter().find(concerns) {
+        Some(failed) => failed.error,
+        None => Error::new(Kind::Busy, format!("volume {key} is not done yet"))
+            .hint("try again; flexvol ls shows what it waits for"),
+    }
+}

@@ -1,0 +1,42 @@
+//! Which machine, which boot: what tells a living device name or mount from a meaningless one.
+
+use std::{fs, path::Path};
+
+use crate::error::{Error, Kind, Result};
+
+/// Where and when we run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ident {
+    /// The kernel's random id of this boot.
+    pub boot: String,
+    /// `/etc/machine-id`, where there is one.
+    pub machine: Option<String>,
+    /// The node's name as drivers are told it.
+    pub node: String,
+}
+
+impl Ident {
+    /// Reads the ids of this machine; `node` overrides the host name.
+    pub fn read(node: Option<&str>) -> Result<Self> {
+        let boot = read("/proc/sys/kernel/random/boot_id")
+            .ok_or_else(|| Error::new(Kind::System, "cannot read the boot id").hint("is /proc mounted?"))?;
+        let node = match node {
+            Some(node) => node.to_owned(),
+            None => read("/proc/sys/kernel/hostname").unwrap_or_else(|| "localhost".into()),
+        };
+        Ok(Self { boot, machine: read("/etc/machine-id"), node })
+    }
+}
+
+/// A random id for one call: 128 bits in hex, from the kernel.
+pub(crate) fn fresh_id() -> Result<String> {
+    let uuid = read("/proc/sys/kernel/random/uuid")
+        .ok_or_else(|| Error::new(Kind::System, "cannot draw a random id").hint("is /proc mounted?"))?;
+    Ok(uuid.replace('-', ""))
+}
+
+fn read(path: impl AsRef<Path>) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}

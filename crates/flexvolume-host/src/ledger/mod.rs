@@ -1,0 +1,174 @@
+//! The ledger: one SQLite file, one row a volume, each row with a checksum; what it says survives a kill, and where
+//! attachments are concerned a power cut.
+//!
+//! Guarantees: a write that returned is there after `kill -9`; one made with [`Durability::Power`] also after a power
+//! cut. A row that was changed by anything but us is an error, never believed. Old values do not stay in the file. The file is
+//! opened through SQLite only, since closing any other descriptor of it would drop SQLite's locks.
+
+mod ballast;
+mod open;
+
+use std::{path::PathBuf, sync::Mutex};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::{
+    digest,
+    error::{Error, Kind, Result},
+    volume::record::Record,
+};
+
+/// What a write must survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The death of this process: enough for mounts, which die with the machine.
+    Process,
+    /// The death of the machine: for intents, attachments and specs.
+    Power,
+}
+
+/// The open ledger.
+#[derive(Debug)]
+pub struct Ledger {
+    db: Mutex<Connection>,
+    path: PathBuf,
+    read_only: bool,
+}
+
+impl Ledger {
+    /// The record of `key`, if there is one.
+    pub fn get(&self, key: &str) -> Result<Option<Record>> {
+        let row = self.locked()?.query_row(
+            "SELECT key, generation, record, sum FROM volume WHERE key = ?1",
+            [key],
+            Row::read,
+        );
+        match row.optional().map_err(|e| self.fail("read", e))? {
+            Some(row) => row.record().map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Every record, or why it cannot be believed, in the order of their keys.
+    pub fn all(&self) -> Result<Vec<Result<Record>>> {
+        let db = self.locked()?;
+        let mut statement = db
+            .prepare("SELECT key, generation, record, sum FROM volume ORDER BY key")
+            .map_err(|e| self.fail("read", e))?;
+        let rows = statement.query_map([], Row::read).map_err(|e| self.fail("read", e))?;
+        rows.map(|row| Ok(row.map_err(|e| self.fail("read", e))?.record())).collect()
+    }
+
+    /// Writes the record and counts its generation up. On a full disk what goes down (`spare`) may spend the ballast.
+    pub fn put(&self, record: &mut Record, durability: Durability, spare: bool) -> Result<()> {
+        record.generation += 1;
+        let text = serde_json::to_string(record)
+            .map_err(|e| Error::new(Kind::Ledger, "cannot write a record as JSON").because(e))?;
+        let sum = sum(&record.key, record.generation, &text);
+        self.change(durability, spare, |db| {
+            db.execute(
+                "INSERT INTO volume (key, generation, record, sum) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (key) DO UPDATE SET generation = ?2, record = ?3, sum = ?4",
+                params![record.key, record.generation, text, sum],
+            )
+        })
+    }
+
+    /// Forgets a volume that is over.
+    pub fn remove(&self, key: &str) -> Result<()> {
+        self.change(Durability::Power, true, |db| db.execute("DELETE FROM volume WHERE key = ?1", [key]))
+    }
+
+    fn change(
+        &self,
+        durability: Durability,
+        spare: bool,
+        act: impl Fn(&Connection) -> rusqlite::Result<usize>,
+    ) -> Result<()> {
+        if self.read_only {
+            return Err(Error::new(
+                Kind::Ledger,
+                format!("the ledger {} lies on a read-only file system", self.path.display()),
+            )
+            .hint("make it writable again, then try again; what is mounted stays as it is"));
+        }
+        let db = self.locked()?;
+        let level = match durability {
+            Durability::Process => "NORMAL",
+            Durability::Power => "FULL",
+        };
+        let attempt = || {
+            db.pragma_update(None, "synchronous", level)?;
+            act(&db)
+        };
+        match attempt() {
+            Ok(_) => Ok(()),
+            Err(error) if spare && open::is_full(&error) && ballast::spend(&self.path) => {
+                attempt().map(drop).map_err(|e| self.fail("write", e))
+            }
+            Err(error) => Err(self.fail("write", error)),
+        }
+    }
+
+    fn locked(&self) -> Result<std::sync::MutexGuard<'_, Connection>> {
+        self.db.lock().map_err(|_| Error::new(Kind::Ledger, "another thread died while it held the ledger"))
+    }
+
+    fn fail(&self, what: &str, error: rusqlite::Error) -> Error {
+        let hint = if open::is_full(&error) {
+            "the disk is full: free some space, then try again; `flexvol down` still works"
+        } else if open::is_damaged(&error) {
+            "run any flexvol command again: a damaged ledger is set aside and rebuilt from the mount table"
+        } else {
+            "look at the disk beneath it; nothing was done that is not recorded"
+        };
+        Error::new(Kind::Ledger, format!("cannot {what} the ledger {}", self.path.display())).hint(hint).because(error)
+    }
+}
+
+impl Drop for Ledger {
+    /// A truncating checkpoint, so that what was overwritten is nowhere in the files, and a read-only open sees all.
+    fn drop(&mut self) {
+        if let (false, Ok(db)) = (self.read_only, self.db.get_mut()) {
+            let _ = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        }
+    }
+}
+
+struct Row {
+    key: String,
+    generation: i64,
+    text: String,
+    sum: String,
+}
+
+impl Row {
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self { key: row.get(0)?, generation: row.get(1)?, text: row.get(2)?, sum: row.get(3)? })
+    }
+
+    fn record(self) -> Result<Record> {
+        let unreadable = |why: &str| {
+            Error::new(Kind::Ledger, format!("the record of volume {} {why}", self.key)).hint(
+                "nothing is done for this volume; see what is mounted with findmnt, and remove the row only when nothing of it is",
+            )
+        };
+        if self.sum != sum(&self.key, self.generation, &self.text) {
+            return Err(unreadable("does not match its checksum"));
+        }
+        let record: Record = serde_json::from_str(&self.text)
+            .map_err(|e| unreadable("was not written by this version of flexvol").because(e))?;
+        if record.key == self.key && record.generation == self.generation {
+            Ok(record)
+        } else {
+            Err(unreadable("names another volume"))
+        }
+    }
+}
+
+fn sum(key: &str, generation: i64, text: &str) -> String {
+    digest::hex(format!("{key}\n{generation}\n{text}").as_bytes(), 64)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! Opening the ledger: a fresh one, one on a read-only disk, one of another version, or a damaged one that is set aside.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::{Ledger, ballast};
+use crate::error::{Error, Kind, Result};
+
+/// The version this program writes.
+const SCHEMA: i64 = 1;
+/// The oldest version that may write to a file of ours.
+const OLDEST_WRITER: i64 = 1;
+
+/// An opened ledger, and what was found.
+#[derive(Debug)]
+pub struct Opened {
+    /// The ledger.
+    pub ledger: Ledger,
+    /// There was none before: volumes found on the node are to be recorded from directories and mounts.
+    pub fresh: bool,
+    /// A damaged file that was set aside, if there was one.
+    pub set_aside: Option<PathBuf>,
+}
+
+impl Ledger {
+    /// Opens the ledger at `path`, makes it if there is none, and sets a damaged one aside.
+    pub fn open(path: &Path) -> Result<Opened> {
+        let fresh = !path.exists();
+        match open(path) {
+            Ok(ledger) => Ok(Opened { ledger, fresh, set_aside: None }),
+            Err(Trouble::Damaged(_)) => {
+                let aside = set_aside(path)?;
+                let ledger = open(path).map_err(|trouble| trouble.told(path))?;
+                Ok(Opened { ledger, fresh: true, set_aside: Some(aside) })
+            }
+            Err(trouble @ (Trouble::Newer(_) | Trouble::Other(_))) => Err(trouble.told(path)),
+        }
+    }
+}
+
+enum Trouble {
+    Damaged(rusqlite::Error),
+    Newer(i64),
+    Other(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Self {
+        if is_damaged(&error) { Self::Damaged(error) } else { Self::Other(error) }
+    }
+}
+
+impl Trouble {
+    fn told(self, path: &Path) -> Error {
+        let cannot = Error::new(Kind::Ledger, format!("cannot open the ledger {}", path.display()));
+        match self {
+            Self::Newer(version) => Error::new(
+                Kind::Ledger,
+                format!(
+                    "the ledger {} was written by a newer flexvol (schema {version}, this one knows {SCHEMA})",
+                    path.display()
+                ),
+            )
+            .hint("use the newer flexvol; this one changes nothing"),
+            Self::Damaged(error) => cannot.because(error),
+            Self::Other(error) if is_full(&error) => {
+                cannot.because(error).hint("the disk is full: free some space, then try again")
+            }
+            Self::Other(error) => cannot.because(error).hint("check that its folder exists and is writable by you"),
+        }
+    }
+}
+
+fn open(path: &Path) -> std::result::Result<Ledger, Trouble> {
+    match writable(path) {
+        Ok(db) => {
+            ballast::lay(path);
+            Ok(Ledger { db: Mutex::new(db), path: path.into(), read_only: false })
+        }
+        Err(Trouble::Other(error)) if is_read_only(&error) && path.exists() => {
+            // On a read-only disk nobody writes, and our last close left nothing in the log: the file alone is the truth.
+            let uri = format!("file:{}?immutable=1", percent(path));
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+            let db = Connection::open_with_flags(uri, flags)?;
+            version(&db)?;
+            Ok(Ledger { db: Mutex::new(db), path: path.into(), read_only: true })
+        }
+        Err(trouble) => Err(trouble),
+    }
+}
+
+fn writable(path: &Path) -> std::result::Result<Connection, Trouble> {
+    let db = Connection::open(path)?;
+    db.busy_timeout(Duration::from_secs(10))?;
+    // Two commands may meet at a fresh file: the change of journal mode itself needs the lock for a moment.
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "secure_delete", true)?;
+    db.pragma_update(None, "cache_size", -256)?;
+    if version(&db)? == 0 {
+        db.execute_batch(&format!(
+            "BEGIN IMMEDIATE;
+             CREATE TABLE IF NOT EXISTS volume (
+                 key TEXT PRIMARY KEY, generation INTEGER NOT NULL, record TEXT NOT NULL, sum TEXT NOT NULL
+             ) WITHOUT ROWID;
+             CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+             INSERT OR REPLACE INTO about VALUES ('oldest_writer', {OLDEST_WRITER});
+             PRAGMA user_version = {SCHEMA};
+             COMMIT;"
+        ))?;
+    }
+    // A damaged page makes some rows unreadable and not others: better to know now than in the middle of an unmount.
+    let verdict: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if verdict != "ok" {
+        return Err(Trouble::Damaged(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
+            Some(verdict),
+        )));
+    }
+    Ok(db)
+}
+
+/// The schema of the file: ours to use if we know it, or if its writer says that programs of our age may write.
+fn version(db: &Connection) -> std::result::Result<i64, Trouble> {
+    let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if version > SCHEMA {
+        let oldest: i64 = db.query_row("SELECT value FROM about WHERE name = 'oldest_writer'", [], |row| row.get(0))?;
+        if oldest > SCHEMA {
+            return Err(Trouble::Newer(version));
+        }
+    }
+    Ok(version)
+}
+
+fn set_aside(path: &Path) -> Result<PathBuf> {
+    let with = |end: &str| PathBuf::from(format!("{}{end}", path.display()));
+    let aside =
+        (1..).map(|n| with(&format!(".damaged-{n}"))).find(|aside| !aside.exists()).unwrap_or_else(|| with(".damaged"));
+    let fail =
+        |e| Error::new(Kind::Ledger, format!("cannot set the damaged ledger {} aside", path.display())).because(e);
+    fs::rename(path, &aside).map_err(fail)?;
+    for end in ["-wal", "-shm"] {
+        let _ = fs::rename(with(end), format!("{}{end}", aside.display()));
+    }
+    Ok(aside)
+}
+
+/// A path as SQLite's URI form wants it.
+fn percent(path: &Path) -> String {
+    path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23")
+}
+
+fn code(error: &rusqlite::Error) -> Option<ErrorCode> {
+    error.sqlite_error_code()
+}
+
+/// Whether the disk is full.
+pub(super) fn is_full(error: &rusqlite::Error) -> bool {
+    code(error) == Some(ErrorCode::DiskFull)
+}
+
+/// Whether the file is no database, or a damaged one.
+pub(super) fn is_damaged(error: &rusqlite::Error) -> bool {
+    matches!(code(error), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+fn is_read_only(error: &rusqlite::Error) -> bool {
+    matches!(code(error), Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied))
+}

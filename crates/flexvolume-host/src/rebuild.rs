@@ -1,0 +1,140 @@
+//! A lost ledger pieced together from directories and mounts. What is rebuilt may be unmounted and detached, never used further.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use flexvolume_linux::mount::{self, Presence};
+use flexvolume_protocol::{DriverName, PodUid, UserOptions, VolumeName};
+
+use crate::{
+    engine::Ground,
+    error::Result,
+    host::Host,
+    note::{Note, Notes},
+    volume::{
+        record::{Kind, Made, Record, Spec, User},
+        state::{At, Rung},
+    },
+};
+
+/// Records every volume that has a directory beneath the root.
+pub(crate) fn rebuild(ground: &Ground, notes: Notes<'_>) -> Result<()> {
+    let root = ground.layout.root();
+    let mut records: BTreeMap<String, Record> = BTreeMap::new();
+    for (driver, name) in globals(&root.join("plugins/kubernetes.io/flexvolume")) {
+        let path = root.join(ground.layout.global(&driver, &name));
+        let mut record = unknown(ground, driver.clone(), name, kind(ground, &driver, Kind::Attachable, notes), "");
+        if let Some(made) = made(&path) {
+            record.state.rung = Rung::Staged(String::new());
+            record.stage = Some(made);
+        }
+        records.insert(record.key.clone(), record);
+    }
+    for (uid, driver, name) in places(&root.join("pods")) {
+        let path = root.join(ground.layout.place(&uid, &driver, &name));
+        let kind = kind(ground, &driver, Kind::Direct, notes);
+        let new = unknown(ground, driver, name, kind, &uid);
+        let record = records.entry(new.key.clone()).or_insert(new);
+        record.users.insert(uid.clone(), nobody(&uid, record.name.as_str()));
+        record.state.want.places.insert(uid.clone());
+        record.state.places.insert(uid.clone(), At::Ready);
+        if let Some(made) = made(&path) {
+            record.places.insert(uid, made);
+        }
+    }
+    for record in records.values_mut() {
+        notes(Note::Warning {
+            volume: record.key.clone(),
+            text: "recorded anew from what is mounted; it can be taken down".into(),
+        });
+        Host::put(ground, record)?;
+    }
+    Ok(())
+}
+
+fn unknown(ground: &Ground, driver: DriverName, name: VolumeName, kind: Kind, uid: &str) -> Record {
+    let spec = Spec { fs_type: String::new(), options: UserOptions::default(), secret: None };
+    Record { rebuilt: true, ..Record::new(driver, name, kind, uid, spec, &ground.ident) }
+}
+
+/// As the driver says now; where it says nothing, as the directories suggest.
+fn kind(ground: &Ground, driver: &DriverName, guess: Kind, notes: Notes<'_>) -> Kind {
+    ground.drivers.get(driver, notes).map_or(guess, |driver| driver.kind())
+}
+
+fn made(path: &Path) -> Option<Made> {
+    match mount::look(path) {
+        Ok(Presence::Mount(id)) => Some(Made::Mount(id)),
+        Ok(Presence::Corrupted(_) | Presence::Absent | Presence::Plain | Presence::Symlink | Presence::Other)
+        | Err(_) => None,
+    }
+}
+
+fn nobody(uid: &str, volume: &str) -> User {
+    User {
+        pod: uid.to_owned(),
+        namespace: String::new(),
+        uid: uid.to_owned(),
+        service_account: String::new(),
+        fs_group: None,
+        fs_group_on_mismatch: false,
+        read_only: false,
+        volume: volume.to_owned(),
+        mounts: Vec::new(),
+    }
+}
+
+/// Names of what lies in `dir`, sorted; nothing if it cannot be listed.
+fn list(dir: &Path) -> Vec<(String, PathBuf)> {
+    let mut all: Vec<_> = fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
+        .collect();
+    all.sort();
+    all
+}
+
+/// `<driver>/mounts/<name>`, where the driver's name is one or two levels deep.
+fn globals(dir: &Path) -> Vec<(DriverName, VolumeName)> {
+    let mut found = Vec::new();
+    for (first, path) in list(dir) {
+        let one = (first.clone(), path.join("mounts"));
+        let two = list(&path)
+            .into_iter()
+            .filter(|(second, _)| second != "mounts")
+            .map(|(second, path)| (format!("{first}/{second}"), path.join("mounts")));
+        for (driver, mounts) in std::iter::once(one).chain(two) {
+            let Ok(driver) = DriverName::parse(&driver) else { continue };
+            found.extend(
+                list(&mounts)
+                    .into_iter()
+                    .filter_map(|(name, _)| Some((driver.clone(), VolumeName::parse(&name).ok()?))),
+            );
+        }
+    }
+    found
+}
+
+/// `<uid>/volumes/<vendor~driver>/<name>`.
+fn places(dir: &Path) -> Vec<(String, DriverName, VolumeName)> {
+    let mut found = Vec::new();
+    for (uid, path) in list(dir) {
+        if PodUid::parse(&uid).is_err() {
+            continue;
+        }
+        for (driver, path) in list(&path.join("volumes")) {
+            let Ok(driver) = DriverName::from_dir(&driver) else { continue };
+            found.extend(
+                list(&path)
+                    .into_iter()
+                    .filter_map(|(name, _)| Some((uid.clone(), driver.clone(), VolumeName::parse(&name).ok()?))),
+            );
+        }
+    }
+    found
+}

@@ -1,0 +1,155 @@
+//! What only a disposable worker process does: everything that can reach a volume's file system or device, and so can hang.
+
+use std::path::{Path, PathBuf};
+
+use flexvolume_linux::{
+    fs::{self, Applied, FsType, Intents, Usage, Wanted},
+    mount::{self, Flags, Presence},
+    worker,
+};
+use serde::{Deserialize, Serialize};
+
+/// One task; it runs in a process of its own and may never come back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Task {
+    /// Bind `source` at `target`, read-only before anyone sees it.
+    Bind {
+        /// What.
+        source: PathBuf,
+        /// Where.
+        target: PathBuf,
+        /// How.
+        power: Power,
+    },
+    /// Take away every layer mounted at `target`.
+    Unmount {
+        /// Where.
+        target: PathBuf,
+    },
+    /// Take set-uid, devices or write access from the mount at `target`.
+    Restrict {
+        /// Where.
+        target: PathBuf,
+        /// What is left.
+        power: Power,
+    },
+    /// The default for a driver without mountdevice: format if the device is proven empty, check, mount.
+    FormatAndMount {
+        /// The block device.
+        device: PathBuf,
+        /// Whose device it is, so that an intent is never applied to another.
+        identity: String,
+        /// File system type; empty means ext4.
+        fs_type: String,
+        /// Where to mount.
+        target: PathBuf,
+        /// Where the durable intent lies.
+        intent: PathBuf,
+        /// How.
+        power: Power,
+    },
+    /// Give a tree to a group.
+    FsGroup {
+        /// The volume's root directory.
+        dir: PathBuf,
+        /// The group.
+        gid: u32,
+        /// Leave it alone when the root directory already has it.
+        on_mismatch: bool,
+    },
+    /// Look whether a mount still answers.
+    Probe {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Ask a file system how full it is.
+    Usage {
+        /// Where.
+        path: PathBuf,
+    },
+}
+
+/// What a mount may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Power {
+    /// Nothing can be written.
+    pub read_only: bool,
+    /// Set-uid files and device nodes work.
+    pub suid_and_devices: bool,
+}
+
+impl Power {
+    fn flags(self) -> Flags {
+        Flags {
+            read_only: self.read_only,
+            nosuid: !self.suid_and_devices,
+            nodev: !self.suid_and_devices,
+            noexec: false,
+        }
+    }
+}
+
+/// What came of a task.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Done {
+    /// It is done.
+    Plainly,
+    /// It is done, and how is worth telling.
+    Told(String),
+    /// Ownership was set.
+    Owned(Applied),
+    /// What was seen.
+    Seen(Presence),
+    /// How full.
+    Usage(Usage),
+}
+
+impl worker::Task for Task {
+    type Answer = flexvolume_linux::Result<Done>;
+
+    fn run(self) -> Self::Answer {
+        match self {
+            Self::Bind { source, target, power } => {
+                mount::bind(&source, &target, power.flags()).map(|()| Done::Plainly)
+            }
+            Self::Unmount { target } => unmount_all(&target),
+            Self::Restrict { target, power } => mount::set_flags(&target, power.flags()).map(|()| Done::Plainly),
+            Self::FormatAndMount { device, identity, fs_type, target, intent, power } => {
+                let made = fs::format_and_mount(
+                    &Wanted {
+                        device: &device,
+                        identity: &identity,
+                        fs_type: FsType::parse(&fs_type)?,
+                        read_only: power.read_only,
+                        made_by_us: false,
+                        mkfs_options: &[],
+                        mount_options: &[],
+                        flags: power.flags(),
+                        intents: &Intents::new(intent),
+                    },
+                    &target,
+                )?;
+                Ok(Done::Told(format!("{made:?}")))
+            }
+            Self::FsGroup { dir, gid, on_mismatch } => fs::apply_fs_group(&dir, gid, on_mismatch).map(Done::Owned),
+            Self::Probe { path } => mount::probe(&path).map(Done::Seen),
+            Self::Usage { path } => fs::usage(&path).map(Done::Usage),
+        }
+    }
+}
+
+/// A driver may have stacked several mounts; more than this many layers is a fault that no loop should chase.
+const LAYERS: usize = 64;
+
+fn unmount_all(target: &Path) -> flexvolume_linux::Result<Done> {
+    let mut steps = Vec::new();
+    for _ in 0..LAYERS {
+        match mount::look(target)? {
+            Presence::Mount(_) | Presence::Corrupted(_) => {
+                steps.push(format!("{:?}", mount::unmount_ladder(target)?).to_lowercase())
+            }
+            Presence::Absent | Presence::Plain | Presence::Symlink | Presence::Other => break,
+        }
+    }
+    Ok(Done::Told(steps.join(", ")))
+}

@@ -1,0 +1,169 @@
+//! The directories mounts lie at: made beneath the root, held while a driver works, judged afterwards, taken away empty.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use flexvolume_linux::{
+    ErrorKind,
+    beneath::{Pinned, Root},
+    mount::{self, Presence, table},
+};
+
+use super::Hands;
+use crate::{
+    error::{Error, Kind, Result},
+    task::{Power, Task},
+    volume::{record::Made, state::Seen},
+};
+
+/// Mode of every directory we make, as the kubelet has it.
+const MODE: u32 = 0o750;
+
+/// For a system call on a mount that should answer at once.
+pub(super) const SOON: Duration = Duration::from_secs(30);
+/// For an unmount, which may have to write back.
+pub(super) const UNMOUNT: Duration = Duration::from_secs(120);
+
+/// A directory of ours, its parent held open so that nobody can swap the path beneath us.
+pub(super) struct Target {
+    pub(super) path: PathBuf,
+    pinned: Pinned,
+}
+
+impl Target {
+    pub(super) fn look(&self) -> Result<Presence> {
+        Ok(self.pinned.look()?)
+    }
+
+    /// What the machine is told: anything mounted, or nothing.
+    pub(super) fn seen(&self) -> Seen {
+        match self.pinned.look() {
+            Ok(Presence::Mount(_) | Presence::Corrupted(_)) => Seen::Mounted,
+            Ok(Presence::Absent | Presence::Plain | Presence::Symlink | Presence::Other) => Seen::Nothing,
+            // What cannot be looked at is not known to be gone.
+            Err(_) => Seen::Mounted,
+        }
+    }
+
+    /// Takes the directory away if it is empty and unmounted; a filled one is an error that names what is in it.
+    pub(super) fn remove(&self) -> Result<()> {
+        match self.pinned.rmdir() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Error::from(error).hint(format!(
+                "look at what is left in {}, keep or delete it by hand, then try again: flexvol never deletes files there",
+                self.path.display()
+            ))),
+        }
+    }
+}
+
+impl Hands<'_> {
+    /// Makes the directory `relative` to the root, and its parents.
+    pub(super) fn make(&self, relative: &Path) -> Result<Target> {
+        let root = Root::open(self.ground.layout.root())?;
+        let pinned = root.make_dirs(relative, MODE)?;
+        Ok(Target { path: self.absolute(relative), pinned })
+    }
+
+    /// The directory if its parents are there.
+    pub(super) fn existing(&self, relative: &Path) -> Result<Option<Target>> {
+        let root = Root::open(self.ground.layout.root())?;
+        match root.pin(relative) {
+            Ok(pinned) => Ok(Some(Target { path: self.absolute(relative), pinned })),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What a driver's Success is worth: a mount of that very path, stripped of power before anybody uses it.
+    pub(super) fn judge(&mut self, target: &Target, read_only: bool, may_be_empty: bool) -> Result<Made> {
+        let path = target.path.display();
+        match target.look()? {
+            Presence::Mount(id) => {
+                let mounted = table::by_id(id)?;
+                if mounted.as_ref().is_none_or(|mounted| mounted.point != target.path) {
+                    let wrong = mounted.map_or_else(|| "nowhere".to_owned(), |m| m.point.display().to_string());
+                    return Err(Error::new(Kind::Refused, format!("the mount for {path} lies at {wrong}"))
+                        .hint("somebody changed the path while the driver worked; see who can write there"));
+                }
+                let power = self.power(read_only)?;
+                self.work(&Task::Restrict { target: target.path.clone(), power }, SOON)?;
+                Ok(Made::Mount(id))
+            }
+            Presence::Plain if may_be_empty => Ok(Made::NoMount),
+            Presence::Plain if mount::is_empty_dir(&target.path)? => Err(Error::new(
+                Kind::Driver,
+                format!("driver {} answered Success, but nothing is mounted at {path}", self.record.driver),
+            )
+            .hint(format!(
+                "see the driver's own log; if this driver never mounts, set \"allowUnmounted\": true for {}",
+                self.record.driver
+            ))),
+            Presence::Plain => {
+                self.warn(format!(
+                    "{path} is a plain directory with files, not a mount: its data lies on the host's own disk"
+                ));
+                Ok(Made::NoMount)
+            }
+            Presence::Symlink => {
+                self.warn(format!("the driver replaced {path} by a symbolic link"));
+                Ok(Made::NoMount)
+            }
+            Presence::Absent => Err(Error::new(
+                Kind::Driver,
+                format!("driver {} answered Success, but {path} is gone", self.record.driver),
+            )),
+            Presence::Corrupted(errno) => Err(Error::new(
+                Kind::Driver,
+                format!("driver {} answered Success, but the mount at {path} is dead", self.record.driver),
+            )
+            .because(std::io::Error::from_raw_os_error(errno))),
+            Presence::Other => {
+                Err(Error::new(Kind::Driver, format!("the driver replaced {path} by something that is no directory")))
+            }
+        }
+    }
+
+    /// What mounts of this volume may do.
+    pub(super) fn power(&self, read_only: bool) -> Result<Power> {
+        Ok(Power { read_only, suid_and_devices: self.driver()?.config.allow_suid_and_devices })
+    }
+
+    /// After the driver's part of an unmount: every layer gone, the directory gone.
+    ///
+    /// A driver that failed is believed when something is still mounted; one that says Success is not.
+    pub(super) fn clear(&mut self, target: &Target, driver_said: Result<()>) -> Result<()> {
+        match (target.look()?, driver_said) {
+            (Presence::Mount(_) | Presence::Corrupted(_), Err(error)) => return Err(error),
+            (Presence::Mount(_) | Presence::Corrupted(_), Ok(())) => {
+                self.work(&Task::Unmount { target: target.path.clone() }, UNMOUNT)?;
+            }
+            (Presence::Absent | Presence::Plain | Presence::Symlink | Presence::Other, Ok(())) => {}
+            (Presence::Absent | Presence::Plain | Presence::Symlink | Presence::Other, Err(error)) => {
+                // A process that still runs may mount yet; any other failure of an unmount is moot once nothing is mounted.
+                if error.kind() == Kind::Busy {
+                    return Err(error);
+                }
+                self.warn(format!(
+                    "nothing is mounted at {} any more, although: {}",
+                    target.path.display(),
+                    error.story()
+                ));
+            }
+        }
+        target.remove()
+    }
+
+    /// Takes away the empty directories above a pod's volume, up to the pod's own.
+    pub(super) fn prune(&self, relative: &Path) {
+        let Ok(root) = Root::open(self.ground.layout.root()) else { return };
+        // pods/<uid>/volumes/<driver>/<name>: three parents belong to the pod, and go when the last volume does.
+        for parent in relative.ancestors().skip(1).take(3) {
+            if root.pin(parent).and_then(|pinned| pinned.rmdir()).is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! After the mount: ownership for the pod's group.
+
+use std::time::Duration;
+
+use super::{Ended, Hands};
+use crate::{
+    error::Result,
+    task::{Done, Task},
+    volume::{record::Made, state::Seen},
+};
+
+/// A tree of millions of files takes its time; this only says when to call it hung.
+const WALK: Duration = Duration::from_secs(3600);
+
+impl Hands<'_> {
+    pub(super) fn finish(&mut self, place: &str) -> Ended {
+        match self.own(place) {
+            Ok(()) => Ended { answer: Ok(String::new()), seen: Seen::Mounted },
+            Err(error) => Ended::failed(error, Seen::Mounted),
+        }
+    }
+
+    /// As Kubernetes: only with an fsGroup, on a writable volume, of a driver that does not see to it itself.
+    fn own(&mut self, place: &str) -> Result<()> {
+        let user = self.user(place)?;
+        let Some(gid) = user.fs_group else { return Ok(()) };
+        let mounted = matches!(self.record.places.get(place), Some(Made::Mount(_)));
+        if user.read_only || !mounted || !self.driver()?.capabilities.fs_group {
+            return Ok(());
+        }
+        let dir = self.absolute(&self.ground.layout.place(&user.uid, &self.record.driver, &self.record.name));
+        let task = Task::FsGroup { dir, gid, on_mismatch: user.fs_group_on_mismatch };
+        if let Done::Owned(applied) = self.work(&task, WALK)?
+            && applied.failed > 0
+        {
+            self.warn(format!(
+                "{} entries could not be given to group {gid}, first: {}",
+                applied.failed,
+                applied
+                    .missed
+                    .iter()
+                    .map(|m| format!("{} ({})", m.path.display(), m.why))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,170 @@
+//! Doing one op of one volume: driver calls and mounts, then a look at what is really there.
+//!
+//! Every op has an id that all its processes carry, and a worker of its own for what can hang. Nothing here decides
+//! what comes next, and nothing here is remembered but in the record.
+
+mod attach;
+mod directory;
+mod finish;
+mod publish;
+mod recover;
+mod stage;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use flexvolume_linux::worker::{Worker, WorkerError};
+use flexvolume_protocol::{Came, HostKeys, Options, Redactor, Secrets, Verb};
+
+use super::{
+    record::{OpenCall, Record, User},
+    state::{Op, Seen},
+};
+use crate::{
+    drivers::{
+        call::{CALL_ID, Calling, WORKER, call},
+        load::Driver,
+    },
+    engine::Ground,
+    error::{Error, Kind, Result},
+    ledger::Durability,
+    note::{Note, Notes},
+    settings::SecretsByArgv,
+    task::{Done, Task},
+};
+pub use recover::{Recovered, boot_changed};
+
+/// Gives the secrets of a volume at the moment of a call; nothing keeps them.
+pub type Keys<'a> = &'a (dyn Fn(&super::record::SecretRef) -> Result<Secrets> + Sync);
+
+/// How an op ended: the device, or why not; and what the kernel shows.
+pub struct Ended {
+    /// The device as the driver named it, where the op knows one.
+    pub answer: Result<String>,
+    /// What is there now.
+    pub seen: Seen,
+}
+
+impl Ended {
+    fn failed(error: Error, seen: Seen) -> Self {
+        // A process that cannot be ended makes whatever the kernel shows provisional.
+        let seen = if error.kind() == Kind::Busy { Seen::Busy } else { seen };
+        Self { answer: Err(error), seen }
+    }
+}
+
+/// The hands that do one op.
+pub struct Hands<'a> {
+    ground: &'a Ground,
+    record: &'a mut Record,
+    notes: Notes<'a>,
+    keys: Keys<'a>,
+    worker: Option<Worker<Task>>,
+}
+
+impl<'a> Hands<'a> {
+    /// Hands for the volume of `record`, whose lock the caller holds.
+    pub fn new(ground: &'a Ground, record: &'a mut Record, keys: Keys<'a>, notes: Notes<'a>) -> Self {
+        Self { ground, record, notes, keys, worker: None }
+    }
+
+    /// Does `op`, which the record already names with an open call.
+    pub fn perform(&mut self, op: &Op) -> Ended {
+        match op {
+            Op::Attach => self.attach(),
+            Op::Stage => self.stage(),
+            Op::Publish(place) => self.publish(place),
+            Op::Finish(place) => self.finish(place),
+            Op::Unpublish(place) => self.unpublish(place),
+            Op::Unstage => self.unstage(),
+            Op::Detach => self.detach(),
+        }
+    }
+
+    /// Calls the driver with `verb` in the name of the op under way.
+    fn call<V: Verb>(&mut self, driver: &Driver, secrets: &Secrets, verb: &V) -> Result<Came<V::Reply>> {
+        let Self { ground, record, notes, .. } = self;
+        let id = record.call.as_ref().map_or("", |call| call.id.as_str()).to_owned();
+        let volume = record.key.clone();
+        let redactor = Redactor::new(secrets);
+        let born = &mut |process| {
+            record.call = Some(OpenCall { id: id.clone(), process: Some(process) });
+            // The id in the environment finds the process without this; it only makes the search shorter.
+            ground.ledger.put(record, Durability::Process, true).or(Ok(()))
+        };
+        call(Calling { driver, volume: &volume, call: &id, redactor: &redactor, notes: *notes, born }, verb)
+    }
+
+    /// Has a worker do `task`; one that does not come back within `limit` is abandoned.
+    fn work(&mut self, task: &Task, limit: Duration) -> Result<Done> {
+        let id = self.record.call.as_ref().map_or(String::new(), |call| call.id.clone());
+        let worker = self.worker.get_or_insert_with(|| {
+            Worker::new(
+                self.ground.settings.worker.clone(),
+                vec![(CALL_ID.to_owned(), id), (WORKER.0.to_owned(), WORKER.1.to_owned())],
+            )
+        });
+        match worker.ask(task, limit) {
+            Ok(done) => Ok(done?),
+            Err(WorkerError::Stuck(process, _)) => Err(Error::new(
+                Kind::Busy,
+                format!("the kernel has not answered for {} s; the worker, pid {}, was told to end", limit.as_secs(), process.pid),
+            )
+            .hint(format!(
+                "a file system or device beneath this volume hangs; nothing else is done for it until pid {} has ended; see cat /proc/{}/stack",
+                process.pid, process.pid
+            ))),
+            Err(
+                error @ (WorkerError::Start(_) | WorkerError::Died(_) | WorkerError::Panicked(_) | WorkerError::Message(_)),
+            ) => Err(Error::new(Kind::System, "a worker process of our own failed").because(error)),
+        }
+    }
+
+    fn driver(&self) -> Result<Arc<Driver>> {
+        self.ground.drivers.get(&self.record.driver, self.notes)
+    }
+
+    /// The options every call about the device gets.
+    fn device_options(&self) -> Options {
+        Options::compose(&self.host_keys(self.record.read_only), None, &self.record.spec.options)
+    }
+
+    fn host_keys(&self, read_only: bool) -> HostKeys {
+        HostKeys { fs_type: self.record.spec.fs_type.clone(), read_only, name: self.record.name.as_str().to_owned() }
+    }
+
+    /// The secrets for a call: to `mount` always, to other verbs only where they do not travel in argv.
+    fn secrets(&self, driver: &Driver, is_mount: bool) -> Result<Secrets> {
+        let Some(reference) = &self.record.spec.secret else { return Ok(Secrets::default()) };
+        match (driver.by_stdin(), is_mount, driver.config.secrets) {
+            (true, _, _) => (self.keys)(reference),
+            (false, false, _) => Ok(Secrets::default()),
+            (false, true, SecretsByArgv::Argv) => {
+                self.warn(format!(
+                    "driver {} takes secrets in argv, where every user of this machine can read them while it runs",
+                    driver.name
+                ));
+                (self.keys)(reference)
+            }
+            (false, true, SecretsByArgv::Refuse) => Err(Error::new(
+                Kind::Refused,
+                format!("driver {} takes secrets in argv, and the settings refuse that", driver.name),
+            )
+            .hint("use a driver that announces `stdin`, or set \"secrets\": \"argv\" for it")),
+        }
+    }
+
+    fn user(&self, place: &str) -> Result<User> {
+        self.record.users.get(place).cloned().ok_or_else(|| {
+            Error::new(Kind::Ledger, format!("the record of {} does not know pod {place}", self.record.key))
+        })
+    }
+
+    fn warn(&self, text: String) {
+        tracing::warn!(target: "flexvol::volume", volume = self.record.key, text);
+        (self.notes)(Note::Warning { volume: self.record.key.clone(), text });
+    }
+
+    fn absolute(&self, relative: &std::path::Path) -> PathBuf {
+        self.ground.layout.root().join(relative)
+    }
+}

@@ -1,0 +1,167 @@
+//! The middle rung: the device awaited and mounted once per node at the global directory, and taken from there.
+
+use std::{path::PathBuf, time::Duration};
+
+use flexvolume_linux::mount::{Presence, table};
+use flexvolume_protocol::{Came, Device, Dir, MountDevice, UnmountDevice, WaitForAttach};
+
+use super::{
+    Ended, Hands,
+    attach::unfinished,
+    directory::{Target, UNMOUNT},
+};
+use crate::{
+    drivers::load::Driver,
+    error::{Error, Kind, Result},
+    task::Task,
+    volume::{record::Made, state::Seen},
+};
+
+/// Formatting and checking take as long as they take; this only says when to call it hung.
+const FORMAT: Duration = Duration::from_secs(3600);
+
+impl Hands<'_> {
+    fn global(&self) -> PathBuf {
+        self.ground.layout.global(&self.record.driver, &self.record.name)
+    }
+
+    pub(super) fn stage(&mut self) -> Ended {
+        let target = match self.make(&self.global()) {
+            Ok(target) => target,
+            Err(error) => return Ended::failed(error, Seen::Nothing),
+        };
+        match self.stage_at(&target) {
+            Ok((device, made)) => {
+                self.record.stage = Some(made);
+                Ended { answer: Ok(device), seen: target.seen() }
+            }
+            Err(error) => {
+                let seen = target.seen();
+                if seen == Seen::Nothing {
+                    let _ = target.remove();
+                }
+                Ended::failed(error, seen)
+            }
+        }
+    }
+
+    fn stage_at(&mut self, target: &Target) -> Result<(String, Made)> {
+        match target.look()? {
+            Presence::Absent | Presence::Plain => {}
+            Presence::Mount(_) | Presence::Corrupted(_) => {
+                return Err(Error::new(
+                    Kind::Refused,
+                    format!("something nobody recorded is mounted at {}", target.path.display()),
+                )
+                .hint("it is taken away now; try again"));
+            }
+            Presence::Symlink | Presence::Other => {
+                return Err(Error::new(Kind::Refused, format!("{} is no directory", target.path.display()))
+                    .hint("move it out of the way, then try again"));
+            }
+        }
+        let driver = self.driver()?;
+        let secrets = self.secrets(&driver, false)?;
+        let options = self.device_options().with_secrets(secrets.clone());
+        let given = Device(self.record.state.rung.device().to_owned());
+        let wait = WaitForAttach { device: given.clone(), options: options.clone() };
+        let device = match self.call(&driver, &secrets, &wait)? {
+            Came::Done(device) => device,
+            Came::NotSupported => given,
+            Came::InProgress => return Err(unfinished("waitforattach")),
+        };
+        let dir = Dir::parse(&target.path.to_string_lossy()).map_err(|e| Error::new(Kind::Invalid, e.to_string()))?;
+        let read_only = self.record.read_only;
+        let may_be_empty = match self.call(&driver, &secrets, &MountDevice { dir, device: device.clone(), options })? {
+            Came::Done(()) => driver.config.allow_unmounted,
+            Came::NotSupported => self.mount_device_ourselves(target, &device.0)?,
+            Came::InProgress => return Err(unfinished("mountdevice")),
+        };
+        let made = self.judge(target, read_only, may_be_empty)?;
+        Ok((device.0, made))
+    }
+
+    /// What Kubernetes does for a driver without mountdevice; true if there is nothing to mount.
+    fn mount_device_ourselves(&mut self, target: &Target, device: &str) -> Result<bool> {
+        if device.is_empty() {
+            return Ok(true);
+        }
+        let intent = self.ground.layout.intent(&self.record.key);
+        if let Some(parent) = intent.parent() {
+            std::fs::create_dir_all(parent)
+                .map_err(|e| Error::new(Kind::System, format!("cannot create {}", parent.display())).because(e))?;
+        }
+        let task = Task::FormatAndMount {
+            device: device.into(),
+            identity: self.record.key.clone(),
+            fs_type: self.record.spec.fs_type.clone(),
+            target: target.path.clone(),
+            intent,
+            power: self.power(self.record.read_only)?,
+        };
+        self.work(&task, FORMAT)?;
+        Ok(false)
+    }
+
+    pub(super) fn unstage(&mut self) -> Ended {
+        match self.existing(&self.global()) {
+            Ok(None) => self.unstaged(Ok(()), Seen::Nothing),
+            Ok(Some(target)) => {
+                let result = self.unstage_at(&target);
+                // Files left behind are as much in the way as a mount.
+                let seen = if result.is_err() && target.look().is_ok_and(|p| p != Presence::Absent) {
+                    Seen::Mounted
+                } else {
+                    target.seen()
+                };
+                self.unstaged(result, seen)
+            }
+            Err(error) => Ended::failed(error, Seen::Mounted),
+        }
+    }
+
+    fn unstaged(&mut self, result: Result<()>, seen: Seen) -> Ended {
+        match result {
+            Ok(()) => {
+                self.record.stage = None;
+                self.end_leftovers();
+                Ended { answer: Ok(String::new()), seen }
+            }
+            Err(error) => Ended::failed(error, seen),
+        }
+    }
+
+    fn unstage_at(&mut self, target: &Target) -> Result<()> {
+        let id = match target.look()? {
+            Presence::Absent => return Ok(()),
+            // Nothing is mounted: Kubernetes does not call the driver either.
+            Presence::Plain | Presence::Symlink | Presence::Other => return target.remove(),
+            Presence::Mount(id) => Some(id),
+            Presence::Corrupted(_) => None,
+        };
+        if let Some(mounted) = id.map(table::by_id).transpose()?.flatten() {
+            let others = table::of_device(mounted.dev)?;
+            if let Some(other) = others.iter().find(|o| o.root == mounted.root && o.point != target.path) {
+                return Err(Error::new(
+                    Kind::Refused,
+                    format!("the volume is also mounted at {}", other.point.display()),
+                )
+                .hint(format!("unmount that first: umount {}", other.point.display())));
+            }
+        }
+        let said = self.driver().and_then(|driver| self.call_unmount_device(&driver, target));
+        self.clear(target, said)
+    }
+
+    fn call_unmount_device(&mut self, driver: &Driver, target: &Target) -> Result<()> {
+        let dir = Dir::parse(&target.path.to_string_lossy()).map_err(|e| Error::new(Kind::Invalid, e.to_string()))?;
+        match self.call(driver, &Default::default(), &UnmountDevice { dir })? {
+            Came::Done(()) => Ok(()),
+            Came::NotSupported => {
+                self.work(&Task::Unmount { target: target.path.clone() }, UNMOUNT)?;
+                Ok(())
+            }
+            Came::InProgress => Err(unfinished("unmountdevice")),
+        }
+    }
+}

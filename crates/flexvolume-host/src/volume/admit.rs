@@ -1,0 +1,144 @@
+//! Who may publish what: names that never meet, specs that do not change beneath a pod, one writer where one was asked for.
+
+use std::collections::BTreeSet;
+
+use flexvolume_protocol::{DriverName, PodUid, VolumeName};
+
+use super::{
+    record::{Record, Spec, User},
+    state::{Rung, State},
+};
+use crate::{
+    digest,
+    error::{Error, Kind, Result},
+};
+
+/// A pod's wish for one volume.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The driver.
+    pub driver: DriverName,
+    /// The name by manifest: of the PersistentVolume, or of the inline volume.
+    pub name: VolumeName,
+    /// It is a PersistentVolume: its name is its own, and another spec under it is a change, not another volume.
+    pub persistent: bool,
+    /// Only one pod may have it (ReadWriteOncePod).
+    pub exclusive: bool,
+    /// The pod's uid.
+    pub uid: PodUid,
+    /// The volume.
+    pub spec: Spec,
+    /// The pod.
+    pub user: User,
+}
+
+impl Request {
+    /// The names to try, in order. An inline volume of the same name with other options must never share with the first.
+    pub fn names(&self) -> Result<Vec<VolumeName>> {
+        let mut names = vec![self.name.clone()];
+        if !self.persistent {
+            let spec = serde_json::to_vec(&self.spec)
+                .map_err(|e| Error::new(Kind::Invalid, "cannot digest a volume's spec").because(e))?;
+            let suffixed = format!("{}-{}", self.name, digest::hex(&spec, 6));
+            names.push(
+                VolumeName::parse(&suffixed)
+                    .map_err(|e| Error::new(Kind::Invalid, "the volume's name is too long").because(e))?,
+            );
+        }
+        Ok(names)
+    }
+
+    /// Whether `record`, of one of [`Request::names`], is another volume than the one wished for.
+    pub fn is_other(&self, record: &Record) -> bool {
+        !self.persistent && record.spec != self.spec && !record.users.contains_key(self.uid.as_str())
+    }
+}
+
+/// Writes the wish into the record, or says why not. Nothing is written when it is refused.
+pub fn admit(record: &mut Record, request: &Request) -> Result<()> {
+    let place = request.uid.as_str();
+    if record.rebuilt {
+        return Err(Error::new(
+            Kind::Refused,
+            format!("the record of volume {} was lost and pieced together from what is mounted", record.key),
+        )
+        .hint("take down the pods that use it (flexvol down), then bring them up again"));
+    }
+    let idle = record.users.is_empty() && is_unused(&record.state);
+    if idle {
+        record.spec = request.spec.clone();
+        record.read_only = request.user.read_only;
+    }
+    if record.spec != request.spec {
+        let changes = differences(&record.spec, &request.spec);
+        return Err(Error::new(Kind::Refused, format!("volume {} is up with other settings: {changes}", record.key))
+            .hint("take it down first (flexvol down), then bring it up with the new settings"));
+    }
+    if let Some(old) = record.users.get(place) {
+        let same = |user: &User| (user.read_only, user.fs_group);
+        if same(old) != same(&request.user) {
+            return Err(Error::new(
+                Kind::Refused,
+                format!("pod {} has volume {} with another readOnly or fsGroup", old.pod, record.key),
+            )
+            .hint("take the pod down first (flexvol down), then bring it up with the new settings"));
+        }
+    }
+    let others: BTreeSet<&str> =
+        record.users.iter().filter(|(uid, _)| *uid != place).map(|(_, user)| user.pod.as_str()).collect();
+    if request.exclusive && !others.is_empty() {
+        let others = others.into_iter().collect::<Vec<_>>().join(", ");
+        return Err(Error::new(
+            Kind::Refused,
+            format!("volume {} is ReadWriteOncePod and in use by pod {others}", record.key),
+        )
+        .hint("take that pod down first"));
+    }
+    if record.read_only && !request.user.read_only {
+        if record.users.keys().all(|uid| uid == place) && is_unused(&record.state) {
+            record.read_only = false;
+        } else {
+            let others = others.into_iter().collect::<Vec<_>>().join(", ");
+            return Err(Error::new(
+                Kind::Refused,
+                format!("volume {} is mounted read-only on this node, for pod {others}", record.key),
+            )
+            .hint("take that pod down first, or ask for the volume read-only"));
+        }
+    }
+    record.users.insert(place.to_owned(), request.user.clone());
+    Ok(())
+}
+
+fn is_unused(state: &State) -> bool {
+    let below_stage = match &state.rung {
+        Rung::Unsure | Rung::Absent | Rung::Attached(_) => true,
+        Rung::Half(_) | Rung::Staged(_) => state.floor == super::state::Level::Staged,
+    };
+    below_stage && state.places.is_empty()
+}
+
+/// What differs, in words; option values are shown, secrets are not part of a spec.
+fn differences(old: &Spec, new: &Spec) -> String {
+    let mut changes = Vec::new();
+    if old.fs_type != new.fs_type {
+        changes.push(format!("fsType {:?}, asked for {:?}", old.fs_type, new.fs_type));
+    }
+    let keys: BTreeSet<&str> = old.options.iter().chain(new.options.iter()).map(|(key, _)| key).collect();
+    for key in keys {
+        let show = |value: Option<&str>| {
+            value.map_or("absent".to_owned(), |value| format!("{:?}", flexvolume_protocol::excerpt(value, 60)))
+        };
+        if old.options.get(key) != new.options.get(key) {
+            changes.push(format!(
+                "option {key} {}, asked for {}",
+                show(old.options.get(key)),
+                show(new.options.get(key))
+            ));
+        }
+    }
+    if old.secret != new.secret {
+        changes.push("another secretRef".into());
+    }
+    changes.join("; ")
+}

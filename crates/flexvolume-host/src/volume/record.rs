@@ -1,0 +1,189 @@
+//! The ledger's row for one volume: the machine's state, and what is needed to act on it after we were killed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use flexvolume_linux::{mount::MountId, process::ProcessId};
+use flexvolume_protocol::{DriverName, UserOptions, VolumeName};
+use serde::{Deserialize, Serialize};
+
+use super::state::{Level, Place, State};
+
+/// How a driver's volumes are handled; it follows from the answer to `init`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Kind {
+    /// `capabilities.attach` is true: attach, waitforattach, mountdevice, mount.
+    Attachable,
+    /// Announces `staged`: as attachable, but the host binds for each pod itself and never calls mount or unmount.
+    Staged,
+    /// `capabilities.attach` is false: mount and unmount per pod, nothing else.
+    Direct,
+}
+
+impl Kind {
+    /// Where the ladder begins.
+    pub fn floor(self) -> Level {
+        match self {
+            Self::Attachable | Self::Staged => Level::Absent,
+            Self::Direct => Level::Staged,
+        }
+    }
+}
+
+/// Where a Secret lies; the secret itself is never recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretRef {
+    /// Namespace of the Secret.
+    pub namespace: String,
+    /// Name of the Secret.
+    pub name: String,
+}
+
+/// What a manifest says of the volume itself, the same for every pod that uses it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Spec {
+    /// File system type, empty for the driver's or our default.
+    pub fs_type: String,
+    /// The `options` of the source.
+    pub options: UserOptions,
+    /// The Secret it names.
+    pub secret: Option<SecretRef>,
+}
+
+/// One mount of a volume in a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerMount {
+    /// Name of the container.
+    pub container: String,
+    /// Where the volume lies in it.
+    pub path: PathBuf,
+    /// The part of the volume that lies there; all of it if absent.
+    pub sub_path: Option<PathBuf>,
+    /// Read-only in this container.
+    pub read_only: bool,
+}
+
+/// A pod that uses the volume, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct User {
+    /// Name of the pod.
+    pub pod: String,
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Uid of the pod.
+    pub uid: String,
+    /// Its service account.
+    pub service_account: String,
+    /// `securityContext.fsGroup`.
+    pub fs_group: Option<u32>,
+    /// Whether ownership is left alone when the root directory already has it (`OnRootMismatch`).
+    pub fs_group_on_mismatch: bool,
+    /// Read-only for this pod.
+    pub read_only: bool,
+    /// The pod's own name of the volume.
+    pub volume: String,
+    /// Where its containers want it.
+    pub mounts: Vec<ContainerMount>,
+}
+
+/// What lies at a directory of ours after a successful call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Made {
+    /// This mount.
+    Mount(MountId),
+    /// No mount, as this driver has it: a filled directory or a symlink.
+    NoMount,
+}
+
+/// A call or worker that was begun and whose outcome is not recorded yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenCall {
+    /// The id that every process of the call carries in its environment.
+    pub id: String,
+    /// The driver's process, once it was born.
+    pub process: Option<ProcessId>,
+}
+
+/// The row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Driver and name; for a direct driver the pod's uid as well.
+    pub key: String,
+    /// Counts the writes: order, without a clock.
+    pub generation: i64,
+    /// The driver.
+    pub driver: DriverName,
+    /// The name that drivers and paths see.
+    pub name: VolumeName,
+    /// How its driver is handled.
+    pub kind: Kind,
+    /// What the manifest said.
+    pub spec: Spec,
+    /// Mounted globally without write access, since every pod asked for that when it was staged.
+    pub read_only: bool,
+    /// The pods that use it, by place.
+    pub users: BTreeMap<Place, User>,
+    /// The machine.
+    pub state: State,
+    /// The call under way.
+    pub call: Option<OpenCall>,
+    /// Calls nobody acknowledged: what they left running is ended once they are undone.
+    pub leftovers: BTreeSet<String>,
+    /// What lies at the global directory.
+    pub stage: Option<Made>,
+    /// What lies at the places.
+    pub places: BTreeMap<Place, Made>,
+    /// The boot in which mounts, devices and processes above mean something.
+    pub boot: String,
+    /// The machine it belongs to, if that is known.
+    pub machine: Option<String>,
+    /// Pieced together from directories and mounts after the ledger was lost: it may only go down.
+    pub rebuilt: bool,
+}
+
+impl Record {
+    /// A volume nobody wrote of before.
+    pub fn new(
+        driver: DriverName,
+        name: VolumeName,
+        kind: Kind,
+        uid: &str,
+        spec: Spec,
+        ident: &crate::ident::Ident,
+    ) -> Self {
+        Self {
+            key: key(&driver, &name, kind, uid),
+            generation: 0,
+            driver,
+            name,
+            kind,
+            spec,
+            read_only: false,
+            users: BTreeMap::new(),
+            state: State::unknown(kind.floor(), String::new()),
+            call: None,
+            leftovers: BTreeSet::new(),
+            stage: None,
+            places: BTreeMap::new(),
+            boot: ident.boot.clone(),
+            machine: ident.machine.clone(),
+            rebuilt: false,
+        }
+    }
+}
+
+/// The ledger's key: volumes of direct drivers belong to one pod each, others to the node.
+pub fn key(driver: &DriverName, name: &VolumeName, kind: Kind, uid: &str) -> String {
+    match kind {
+        Kind::Attachable | Kind::Staged => format!("{driver}/{name}"),
+        Kind::Direct => format!("{driver}/{uid}-{name}"),
+    }
+}
