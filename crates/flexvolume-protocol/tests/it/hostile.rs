@@ -1,0 +1,155 @@
+//! Whatever bytes come from outside: no panic, no hang, no Success that is not there.
+
+use std::time::{Duration, Instant};
+
+use flexvolume_protocol::*;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// A bound that only an answer in quadratic time can miss, on any machine.
+const QUICK: Duration = Duration::from_secs(20);
+
+fn read_all(verb: VerbName, stdout: &[u8], stderr: &[u8]) -> [bool; 4] {
+    let said = Said { stdout, stderr, exit_ok: true };
+    let created = tolerant::<Created>(verb, &said);
+    if let Err(verdict) = &created.verdict {
+        assert!(verdict.to_string().len() < 16_000, "bounded when shown");
+        let _ = verdict.hint();
+    }
+    [
+        strict::<Created>(verb, &said).is_ok(),
+        created.verdict.is_ok(),
+        tolerant::<InitReply>(verb, &said).verdict.is_ok(),
+        is_complete(stdout, stderr),
+    ]
+}
+
+/// Pieces that look like an answer, so that random text gets deep into the parsers.
+const PIECES: &[&[u8]] = &[
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b"\"",
+    b":",
+    b",",
+    b"\\",
+    b"\\u",
+    b"d800",
+    b"\"status\"",
+    b"\"Success\"",
+    b"{\"status\":\"Success\"}",
+    b"\"capabilities\":{",
+    b"\"options\":{\"a\":\"b\"}",
+    b"\"extensions\":[\"staged\"]",
+    b"null",
+    b"-1e",
+    b" \n",
+    b"\xff",
+    b"{\"status\":\"Failure\",",
+];
+
+fn almost_answers() -> impl Strategy<Value = Vec<u8>> {
+    vec(proptest::sample::select(PIECES), 0..24).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn readers_never_panic(stdout in vec(any::<u8>(), 0..200), stderr in vec(any::<u8>(), 0..50)) {
+        read_all(VerbName::CreateVolume, &stdout, &stderr);
+    }
+
+    #[test]
+    fn readers_never_panic_on_almost_answers(stdout in almost_answers(), stderr in almost_answers()) {
+        let [strictly, tolerantly, ..] = read_all(VerbName::Init, &stdout, &stderr);
+        let said = Said { stdout: &stdout, stderr: &stderr, exit_ok: true };
+        if strictly {
+            prop_assert!(tolerantly, "tolerant is never stricter");
+        }
+        // A process that failed never succeeded.
+        let failed = Said { exit_ok: false, ..said };
+        prop_assert!(!matches!(tolerant::<()>(VerbName::Init, &failed).verdict, Ok(Came::Done(()))));
+    }
+
+    #[test]
+    fn options_never_panic(text in prop_oneof![any::<String>(), almost_answers().prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned())]) {
+        if let Ok(options) = Options::parse(&text) {
+            prop_assert!(Options::parse(&options.render()).unwrap() == options);
+        }
+    }
+
+    #[test]
+    fn redactor_never_panics(secret in vec(any::<u8>(), 0..40), text in vec(any::<u8>(), 0..200), escapes in "[\\\\%u{}x0-9a-f'\"]{0,60}") {
+        let secrets: Secrets = [("k".to_owned(), Secret::new(secret))].into_iter().collect();
+        let redactor = Redactor::new(&secrets);
+        redactor.bytes(&text);
+        redactor.text(&escapes);
+    }
+}
+
+#[test]
+fn a_mebibyte_of_anything_is_answered_quickly() {
+    let mebibyte = |piece: &str| piece.repeat((1 << 20) / piece.len());
+    let hostile = [
+        mebibyte("{"),
+        mebibyte("{\"a\":"),
+        mebibyte("["),
+        mebibyte("{\"a\":["),
+        mebibyte("\""),
+        mebibyte("{}"),
+        mebibyte("{ "),
+        mebibyte("{\"status\":\"\"}"),
+        mebibyte("{\"status\":"),
+        mebibyte("\\"),
+        mebibyte("{\"\\"),
+        mebibyte(" "),
+        format!("{{{}", mebibyte(" ")),
+        format!("{{\"{}", mebibyte("a")),
+        format!("{{\"a\":{}", mebibyte("1")),
+        // Each brace begins something that only goes wrong at the very end.
+        mebibyte("{\"a\":[1],\"b\":") + "!",
+        mebibyte("{\"a\":{},\"b\":{\"c\":\"") + "\n",
+        format!("{}!", mebibyte("{\"a\":").split_at(45_000).0),
+        format!("{}{}", mebibyte("{\"a\":{\"b\":1},\"c\":2 "), "x"),
+        format!("{{\"a\":{}!", "{\"a\":0},\"a\":".repeat(80_000)),
+    ];
+    for text in hostile {
+        let begin = Instant::now();
+        let results = read_all(VerbName::Attach, text.as_bytes(), text.as_bytes());
+        assert_eq!(&results[..3], [false; 3], "{}", &text[..20.min(text.len())]);
+        assert!(Options::parse(&text).is_err());
+        assert!(begin.elapsed() < QUICK, "{} took {:?}", &text[..20.min(text.len())], begin.elapsed());
+    }
+}
+
+#[test]
+fn a_mebibyte_of_noise_does_not_hide_the_answer() {
+    let noise = "{\"level\":\"info\",\"msg\":\"{ not it }\"}\n+ set -x {a: b} ".repeat(18_000);
+    let text = format!("{noise}\n{{\"status\":\"Success\",\"device\":\"d\"}}\n");
+    let said = Said { stdout: text.as_bytes(), stderr: b"", exit_ok: true };
+    let reading = tolerant::<Device>(VerbName::Attach, &said);
+    assert_eq!(reading.verdict, Ok(Came::Done(Device("d".to_owned()))));
+}
+
+#[test]
+fn depth_is_that_of_go() {
+    for (depth, readable) in [(9_999, true), (10_000, false)] {
+        let text = format!("{{\"status\":\"Success\",\"x\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+        let said = Said { stdout: text.as_bytes(), stderr: b"", exit_ok: true };
+        assert_eq!(strict::<()>(VerbName::Mount, &said).is_ok(), readable, "{depth}");
+        assert_eq!(tolerant::<()>(VerbName::Mount, &said).verdict.is_ok(), readable, "{depth}");
+    }
+}
+
+#[test]
+fn a_mebibyte_is_redacted_quickly() {
+    let secret = "aaaaaaaaaaaaaaaa".repeat(64);
+    let secrets: Secrets = [("k".to_owned(), Secret::new(secret.clone().into_bytes()))].into_iter().collect();
+    let redactor = Redactor::new(&secrets);
+    let begin = Instant::now();
+    assert_eq!(redactor.text(&secret.repeat(1024)), "[redacted]");
+    assert!(redactor.text(&"\\%4".repeat(300_000)).starts_with("\\%4"));
+    assert!(begin.elapsed() < QUICK);
+}
