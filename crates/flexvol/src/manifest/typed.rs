@@ -48,21 +48,17 @@ enum Step {
 /// One value as serde sees it.
 struct Reader<'a> {
     node: &'a Node,
-    /// Quantities may be written as bare numbers (`cpu: 2`).
-    number_as_text: bool,
 }
 
 impl<'a> Reader<'a> {
     fn of(node: &'a Node) -> Self {
-        Self { node, number_as_text: false }
+        Self { node }
     }
 
     fn visit<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Trouble> {
         match &self.node.value {
             Value::Null => visitor.visit_unit(),
             Value::Bool(v) => visitor.visit_bool(*v),
-            Value::Integer(v) if self.number_as_text => visitor.visit_string(v.to_string()),
-            Value::Float(v) if self.number_as_text => visitor.visit_string(v.to_string()),
             Value::Integer(v) => match (i64::try_from(*v), u64::try_from(*v)) {
                 (Ok(v), _) => visitor.visit_i64(v),
                 (_, Ok(v)) => visitor.visit_u64(v),
@@ -91,12 +87,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        mut self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Trouble> {
-        self.number_as_text = name == "Quantity";
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Trouble> {
         visitor.visit_newtype_struct(self)
     }
 
