@@ -69,11 +69,9 @@ impl Show {
             Note::Called { volume, driver, verb, took, verdict } => {
                 format!("{}{driver} {verb}: {verdict} ({:.1} ms)", about(&volume), took.as_secs_f64() * 1e3)
             }
-            Note::StillRunning { volume, driver, verb, pid, after } => format!(
-                "{}{driver} is still running {verb} after {} s, as pid {pid}",
-                about(&volume),
-                after.as_secs()
-            ),
+            Note::StillRunning { volume, driver, verb, pid, after } => {
+                format!("{}{driver} is still running {verb} after {} s, as pid {pid}", about(&volume), after.as_secs())
+            }
             Note::Waiting { volume, whom } => format!("{}waiting for {whom}", about(&volume)),
             Note::Warning { volume, text } => {
                 anstream::eprintln!("\x1b[1;33mwarning:\x1b[0m {}{text}", about(&volume));

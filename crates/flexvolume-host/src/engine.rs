@@ -114,6 +114,7 @@ pub fn drive(
         )
         .hint("this root was copied here; nothing is detached or deleted. Start with an empty root instead"));
     }
+    let before = record.clone();
     boot_changed(record, &ground.ident.boot);
     let mut failed = Vec::new();
     if let Some(op) = record.state.doing.clone() {
@@ -127,7 +128,9 @@ pub fn drive(
     }
     record.state = step(record.state.clone(), event);
     open_call(record)?;
-    write(ground, record, true)?;
+    if *record != before || before.generation == 0 {
+        write(ground, record, true)?;
+    }
     while let Some(op) = record.state.doing.clone() {
         let mut hands = Hands::new(ground, record, keys, notes);
         let ended = hands.perform(&op);
@@ -158,9 +161,17 @@ pub fn drive(
     Ok(failed)
 }
 
-/// A look at what was mounted when last recorded, without touching any file system; and, for what still seems mounted,
-/// a worker that asks whether it answers.
-pub fn look_at_rest(ground: &Ground, record: &Record) -> Option<Event> {
+/// What was mounted when last recorded and is not any more.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// The global mount.
+    pub stage: bool,
+    /// The places.
+    pub places: Vec<String>,
+}
+
+/// A look at rest, without touching any file system: is every recorded mount still the one on top at its path?
+pub fn look_at_rest(ground: &Ground, record: &Record) -> Lost {
     let gone = |relative: PathBuf, made: &Made| match made {
         Made::NoMount => false,
         Made::Mount(id) => match mount::look(&ground.layout.root().join(relative)) {
@@ -171,15 +182,12 @@ pub fn look_at_rest(ground: &Ground, record: &Record) -> Option<Event> {
             Err(_) => false,
         },
     };
-    let stage =
-        record.stage.as_ref().is_some_and(|made| gone(ground.layout.global(&record.driver, &record.name), made));
-    let places: Vec<_> = record
-        .places
-        .iter()
-        .filter(|(uid, made)| gone(ground.layout.place(uid, &record.driver, &record.name), made))
-        .map(|(uid, _)| uid.clone())
-        .collect();
-    (stage || !places.is_empty()).then_some(Event::Lost { stage, places })
+    let (driver, name) = (&record.driver, &record.name);
+    let places = record.places.iter().filter(|(uid, made)| gone(ground.layout.place(uid, driver, name), made));
+    Lost {
+        stage: record.stage.as_ref().is_some_and(|made| gone(ground.layout.global(driver, name), made)),
+        places: places.map(|(uid, _)| uid.clone()).collect(),
+    }
 }
 
 /// Every op has an id of its own, written down before anything carries it.

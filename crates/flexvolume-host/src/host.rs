@@ -3,17 +3,18 @@
 use std::path::PathBuf;
 
 use crate::{
-    engine::{Failed, Ground, drive, look_at_rest},
+    engine::{Failed, Ground, Lost, drive, look_at_rest},
     error::{Error, Kind, Result},
     ledger::Durability,
     note::{Note, Notes},
     rebuild,
     settings::Settings,
     volume::{
-        act::Keys,
+        act::{Hands, Keys},
         admit::{Request, admit},
         record::{self, Record},
         state::{At, Event, Level, Want},
+        step::step,
     },
 };
 
@@ -99,19 +100,9 @@ impl Host {
         let place = request.uid.as_str().to_owned();
         let path = self.ground.layout.root().join(self.ground.layout.place(&place, &record.driver, &record.name));
         admit(&mut record, request)?;
-        // Nothing may be seen at rest while an op is open: its end is looked up by the drive below.
-        if record.state.doing.is_none()
-            && record.boot == self.ground.ident.boot
-            && let Some(lost) = look_at_rest(&self.ground, &record)
-        {
-            let Event::Lost { stage, places } = &lost else { unreachable_lost() };
-            let what = if *stage { "its global mount".to_owned() } else { format!("{} of its mounts", places.len()) };
-            notes(Note::Warning {
-                volume: record.key.clone(),
-                text: format!("{what} vanished or was replaced; it is made anew"),
-            });
-            record.state = crate::volume::step::step(record.state.clone(), lost);
-            record.state.doing = None;
+        // What is seen at rest says nothing while an op is open: the drive below looks up how that ended.
+        if record.state.doing.is_none() && record.boot == self.ground.ident.boot {
+            self.notice_losses(&mut record, &place, keys, notes);
         }
         let before = (record.state.clone(), record.generation);
         let mut places = record.state.want.places.clone();
@@ -125,8 +116,27 @@ impl Host {
         }
     }
 
-    /// Takes every volume of one pod away; goes on after a failure and reports each.
-    pub fn unpublish(&self, uid: &str, keys: Keys<'_>, notes: Notes<'_>) -> Result<Vec<(String, Result<()>)>> {
+    /// Mounts that somebody took away or replaced, and this pod's if it does not answer, are to be made anew.
+    fn notice_losses(&self, record: &mut Record, place: &str, keys: Keys<'_>, notes: Notes<'_>) {
+        let mut lost = look_at_rest(&self.ground, record);
+        let unseen = !lost.places.iter().any(|lost| lost == place);
+        if unseen && Hands::new(&self.ground, record, keys, notes).is_dead(place) {
+            lost.places.push(place.to_owned());
+        }
+        if lost == Lost::default() {
+            return;
+        }
+        let what =
+            if lost.stage { "its global mount".to_owned() } else { format!("the mount of {} pods", lost.places.len()) };
+        let text = format!("{what} is gone, replaced or dead; it is made anew");
+        notes(Note::Warning { volume: record.key.clone(), text });
+        record.state = step(record.state.clone(), Event::Lost { stage: lost.stage, places: lost.places });
+        // The drive decides with the wish in hand; nothing was begun.
+        record.state.doing = None;
+    }
+
+    /// Takes every volume of one pod away; goes on after a failure and reports each, with its record as it was before.
+    pub fn unpublish(&self, uid: &str, keys: Keys<'_>, notes: Notes<'_>) -> Result<Vec<(Record, Result<()>)>> {
         let mine = self.records()?.into_iter().flatten().filter(|record| {
             record.users.contains_key(uid)
                 || record.state.want.places.contains(uid)
@@ -135,7 +145,7 @@ impl Host {
         Ok(mine
             .map(|record| {
                 let done = self.unpublish_one(&record.key, Some(uid), keys, notes);
-                (record.key, done)
+                (record, done)
             })
             .collect())
     }
@@ -168,10 +178,6 @@ impl Host {
     pub(crate) fn put(ground: &Ground, record: &mut Record) -> Result<()> {
         ground.ledger.put(record, Durability::Power, true)
     }
-}
-
-fn unreachable_lost() -> ! {
-    unreachable!("a look at rest finds losses or nothing")
 }
 
 /// The failure that kept `place` waiting: of the last one that concerns it or the ladder beneath it.

@@ -9,8 +9,8 @@ use flexvolume_linux::{
     process::{self, How},
 };
 use flexvolume_protocol::{
-    Answer, Attached, Came, Created, Device, DriverName, Expanded, InitReply, Said, VerbName, VolumeNameReply,
-    excerpt, is_complete, strict, tolerant,
+    Answer, Attached, Came, Created, Device, DriverName, Expanded, InitReply, Said, VerbName, VolumeNameReply, excerpt,
+    is_complete, strict, tolerant,
 };
 use serde::Serialize;
 
@@ -31,28 +31,39 @@ struct Seen {
 }
 
 pub(super) fn call(cli: &Cli, show: &Show, driver: &str, verb: &str, args: &[String]) -> Done {
-    let name = DriverName::parse(driver).map_err(|e| Problems::usage(e.to_string(), "flexvol drivers lists what there is"))?;
+    let name =
+        DriverName::parse(driver).map_err(|e| Problems::usage(e.to_string(), "flexvol drivers lists what there is"))?;
     let settings = settings(cli)?;
     let _ = process::settle();
     let found = scan::find(&settings.plugin_dir, &name, &Trust::here())?;
     let verb_name = VerbName::parse(verb);
     let limits = limits(&settings.config, &name, verb_name);
-    let argv: Vec<_> = std::iter::once(verb).chain(args.iter().map(String::as_str)).map(|arg| arg.to_owned().into()).collect();
+    let argv: Vec<_> =
+        std::iter::once(verb).chain(args.iter().map(String::as_str)).map(|arg| arg.to_owned().into()).collect();
     let mut stdin = None;
     // `-` stands for standard input where a driver takes its options there; ours is handed on.
     if args.iter().any(|arg| arg == "-") {
         let mut text = String::new();
-        std::io::Read::read_to_string(&mut std::io::stdin(), &mut text)
-            .map_err(|e| Problems::usage(format!("cannot read standard input: {e}"), "give the options as JSON there"))?;
+        std::io::Read::read_to_string(&mut std::io::stdin(), &mut text).map_err(|e| {
+            Problems::usage(format!("cannot read standard input: {e}"), "give the options as JSON there")
+        })?;
         stdin = Some(text.into());
     }
-    let outcome = process::spawn(&program(&found.exe, argv, stdin, "by-hand"))?.wait(&limits, &is_complete, &mut |after| {
-        anstream::eprintln!("still running after {} s", after.as_secs());
-    });
-    let said = Said { stdout: &outcome.stdout, stderr: &outcome.stderr, exit_ok: matches!(outcome.how, How::Exited(0) | How::Stayed(_)) };
+    let outcome =
+        process::spawn(&program(&found.exe, argv, stdin, "by-hand"))?.wait(&limits, &is_complete, &mut |after| {
+            anstream::eprintln!("still running after {} s", after.as_secs());
+        });
+    let said = Said {
+        stdout: &outcome.stdout,
+        stderr: &outcome.stderr,
+        exit_ok: matches!(outcome.how, How::Exited(0) | How::Stayed(_)),
+    };
     let (kubernetes, flexvol, forgiven) = verdicts(verb_name, &said);
     let seen = Seen {
-        argv: std::iter::once(found.exe.display().to_string()).chain([verb.to_owned()]).chain(args.iter().cloned()).collect(),
+        argv: std::iter::once(found.exe.display().to_string())
+            .chain([verb.to_owned()])
+            .chain(args.iter().cloned())
+            .collect(),
         ended: format!("{:?}", outcome.how).to_lowercase(),
         milliseconds: outcome.took.as_secs_f64() * 1e3,
         stdout: String::from_utf8_lossy(&outcome.stdout).into_owned(),
@@ -61,7 +72,11 @@ pub(super) fn call(cli: &Cli, show: &Show, driver: &str, verb: &str, args: &[Str
         flexvol,
         forgiven,
     };
-    if show.is_table() { tell(&seen) } else { show.value(&seen)? }
+    if show.is_table() {
+        tell(&seen)
+    } else {
+        show.value(&seen)?
+    }
     Ok(())
 }
 
@@ -72,7 +87,11 @@ fn limits(config: &Config, name: &DriverName, verb: Option<VerbName>) -> process
 fn tell(seen: &Seen) {
     let stream = |text: &str| {
         let text = text.trim_end();
-        if text.is_empty() { " (empty)".to_owned() } else { format!("\n  {}", excerpt(text, 20_000).replace("\\n", "\n  ")) }
+        if text.is_empty() {
+            " (empty)".to_owned()
+        } else {
+            format!("\n  {}", excerpt(text, 20_000).replace("\\n", "\n  "))
+        }
     };
     for (n, arg) in seen.argv.iter().enumerate() {
         anstream::println!("argv[{n}]: {arg}");

@@ -35,10 +35,16 @@ pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool) -> Done {
     let mut rows = Vec::new();
     let mut problems = Vec::new();
     for pod in chosen.values() {
-        for (volume, done) in host.unpublish(&pod.uid, &no_secrets, &|note| show.note(note))? {
+        for (record, done) in host.unpublish(&pod.uid, &no_secrets, &|note| show.note(note))? {
+            let volume = record.users.get(&pod.uid).map_or(record.key, |user| user.volume.clone());
             let subject = format!("pod {}/{}, volume {volume}", pod.namespace, pod.name);
             match done {
-                Ok(()) => rows.push(Row { namespace: pod.namespace.clone(), pod: pod.name.clone(), uid: pod.uid.clone(), volume }),
+                Ok(()) => rows.push(Row {
+                    namespace: pod.namespace.clone(),
+                    pod: pod.name.clone(),
+                    uid: pod.uid.clone(),
+                    volume,
+                }),
                 Err(error) => problems.push(Problems::from(error).about(&subject)),
             }
         }

@@ -27,12 +27,19 @@ pub(super) fn drivers(cli: &Cli, show: &Show) -> Done {
             Err(error) => {
                 let story = error.story();
                 problems.push(Problems::from(error));
-                Row { driver: name.to_string(), kind: "broken", extensions: Vec::new(), path: String::new(), error: Some(story) }
+                Row {
+                    driver: name.to_string(),
+                    kind: "broken",
+                    extensions: Vec::new(),
+                    path: String::new(),
+                    error: Some(story),
+                }
             }
         };
         rows.push(row);
     }
-    let nothing = format!("no drivers in {}; put one there with flexvol install FILE --as VENDOR/NAME", cli.plugin_dir.display());
+    let nothing =
+        format!("no drivers in {}; put one there with flexvol install FILE --as VENDOR/NAME", cli.plugin_dir.display());
     let cells = |row: &Row| vec![row.driver.clone(), row.kind.into(), row.extensions.join(","), row.path.clone()];
     show.rows(&["DRIVER", "KIND", "EXTENSIONS", "PATH"], &rows, cells, &nothing)?;
     Problems::gather(problems)

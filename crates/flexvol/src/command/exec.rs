@@ -35,7 +35,12 @@ pub(super) fn exec(cli: &Cli, show: &Show, pod: &str, container: Option<&str>, a
         } else {
             format!("containers that mount one: {}", known.into_iter().collect::<Vec<_>>().join(", "))
         };
-        return Err(Error::new(Kind::NotFound, format!("container {name:?} of pod {}/{} mounts no flex volume", pod.namespace, pod.name)).hint(hint).into());
+        return Err(Error::new(
+            Kind::NotFound,
+            format!("container {name:?} of pod {}/{} mounts no flex volume", pod.namespace, pod.name),
+        )
+        .hint(hint)
+        .into());
     }
     // The ledger is closed before another program takes this process over.
     drop(host);

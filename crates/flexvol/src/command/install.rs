@@ -25,7 +25,8 @@ pub(super) fn install(cli: &Cli, show: &Show, file: &Path, name: Option<&str>) -
         Some(name) => name.to_owned(),
         None => file.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned(),
     };
-    let name = DriverName::parse(&name).map_err(|e| Problems::usage(e.to_string(), "name it with --as VENDOR/NAME, such as --as example.com/lvm"))?;
+    let name = DriverName::parse(&name)
+        .map_err(|e| Problems::usage(e.to_string(), "name it with --as VENDOR/NAME, such as --as example.com/lvm"))?;
     let plugin_dir = settings(cli)?.plugin_dir;
     let folder = plugin_dir.join(name.dir());
     let path = folder.join(name.executable());
@@ -47,7 +48,8 @@ pub(super) fn install(cli: &Cli, show: &Show, file: &Path, name: Option<&str>) -
         .map_err(|e| fail(format!("cannot create {}", folder.display()), e))?;
     // A new file each time: a copy in place would be run half, and a descriptor opened before could still write to it.
     let dot = folder.join(format!(".{}.{}", name.executable(), std::process::id()));
-    let copied = copy(&mut from, &dot).and_then(|()| fs::rename(&dot, &path)).and_then(|()| File::open(&folder)?.sync_all());
+    let copied =
+        copy(&mut from, &dot).and_then(|()| fs::rename(&dot, &path)).and_then(|()| File::open(&folder)?.sync_all());
     if let Err(error) = copied {
         let _ = fs::remove_file(&dot);
         return Err(fail(format!("cannot install {} as {}", file.display(), path.display()), error));

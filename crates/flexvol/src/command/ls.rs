@@ -56,7 +56,8 @@ pub(super) fn ls(cli: &Cli, show: &Show) -> Done {
 }
 
 fn of(host: &Host, record: &Record) -> Vec<Row> {
-    let trouble: Vec<_> = record.state.trouble.iter().map(|(op, trouble)| format!("{op} failed: {}", trouble.last)).collect();
+    let trouble: Vec<_> =
+        record.state.trouble.iter().map(|(op, trouble)| format!("{op} failed: {}", trouble.last)).collect();
     let layout = &host.ground().layout;
     let row = |uid: &str, state: String, path: String| Row {
         key: record.key.clone(),

@@ -9,12 +9,7 @@ mod ls;
 mod pods;
 mod up;
 
-use flexvolume_host::{
-    Host, Settings,
-    engine::PATIENCE,
-    settings::Config,
-    volume::record::SecretRef,
-};
+use flexvolume_host::{Host, Settings, engine::PATIENCE, settings::Config, volume::record::SecretRef};
 use flexvolume_protocol::Secrets;
 
 use crate::{
@@ -43,7 +38,8 @@ fn settings(cli: &Cli) -> Done<Settings> {
         flexvolume_host::Error::new(flexvolume_host::Kind::System, "cannot find my own executable").because(e)
     })?;
     let absolute = |path: &std::path::Path| {
-        std::path::absolute(path).map_err(|e| Problems::usage(format!("{}: {e}", path.display()), "give a path that exists"))
+        std::path::absolute(path)
+            .map_err(|e| Problems::usage(format!("{}: {e}", path.display()), "give a path that exists"))
     };
     Ok(Settings {
         root: absolute(&cli.root)?,

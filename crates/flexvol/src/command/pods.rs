@@ -36,12 +36,19 @@ pub(super) fn find(pods: &BTreeMap<String, Pod>, name: &str) -> Done<Pod> {
         [pod] => Ok((*pod).clone()),
         [] => {
             let known: Vec<_> = pods.values().map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect();
-            let hint = if known.is_empty() { "no pod has a volume here; flexvol up FILE brings one up".to_owned() } else { format!("pods with volumes here: {}", known.join(", ")) };
+            let hint = if known.is_empty() {
+                "no pod has a volume here; flexvol up FILE brings one up".to_owned()
+            } else {
+                format!("pods with volumes here: {}", known.join(", "))
+            };
             Err(Error::new(Kind::NotFound, format!("no pod {name:?} has a volume here")).hint(hint).into())
         }
         [_, _, ..] => {
-            let which: Vec<_> = found.iter().map(|pod| format!("{}/{} ({})", pod.namespace, pod.name, pod.uid)).collect();
-            Err(Error::new(Kind::Invalid, format!("{name:?} may mean {}", which.join(" or "))).hint("say NAMESPACE/NAME, or the uid").into())
+            let which: Vec<_> =
+                found.iter().map(|pod| format!("{}/{} ({})", pod.namespace, pod.name, pod.uid)).collect();
+            Err(Error::new(Kind::Invalid, format!("{name:?} may mean {}", which.join(" or ")))
+                .hint("say NAMESPACE/NAME, or the uid")
+                .into())
         }
     }
 }
@@ -51,7 +58,9 @@ mod tests {
     use super::*;
 
     fn pods() -> BTreeMap<String, Pod> {
-        let pod = |ns: &str, name: &str, uid: &str| (uid.to_owned(), Pod { namespace: ns.into(), name: name.into(), uid: uid.into() });
+        let pod = |ns: &str, name: &str, uid: &str| {
+            (uid.to_owned(), Pod { namespace: ns.into(), name: name.into(), uid: uid.into() })
+        };
         BTreeMap::from([pod("a", "web", "u1"), pod("b", "web", "u2"), pod("a", "db", "u3")])
     }
 

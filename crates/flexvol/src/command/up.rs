@@ -43,16 +43,25 @@ pub(super) fn up(cli: &Cli, show: &Show, files: &[String], jobs: usize) -> Done 
     tell_passed_over(show, &objects);
     let plans = manifest::resolve(&objects)?;
     if plans.is_empty() {
-        return Err(Problems::usage("there is no Pod in the manifests", "flexvol up publishes the volumes of pods; give a manifest with kind: Pod"));
+        return Err(Problems::usage(
+            "there is no Pod in the manifests",
+            "flexvol up publishes the volumes of pods; give a manifest with kind: Pod",
+        ));
     }
     secrets_are_there(&objects, &plans)?;
     for plan in &plans {
         if show.is_table() && !plan.skipped.is_empty() {
-            anstream::eprintln!("pod {}/{}: passed over, as no flex volumes: {}", plan.namespace, plan.name, plan.skipped.join(", "));
+            anstream::eprintln!(
+                "pod {}/{}: passed over, as no flex volumes: {}",
+                plan.namespace,
+                plan.name,
+                plan.skipped.join(", ")
+            );
         }
     }
     let host = host(cli, show)?;
-    let wishes: Vec<(&PodPlan, &VolumePlan)> = plans.iter().flat_map(|plan| plan.volumes.iter().map(move |volume| (plan, volume))).collect();
+    let wishes: Vec<(&PodPlan, &VolumePlan)> =
+        plans.iter().flat_map(|plan| plan.volumes.iter().map(move |volume| (plan, volume))).collect();
     let results = publish_all(&host, show, &objects, &wishes, jobs);
     let mut rows = Vec::new();
     let mut problems = Vec::new();
@@ -64,14 +73,26 @@ pub(super) fn up(cli: &Cli, show: &Show, files: &[String], jobs: usize) -> Done 
     }
     let cells = |row: &Row| {
         let state = if row.changed { "mounted" } else { "mounted (unchanged)" };
-        vec![format!("{}/{}", row.namespace, row.pod), row.volume.clone(), row.driver.clone(), state.into(), row.path.clone()]
+        vec![
+            format!("{}/{}", row.namespace, row.pod),
+            row.volume.clone(),
+            row.driver.clone(),
+            state.into(),
+            row.path.clone(),
+        ]
     };
     show.rows(&["POD", "VOLUME", "DRIVER", "STATE", "PATH"], &rows, cells, "no volume was published")?;
     Problems::gather(problems)
 }
 
 /// A few at a time, in the order of the manifests; the results in that order too.
-fn publish_all(host: &Host, show: &Show, objects: &Objects, wishes: &[(&PodPlan, &VolumePlan)], jobs: usize) -> Vec<Done<Row>> {
+fn publish_all(
+    host: &Host,
+    show: &Show,
+    objects: &Objects,
+    wishes: &[(&PodPlan, &VolumePlan)],
+    jobs: usize,
+) -> Vec<Done<Row>> {
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<(usize, Done<Row>)>> = Mutex::new(Vec::new());
     let work = || {
@@ -98,13 +119,13 @@ fn publish_all(host: &Host, show: &Show, objects: &Objects, wishes: &[(&PodPlan,
 fn publish(host: &Host, show: &Show, objects: &Objects, pod: &PodPlan, volume: &VolumePlan) -> Done<Row> {
     let request = request(pod, volume);
     let secrets = |_: &record::SecretRef| match &volume.secret {
-        Some(wanted) => secrets(objects, wanted, volume).map_err(|e| {
-            flexvolume_host::Error::new(flexvolume_host::Kind::Invalid, e.to_string())
-        }),
+        Some(wanted) => secrets(objects, wanted, volume)
+            .map_err(|e| flexvolume_host::Error::new(flexvolume_host::Kind::Invalid, e.to_string())),
         None => Ok(Secrets::default()),
     };
     let subject = format!("pod {}/{}, volume {}", pod.namespace, pod.name, volume.pod_volume);
-    let published = host.publish(&request, &secrets, &|note| show.note(note)).map_err(|e| Problems::from(e).about(&subject))?;
+    let published =
+        host.publish(&request, &secrets, &|note| show.note(note)).map_err(|e| Problems::from(e).about(&subject))?;
     Ok(Row {
         namespace: pod.namespace.to_string(),
         pod: pod.name.to_string(),
@@ -138,7 +159,10 @@ fn request(pod: &PodPlan, volume: &VolumePlan) -> Request {
         spec: Spec {
             fs_type: volume.fs_type.clone(),
             options: volume.options.clone(),
-            secret: volume.secret.as_ref().map(|s| record::SecretRef { namespace: s.namespace.to_string(), name: s.name.clone() }),
+            secret: volume
+                .secret
+                .as_ref()
+                .map(|s| record::SecretRef { namespace: s.namespace.to_string(), name: s.name.clone() }),
         },
         user: User {
             pod: pod.name.to_string(),
@@ -157,7 +181,8 @@ fn request(pod: &PodPlan, volume: &VolumePlan) -> Request {
 /// Checked before anything is begun: a missing Secret is a mistake in the manifests, not in the volume.
 fn secrets_are_there(objects: &Objects, plans: &[PodPlan]) -> Done {
     let volumes = plans.iter().flat_map(|plan| &plan.volumes);
-    let missing = volumes.filter_map(|volume| volume.secret.as_ref().and_then(|wanted| secrets(objects, wanted, volume).err()));
+    let missing =
+        volumes.filter_map(|volume| volume.secret.as_ref().and_then(|wanted| secrets(objects, wanted, volume).err()));
     Problems::gather(missing.map(Problems::from).collect())
 }
 
@@ -171,7 +196,12 @@ fn tell_passed_over(show: &Show, objects: &Objects) {
     }
     if show.is_table() {
         for other in &objects.passed_over {
-            anstream::eprintln!("{}: {} {} passed over: flexvol reads pods, volumes, claims and secrets", other.place, other.kind, other.name);
+            anstream::eprintln!(
+                "{}: {} {} passed over: flexvol reads pods, volumes, claims and secrets",
+                other.place,
+                other.kind,
+                other.name
+            );
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use flexvolume_linux::mount::Presence;
+
 use super::{Ended, Hands};
 use crate::{
     error::Result,
@@ -12,12 +14,25 @@ use crate::{
 /// A tree of millions of files takes its time; this only says when to call it hung.
 const WALK: Duration = Duration::from_secs(3600);
 
+/// A file system that has not answered by then is left alone.
+const PROBE: Duration = Duration::from_secs(5);
+
 impl Hands<'_> {
     pub(super) fn finish(&mut self, place: &str) -> Ended {
         match self.own(place) {
             Ok(()) => Ended { answer: Ok(String::new()), seen: Seen::Mounted },
             Err(error) => Ended::failed(error, Seen::Mounted),
         }
+    }
+
+    /// Whether the mount at `place` is there and does not answer: asked by a worker, since asking may hang.
+    pub fn is_dead(&mut self, place: &str) -> bool {
+        if !matches!(self.record.places.get(place), Some(Made::Mount(_))) {
+            return false;
+        }
+        let path = self.absolute(&self.ground.layout.place(place, &self.record.driver, &self.record.name));
+        // One that hangs may yet come back; it is not taken from under a pod for that.
+        matches!(self.work(&Task::Probe { path }, PROBE), Ok(Done::Seen(Presence::Corrupted(_))))
     }
 
     /// As Kubernetes: only with an fsGroup, on a writable volume, of a driver that does not see to it itself.

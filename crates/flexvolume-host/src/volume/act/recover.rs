@@ -103,7 +103,7 @@ impl Hands<'_> {
         }
     }
 
-    /// What the kernel shows for `op`.
+    /// What is there for `op`, after taking away what it left that is nothing but an empty directory.
     fn look(&self, op: &Op) -> Seen {
         let relative = match op {
             Op::Attach | Op::Detach => return Seen::Nothing,
@@ -112,11 +112,19 @@ impl Hands<'_> {
                 self.ground.layout.place(place, &self.record.driver, &self.record.name)
             }
         };
-        match self.existing(&relative) {
-            Ok(None) => Seen::Nothing,
-            Ok(Some(target)) => target.seen(),
-            Err(_) => Seen::Mounted,
+        let target = match self.existing(&relative) {
+            Ok(Some(target)) => target,
+            Ok(None) => return Seen::Nothing,
+            Err(_) => return Seen::Mounted,
+        };
+        // Files without a mount are half-made work as well: they are undone through the driver.
+        if target.seen() == Seen::Mounted || target.remove().is_err() {
+            return Seen::Mounted;
         }
+        if op.place().is_some() {
+            self.prune(&relative);
+        }
+        Seen::Nothing
     }
 }
 
