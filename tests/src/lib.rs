@@ -1,1 +1,1 @@
-//! (to come)
+//! Nothing: this package is its tests.

@@ -1,0 +1,161 @@
+//! The bed every test lies in: a root and a plugin directory of its own, the command to run there, and the traces it leaves.
+
+use std::{
+    ffi::OsStr,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use flexvolume_testkit::{Sandbox, binary, is_root, scripted::Script, skip};
+use serde_json::Value;
+
+/// A sandbox with the command beside it.
+pub struct Bed {
+    pub sandbox: Sandbox,
+    flexvol: PathBuf,
+}
+
+/// What one run of the command came to.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Bed {
+    /// A bed, or `None` with the reason printed where this machine cannot give one.
+    pub fn new() -> Option<Self> {
+        if !is_root() {
+            skip("mounts need root");
+            return None;
+        }
+        Some(Self { sandbox: Sandbox::new().unwrap(), flexvol: binary("flexvol").unwrap() })
+    }
+
+    /// The bed with our own drivers installed as `flexvol.io/tmpfs` and `flexvol.io/loopback`.
+    pub fn with_drivers() -> Option<Self> {
+        let bed = Self::new()?;
+        for driver in ["tmpfs", "loopback"] {
+            let exe = binary(driver).unwrap();
+            bed.ok(["install", exe.to_str().unwrap(), "--as", &format!("flexvol.io/{driver}")]);
+        }
+        Some(bed)
+    }
+
+    /// The command's executable.
+    pub fn exe(&self) -> &Path {
+        &self.flexvol
+    }
+
+    /// The variables that keep a run inside this bed.
+    pub fn env(&self) -> Vec<(&'static str, PathBuf)> {
+        vec![
+            ("FLEXVOL_ROOT", self.sandbox.root()),
+            ("FLEXVOL_PLUGIN_DIR", self.sandbox.plugins()),
+            ("FLEXVOL_CONFIG", self.sandbox.path().join("flexvol.json")),
+            // Our drivers' own records: of no interest to drivers of other people.
+            ("FLEXVOL_RUN", self.sandbox.path().join("run")),
+            ("FLEXVOL_STATE", self.sandbox.path().join("state")),
+        ]
+    }
+
+    /// The command, ready to run in this bed.
+    pub fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
+        let mut command = Command::new(&self.flexvol);
+        command.args(args).envs(self.env()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the command to its end.
+    pub fn run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Ran {
+        Ran::of(self.command(args).output().unwrap())
+    }
+
+    /// Runs it with `text` on standard input.
+    pub fn feed<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>, text: &str) -> Ran {
+        let mut child = self
+            .command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        Ran::of(child.wait_with_output().unwrap())
+    }
+
+    /// Runs it and insists on success; gives what it printed.
+    pub fn ok<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> String {
+        let ran = self.run(args);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        ran.stdout
+    }
+
+    /// As [`Bed::ok`], read as JSON.
+    pub fn json<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Value {
+        let args: Vec<_> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+        serde_json::from_str(&self.ok(["-o".into(), "json".into()].into_iter().chain(args))).unwrap()
+    }
+
+    /// Writes a manifest and gives its path.
+    pub fn manifest(&self, name: &str, text: &str) -> String {
+        let path = self.sandbox.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// Installs a scripted driver.
+    pub fn script(&self, name: &str, script: Script) -> flexvolume_testkit::scripted::Scripted {
+        script.install(&self.sandbox.plugins(), name).unwrap()
+    }
+
+    /// Where one pod's volume is, as `ls` says.
+    pub fn path_of(&self, pod: &str, volume: &str) -> PathBuf {
+        let rows = self.json(["ls"]);
+        let row = rows.as_array().unwrap().iter().find(|row| {
+            row["pod"] == pod && row["path"].as_str().unwrap().ends_with(&format!("/{volume}"))
+        });
+        row.unwrap_or_else(|| panic!("no {volume} of {pod} in {rows}"))["path"].as_str().unwrap().into()
+    }
+
+    /// Nothing of any volume is left: no mount, no loop device, no record, no directory of a pod.
+    pub fn assert_clean(&self) {
+        assert_eq!(self.sandbox.mounts().unwrap(), [], "mounts left");
+        let loops: Vec<_> = self.sandbox.loops().unwrap().into_iter().map(|bound| bound.backing).collect();
+        assert_eq!(loops, Vec::<PathBuf>::new(), "loop devices left");
+        assert_eq!(self.json(["ls"]), serde_json::json!([]), "records left");
+        let pods = self.sandbox.root().join("pods");
+        let left: Vec<_> = std::fs::read_dir(pods).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        assert_eq!(left, Vec::<PathBuf>::new(), "directories of pods left");
+    }
+}
+
+impl Ran {
+    fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Insists on this exit code and on these words on standard error.
+    pub fn fails(&self, code: i32, words: &[&str]) -> &Self {
+        assert_eq!(self.code, code, "{self:?}");
+        for word in words {
+            assert!(self.stderr.contains(word), "no {word:?} in:\n{}", self.stderr);
+        }
+        self
+    }
+}
+
+/// A pod with these volumes, each `(name, the flexVolume source as YAML in braces)`, mounted at `/data/<name>`.
+pub fn pod(name: &str, volumes: &[(&str, &str)]) -> String {
+    let mounts: String = volumes.iter().map(|(v, _)| format!("    - {{name: {v}, mountPath: /data/{v}}}\n")).collect();
+    let sources: String = volumes.iter().map(|(v, source)| format!("  - name: {v}\n    flexVolume: {source}\n")).collect();
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  containers:\n  - name: main\n    image: none\n    volumeMounts:\n{mounts}  volumes:\n{sources}"
+    )
+}
