@@ -1,0 +1,114 @@
+//! A driver's settings on this node: one JSON object in a file that an administrator writes.
+
+use std::{
+    cell::OnceCell,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use flexvolume_linux::Error;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::{Failure, Result};
+
+/// The settings of a driver, read when first asked for. A file that is not there is an empty object. It may hold a
+/// backend's credentials: it has no `Debug`, and no error shows a value.
+pub struct Settings {
+    file: PathBuf,
+    read: OnceCell<Result<Map<String, Value>>>,
+}
+
+impl Settings {
+    pub(crate) fn new(file: PathBuf) -> Self {
+        Self { file, read: OnceCell::new() }
+    }
+
+    /// Where they are (or would be).
+    pub fn path(&self) -> &Path {
+        &self.file
+    }
+
+    /// A text of the top level, if it is set.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no JSON object, or the value is no text.
+    pub fn text(&self, key: &str) -> Result<Option<&str>> {
+        match self.all()?.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                Err(self.wrong(&format!("{key:?} must be a text in quotes")))
+            }
+        }
+    }
+
+    /// All settings as a type of the driver's own.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no JSON object, or does not fit the type.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_value(Value::Object(self.all()?.clone())).map_err(|error| self.wrong(&shape_only(&error)))
+    }
+
+    fn all(&self) -> Result<&Map<String, Value>> {
+        self.read.get_or_init(|| self.load()).as_ref().map_err(Clone::clone)
+    }
+
+    fn load(&self) -> Result<Map<String, Value>> {
+        let text = match fs::read(&self.file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Map::new()),
+            Err(error) => return Err(Error::io("read the settings", &self.file, error).into()),
+        };
+        serde_json::from_slice(&text).map_err(|error| {
+            self.wrong(&format!("they are no JSON object (line {}, column {})", error.line(), error.column()))
+        })
+    }
+
+    fn wrong(&self, why: &str) -> Failure {
+        Failure::internal(format!("the settings {} are wrong: {why}", self.file.display()))
+    }
+}
+
+/// What serde says, unless it quotes the value it did not like, which may be secret.
+fn shape_only(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    if text.starts_with("missing field") || text.starts_with("unknown field") {
+        text
+    } else {
+        "a value has the wrong type".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn settings(text: &str) -> (tempfile::TempDir, Settings) {
+        let tmp = tempfile::tempdir().unwrap();
+        let file = tmp.path().join("s.json");
+        fs::write(&file, text).unwrap();
+        (tmp, Settings::new(file))
+    }
+
+    #[test]
+    fn absent_is_empty_and_texts_are_found() {
+        assert_eq!(Settings::new("/nowhere/s.json".into()).text("x").unwrap(), None);
+        let (_tmp, settings) = settings(r#"{"directory":"/images","n":1,"none":null}"#);
+        assert_eq!(settings.text("directory").unwrap(), Some("/images"));
+        assert_eq!(settings.text("none").unwrap(), None);
+        assert!(settings.text("n").unwrap_err().to_string().contains("\"n\""));
+    }
+
+    #[test]
+    fn errors_name_the_file_and_show_no_value() {
+        for text in ["{\"password\": hunter2}", "[\"hunter2\"]", "{\"password\":\"hunter2\"}"] {
+            let (_tmp, settings) = settings(text);
+            let error = settings.read::<BTreeMap<String, u32>>().unwrap_err().to_string();
+            assert!(error.contains("s.json") && !error.contains("hunter2"), "{error}");
+        }
+    }
+}
