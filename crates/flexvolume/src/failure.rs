@@ -75,6 +75,17 @@ impl Failure {
         }
     }
 
+    /// The same failure with words after its message.
+    #[must_use]
+    pub(crate) fn followed_by(self, more: &str) -> Self {
+        match self.0 {
+            Kind::Failed(failed) => {
+                Self(Kind::Failed(Failed { message: format!("{}; {more}", failed.message), code: failed.code }))
+            }
+            Kind::NotSupported | Kind::InProgress => self,
+        }
+    }
+
     /// As the words of the contract.
     pub(crate) fn into_failed(self) -> Failed {
         match self.0 {

@@ -127,6 +127,11 @@ impl World {
         Self { shared: Rc::clone(&self.shared), scope: digest(storage.as_bytes()) }
     }
 
+    /// The same world, with the attachments that hosts asked for.
+    pub(crate) fn by_host(&self) -> Self {
+        Self { shared: Rc::clone(&self.shared), scope: BY_HOST.to_owned() }
+    }
+
     pub(crate) fn attachments_dir(&self) -> PathBuf {
         self.run_dir().join("attachments")
     }
