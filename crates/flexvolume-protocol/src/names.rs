@@ -277,6 +277,11 @@ mod tests {
     }
 
     #[test]
+    fn a_second_slash_is_named() {
+        assert!(DriverName::parse("a/b/c").unwrap_err().why.contains("one slash"));
+    }
+
+    #[test]
     fn directory_and_executable() {
         let name = DriverName::from_dir("foo~cifs").unwrap();
         assert_eq!((name.as_str(), name.dir().as_str(), name.executable()), ("foo/cifs", "foo~cifs", "cifs"));

@@ -107,6 +107,10 @@ fn overlapping_secrets_leave_nothing() {
     assert_eq!(redactor.text("xabcdefghiy abcd abcdabcd"), "x[redacted]y [redacted] [redacted]");
     assert_eq!(redactor.text("abcdef"), "[redacted]");
     assert_eq!(redactor.bytes(b"\xffabcdef\xfe"), b"\xff[redacted]\xfe");
+    // Found escaped and plain, in either order, and one inside of the other.
+    assert_eq!(redactor.text(r"\x61bcdef - abcdef - %61bcdef"), "[redacted] - [redacted] - [redacted]");
+    let nested = Redactor::new(&secrets(&[br"1\x61bcdef2", b"abcdef"]));
+    assert_eq!(nested.text(r"<1\x61bcdef2>"), "<[redacted]>");
 }
 
 #[test]
