@@ -57,13 +57,13 @@ impl Error {
     /// A system call that failed; `context` is the whole sentence.
     pub fn os(context: impl Into<String>, error: impl Into<io::Error>) -> Self {
         let error = error.into();
-        let kind = match error.kind() {
-            io::ErrorKind::NotFound => ErrorKind::NotFound,
-            io::ErrorKind::ResourceBusy => ErrorKind::Busy,
-            io::ErrorKind::Unsupported => ErrorKind::Unsupported,
-            io::ErrorKind::TimedOut => ErrorKind::Timeout,
-            _ => ErrorKind::Io,
-        };
+        let known = [
+            (io::ErrorKind::NotFound, ErrorKind::NotFound),
+            (io::ErrorKind::ResourceBusy, ErrorKind::Busy),
+            (io::ErrorKind::Unsupported, ErrorKind::Unsupported),
+            (io::ErrorKind::TimedOut, ErrorKind::Timeout),
+        ];
+        let kind = known.iter().find(|(theirs, _)| *theirs == error.kind()).map_or(ErrorKind::Io, |(_, ours)| *ours);
         let errno = error.raw_os_error();
         Self { kind, context: context.into(), errno, cause: Some(Cause(plain(&error))), hint: None }
     }

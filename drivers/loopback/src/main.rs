@@ -1,2 +1,88 @@
-//! (to come)
-fn main() {}
+//! The loopback driver: volumes in sparse image files, each behind a loop device. Staged and local; it provisions and expands.
+
+mod device;
+mod image;
+mod mark;
+mod place;
+mod provision;
+
+use flexvolume::{
+    Attach, Attached, CreateVolume, Created, DeleteVolume, Detach, Device, Driver, ExpandFs, ExpandVolume, Expanded,
+    Extension, IsAttached, MountDevice, Options, Result, UnmountDevice, WaitForAttach, World,
+};
+use place::Place;
+
+struct Loopback;
+
+impl Driver for Loopback {
+    const EXTENSIONS: &'static [Extension] =
+        &[Extension::Staged, Extension::Local, Extension::Provision, Extension::Expand];
+
+    /// The image's path: two volumes of one image share its device.
+    fn storage(&self, options: &Options, world: &World) -> Result<String> {
+        Ok(Place::of(options, world)?.storage())
+    }
+
+    fn attach(&self, call: &Attach, world: &World) -> Result<Device> {
+        let place = Place::of(&call.options, world)?;
+        let image = image::open_or_make(&place, &call.options)?;
+        device::attach(&place, image, call.options.read_only()).map(Device)
+    }
+
+    fn isattached(&self, call: &IsAttached, world: &World) -> Result<Attached> {
+        let place = Place::of(&call.options, world)?;
+        Ok(Attached(device::find(&place)?.is_some()))
+    }
+
+    fn waitforattach(&self, call: &WaitForAttach, world: &World) -> Result<Device> {
+        let place = Place::of(&call.options, world)?;
+        // What was attached may be a name from before a reboot: the image knows its device.
+        device::expect(&place).map(|found| Device(found.device.display().to_string()))
+    }
+
+    fn mountdevice(&self, call: &MountDevice, world: &World) -> Result<()> {
+        let place = Place::of(&call.options, world)?;
+        for note in device::mount(&place, call.dir.as_path(), &call.options)? {
+            world.log(format_args!("{}: {note}", place.image().display()));
+        }
+        Ok(())
+    }
+
+    fn unmountdevice(&self, call: &UnmountDevice, _world: &World) -> Result<()> {
+        device::unmount(call.dir.as_path())
+    }
+
+    fn detach(&self, call: &Detach, world: &World) -> Result<()> {
+        match world.attachments().get(&call.name)? {
+            Some(attachment) => device::detach(&Place::of_storage(&attachment.storage)?, &attachment.device),
+            None => Ok(()),
+        }
+    }
+
+    fn expandvolume(&self, call: &ExpandVolume, world: &World) -> Result<Expanded> {
+        let place = Place::of(&call.options, world)?;
+        let bytes = image::grow(&place, call.new.0)?;
+        if let Some(attached) = device::find(&place)? {
+            flexvolume_linux::loopdev::grow(&attached.device)?;
+        }
+        Ok(Expanded { bytes: Some(bytes) })
+    }
+
+    fn expandfs(&self, call: &ExpandFs, world: &World) -> Result<()> {
+        let place = Place::of(&call.options, world)?;
+        let attached = device::expect(&place)?;
+        Ok(flexvolume_linux::fs::grow_fs(&attached.device, call.dir.as_path())?)
+    }
+
+    fn createvolume(&self, call: &CreateVolume, world: &World) -> Result<Created> {
+        provision::create(&call.options, world)
+    }
+
+    fn deletevolume(&self, call: &DeleteVolume, world: &World) -> Result<()> {
+        provision::delete(&call.options, world)
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    flexvolume::run(Loopback)
+}

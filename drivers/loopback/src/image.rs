@@ -1,0 +1,145 @@
+//! Image files: made whole or not at all, found again, grown, never replaced.
+//!
+//! ```text
+//! .ID.img.new (sized, synced) ──▶ .ID.flexvol.json (the mark, synced) ──▶ rename to ID.img
+//! ```
+//! Cut off after the first step, the unborn image is nothing and is made again; after the second, the rename is owed. A mark
+//! without any image means that the image was lost.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use flexvolume::{Code, Failure, Options, OptionsExt, Result, Size};
+use flexvolume_linux::Error;
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+
+use crate::{
+    mark::{Mark, full, gone},
+    place::Place,
+};
+
+/// Opens the image that the options name; makes it if it was never there and they say `create: "true"`.
+pub(crate) fn open_or_make(place: &Place, options: &Options) -> Result<File> {
+    let read_only = options.read_only();
+    if let Some(image) = open(place, read_only)? {
+        return Ok(image);
+    }
+    if !options.flag("create")? {
+        let message = format!(
+            "there is no image {}; make it, or let it be made with the options create: \"true\" and size",
+            place.image().display()
+        );
+        return Err(Failure::new(Code::NotFound, message));
+    }
+    let size: Size = options.required("size")?;
+    make(place, place.name().as_str(), size.bytes())?;
+    open(place, read_only)?.ok_or_else(|| lost(place))
+}
+
+/// Opens the image; `None` if there never was one.
+pub(crate) fn open(place: &Place, read_only: bool) -> Result<Option<File>> {
+    let mark = Mark::read(place)?;
+    if mark.as_ref().is_some_and(|mark| mark.deleting) {
+        let message = format!("the volume of {} is being deleted; call deletevolume again to end that", place.image().display());
+        return Err(Failure::new(Code::NotFound, message));
+    }
+    if mark.is_some() {
+        finish(place)?;
+    }
+    match (open_file(&place.image(), read_only)?, mark) {
+        (Some(image), Some(_)) => Ok(Some(image)),
+        (Some(image), None) if place.vouched => Ok(Some(image)),
+        (Some(_), None) => {
+            let message = format!(
+                "{} was not made by this driver; to have it used, name its directory in the driver's settings (directories)",
+                place.image().display()
+            );
+            Err(Failure::new(Code::Permission, message))
+        }
+        (None, Some(_)) => Err(lost(place)),
+        (None, None) => Ok(None),
+    }
+}
+
+fn lost(place: &Place) -> Failure {
+    let message = format!(
+        "the image {} was made and is gone; restore it from a backup, or, to begin with an empty volume, remove {}",
+        place.image().display(),
+        place.mark().display()
+    );
+    Failure::new(Code::NotFound, message)
+}
+
+/// Makes the image, sparse, `bytes` long. Nothing of it is left if that fails.
+pub(crate) fn make(place: &Place, name: &str, bytes: u64) -> Result<()> {
+    let unborn = place.unborn();
+    gone(&unborn)?;
+    let made = make_file(&unborn, bytes)
+        .map_err(|error| full(Error::io("make the image", place.image(), error)))
+        .and_then(|()| Mark::new(name, bytes)?.write(place));
+    if let Err(failure) = made {
+        let _ = gone(&unborn);
+        return Err(failure);
+    }
+    finish(place)
+}
+
+fn make_file(path: &Path, bytes: u64) -> io::Result<()> {
+    let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    file.set_len(bytes)?;
+    file.sync_all()
+}
+
+/// Gives a marked image its name, if that is still owed; never in the place of another.
+fn finish(place: &Place) -> Result<()> {
+    let (from, to) = (place.unborn(), place.image());
+    match renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(Error::io("give its name to the image", &to, error).into()),
+    }
+}
+
+fn open_file(path: &Path, read_only: bool) -> Result<Option<File>> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let opened = File::options().read(true).write(!read_only).custom_flags(flags.bits().cast_signed()).open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("open the image", path, error).into()),
+    };
+    let meta = file.metadata().map_err(|error| Error::io("look at the image", path, error))?;
+    if meta.is_file() {
+        Ok(Some(file))
+    } else {
+        Err(Failure::new(Code::Invalid, format!("{} is not a regular file", path.display())))
+    }
+}
+
+/// Grows the image to `bytes`, never shrinks it; the size it then has.
+pub(crate) fn grow(place: &Place, bytes: u64) -> Result<u64> {
+    if Mark::read(place)?.is_none() {
+        let message = format!("{} was not made by this driver, so it is not grown", place.image().display());
+        return Err(Failure::new(Code::Permission, message));
+    }
+    let path = place.image();
+    let image = open(place, false)?.ok_or_else(|| lost(place))?;
+    let now = image.metadata().map_err(|error| Error::io("look at the image", &path, error))?.len();
+    if now >= bytes {
+        return Ok(now);
+    }
+    image.set_len(bytes).and_then(|()| image.sync_all()).map_err(|error| full(Error::io("grow the image", &path, error)))?;
+    Ok(bytes)
+}
+
+/// The image's length in bytes.
+pub(crate) fn length(place: &Place) -> Result<Option<u64>> {
+    match fs::symlink_metadata(place.image()) {
+        Ok(meta) => Ok(Some(meta.len())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("look at the image", place.image(), error).into()),
+    }
+}

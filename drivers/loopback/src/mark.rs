@@ -1,0 +1,101 @@
+//! Our mark beside an image, durable: that we made it, so that we may grow and delete it; and that it was there, so that a
+//! lost image is never taken for a new volume.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use flexvolume::{Code, Failure, Result};
+use flexvolume_linux::Error;
+use serde::{Deserialize, Serialize};
+
+use crate::place::Place;
+
+/// The mark.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mark {
+    /// Of this very image: random.
+    pub(crate) uuid: String,
+    /// The name it was provisioned by, or its volumeID.
+    pub(crate) name: String,
+    /// Size when made, in bytes.
+    pub(crate) bytes: u64,
+    /// It is being deleted: it is not offered again, and the deletion goes on.
+    pub(crate) deleting: bool,
+}
+
+impl Mark {
+    /// The mark of a new image.
+    pub(crate) fn new(name: &str, bytes: u64) -> Result<Self> {
+        let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid")
+            .map_err(|error| Error::io("draw a random id from", "/proc/sys/kernel/random/uuid", error))?;
+        Ok(Self { uuid: uuid.trim().to_owned(), name: name.to_owned(), bytes, deleting: false })
+    }
+
+    /// The mark at that place, if there is one.
+    pub(crate) fn read(place: &Place) -> Result<Option<Self>> {
+        let path = place.mark();
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("read", &path, error).into()),
+        };
+        serde_json::from_slice(&text).map(Some).map_err(|error| {
+            let message = format!(
+                "{} cannot be read ({error}), so it is not known whose image {} is; restore it from a backup",
+                path.display(),
+                place.image().display()
+            );
+            Failure::internal(message)
+        })
+    }
+
+    /// Writes it so that it survives a power cut.
+    pub(crate) fn write(&self, place: &Place) -> Result<()> {
+        let path = place.mark();
+        let new = path.with_extension("new");
+        let text = serde_json::to_vec(self).map_err(|error| Failure::internal(error.to_string()))?;
+        let written = write_synced(&new, &text).and_then(|()| fs::rename(&new, &path)).and_then(|()| sync(place.directory()));
+        written.map_err(|error| {
+            let _ = fs::remove_file(&new);
+            full(Error::io("write", &path, error))
+        })
+    }
+
+    /// Takes it away: the last thing of a volume to go.
+    pub(crate) fn remove(place: &Place) -> Result<()> {
+        gone(&place.mark())?;
+        sync(place.directory()).map_err(|error| Error::io("sync", place.directory(), error).into())
+    }
+}
+
+/// Removes a file; one that is not there is as good.
+pub(crate) fn gone(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, error).into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// A full disk has a code of its own.
+pub(crate) fn full(error: Error) -> Failure {
+    match error.errno() {
+        Some(errno) if errno == rustix::io::Errno::NOSPC.raw_os_error() => {
+            Failure::new(Code::Exhausted, error.story())
+        }
+        Some(_) | None => error.into(),
+    }
+}
