@@ -1,5 +1,5 @@
 //! Linux beneath flexvol: the one place where processes are born, mounts are made and devices are touched.
-#![cfg_attr(test, allow(clippy::unwrap_used))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::print_stderr))]
 
 pub mod beneath;
 mod error;

@@ -1,0 +1,57 @@
+//! One row of the mount table, as both of its readers give it.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The kernel's number of one mount.
+///
+/// Since kernel 6.8 a mount has a number that is never used again until the next boot; older kernels only know a
+/// small one that the next mount may inherit. The two ranges do not meet, so one number holds either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct MountId(pub u64);
+
+/// A mount, as the kernel's table shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mounted {
+    /// Its number.
+    pub id: MountId,
+    /// The number of the mount it lies on; that of a mount at the root of all may not be in the table.
+    pub parent: MountId,
+    /// Where it is, seen from this process's root.
+    pub point: PathBuf,
+    /// What was mounted: a device, an export, any word. Bytes that are not UTF-8 are replaced.
+    pub source: String,
+    /// The type, with its subtype: `ext4`, `fuse.sshfs`.
+    pub fs_type: String,
+    /// Which directory (or file) of the file system is seen here; `/` unless it is a bind of a part.
+    pub root: PathBuf,
+    /// Major and minor device number of the file system.
+    pub dev: (u32, u32),
+    /// Nothing can be written through this mount, be it the mount's or the file system's doing.
+    pub read_only: bool,
+    /// Set-user-id bits have no effect.
+    pub nosuid: bool,
+    /// Device nodes cannot be opened.
+    pub nodev: bool,
+    /// Programs cannot be run.
+    pub noexec: bool,
+    /// Mounts made beneath it appear in its peers too.
+    pub shared: bool,
+}
+
+/// The kernel gives unique numbers from here on, and reusable ones below.
+const FIRST_UNIQUE: u64 = 1 << 31;
+
+impl MountId {
+    /// Whether the number stays this mount's own until the next boot.
+    pub fn is_unique(self) -> bool {
+        self.0 >= FIRST_UNIQUE
+    }
+}
+
+impl std::fmt::Display for MountId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,148 @@
+//! Mounts taken away, gently first: forcing may answer "busy" and yet work, and detaching gives up the only handle.
+
+use std::path::Path;
+
+use rustix::{
+    fs::{CWD, Mode, OFlags, openat},
+    io::Errno,
+    mount::UnmountFlags,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Mounted, Presence, look, raw, table};
+use crate::{Error, ErrorKind, Result};
+
+/// How to unmount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unmount {
+    /// Only if nobody uses it.
+    Plain,
+    /// What the file system is waiting for fails, for every mount of it, so that it can be unmounted. Some answer
+    /// "busy" although that has worked: unmount plainly then.
+    Force,
+    /// Out of sight at once, gone when the last user is. Afterwards nothing can be done about it any more.
+    Detach,
+}
+
+/// One rung of the ladder that [`unmount_ladder`] climbs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    /// Nothing was mounted there to begin with.
+    Nothing,
+    /// A frozen file system is thawed; unmounting a frozen one would block.
+    Thaw,
+    /// [`Unmount::Plain`].
+    Plain,
+    /// The connection of a FUSE file system to its server is cut.
+    Abort,
+    /// [`Unmount::Force`].
+    Force,
+    /// [`Unmount::Plain`] again.
+    Again,
+    /// [`Unmount::Detach`].
+    Detach,
+}
+
+/// The rungs in order. Each may block, so a caller that cannot wait gives every one to a process of its own.
+pub const LADDER: [Step; 6] = [Step::Thaw, Step::Plain, Step::Abort, Step::Force, Step::Again, Step::Detach];
+
+/// Unmounts what is on top at `target`, a link as its last component not followed. May block.
+///
+/// Errors: `NotFound` if nothing is mounted there (or nothing is there), `Busy` if somebody uses it.
+pub fn unmount(target: &Path, how: Unmount) -> Result<()> {
+    let how = match how {
+        Unmount::Plain => UnmountFlags::empty(),
+        Unmount::Force => UnmountFlags::FORCE,
+        Unmount::Detach => UnmountFlags::DETACH,
+    };
+    // A trailing slash would follow a link in spite of the flag.
+    let bare: std::path::PathBuf = target.components().collect();
+    rustix::mount::unmount(&bare, how | UnmountFlags::NOFOLLOW).map_err(|e| {
+        let error = Error::io("unmount", target, e);
+        match e {
+            Errno::INVAL => error.with_kind(ErrorKind::NotFound).with_cause("nothing is mounted there"),
+            Errno::BUSY => error.with_hint("end what has files open or mounts below it"),
+            _ => error,
+        }
+    })
+}
+
+/// Unmounts what is on top at `target`, whatever it takes, and says which step did it: thaw, plain, cut a FUSE
+/// connection, force, plain, detach. What touches the whole file system (thaw, cut, force) is only done if this is the
+/// last mount of it in this mount namespace.
+///
+/// This gives up on users of the mount: for a healthy one that may be in use, [`unmount`] it plainly instead. May
+/// block: for processes that can be thrown away; or give each [`Step`] of the [`LADDER`] to one with [`unmount_step`].
+///
+/// Errors: what the last step said.
+pub fn unmount_ladder(target: &Path) -> Result<Step> {
+    let Presence::Mount(_) = look(target)? else { return Ok(Step::Nothing) };
+    let mut last = None;
+    for step in LADDER {
+        match unmount_step(target, step) {
+            Ok(true) => return Ok(step),
+            Ok(false) => {}
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| Error::new(ErrorKind::Busy, format!("cannot unmount {}", target.display()))))
+}
+
+/// Does one step of the ladder for what is on top at `target`: `true` if it is unmounted now (or was before), `false` if
+/// the step does not unmount or does not fit this mount. May block.
+///
+/// Errors: what the kernel said; go on with the next step.
+pub fn unmount_step(target: &Path, step: Step) -> Result<bool> {
+    let Some(mounted) = table::at(target)? else { return Ok(true) };
+    let unmount = |how| match unmount(target, how) {
+        Ok(()) => Ok(true),
+        // A step before may have worked late.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    };
+    match step {
+        Step::Nothing => Ok(false),
+        Step::Plain | Step::Again => unmount(Unmount::Plain),
+        Step::Detach => unmount(Unmount::Detach),
+        Step::Force if is_last(&mounted)? => unmount(Unmount::Force),
+        Step::Abort if is_fuse(&mounted) && is_last(&mounted)? => abort(&mounted),
+        Step::Thaw if can_freeze(&mounted) && is_last(&mounted)? => thaw(target),
+        Step::Force | Step::Abort | Step::Thaw => Ok(false),
+    }
+}
+
+fn is_last(mounted: &Mounted) -> Result<bool> {
+    Ok(table::of_device(mounted.dev)?.len() <= 1)
+}
+
+fn is_fuse(mounted: &Mounted) -> bool {
+    mounted.fs_type == "fuse" || mounted.fs_type == "fuseblk" || mounted.fs_type.starts_with("fuse.")
+}
+
+/// Those on a block device, and btrfs, which hides its own.
+fn can_freeze(mounted: &Mounted) -> bool {
+    mounted.dev.0 != 0 || mounted.fs_type == "btrfs"
+}
+
+/// The kernel names the connection by the device number, in its own packing.
+fn abort(mounted: &Mounted) -> Result<bool> {
+    let (major, minor) = mounted.dev;
+    let file = format!("/sys/fs/fuse/connections/{}/abort", (u64::from(major) << 20) | u64::from(minor));
+    match std::fs::write(&file, "1") {
+        Ok(()) => Ok(false),
+        // Where the fusectl file system is not mounted, forcing does the same.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io("write to", file, error)),
+    }
+}
+
+fn thaw(target: &Path) -> Result<bool> {
+    let how = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd = openat(CWD, target, how, Mode::empty()).map_err(|e| Error::io("open", target, e))?;
+    match raw::thaw(&fd) {
+        Ok(()) => Ok(false),
+        // "Invalid argument" says that it was not frozen; the second, that this type cannot be.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => Ok(false),
+        Err(error) => Err(Error::io("thaw", target, error)),
+    }
+}
