@@ -195,6 +195,20 @@ fn cut_off_at_any_step_nothing_is_lost_or_doubled() {
 }
 
 #[test]
+fn a_mount_left_by_a_call_without_an_outcome_is_redone_not_adopted() {
+    let Some(machine) = Machine::new() else { return };
+    let (disk, place) = (Disk::default(), machine.place("a", "pv"));
+    let options = machine.options("pv", &machine.image("one"), &[]);
+    disk.dies_at.set(Some(6));
+    assert!(!machine.mount(&disk, &place, &options).success);
+    assert_eq!(machine.mounted(&place).len(), 1, "it died after its mount");
+    disk.told();
+    ok(&machine.mount(&disk, &place, &options));
+    assert_eq!(disk.told(), ["unmountdevice", "attach", "waitforattach", "mountdevice rw"]);
+    ok(&machine.unmount(&disk, &place));
+}
+
+#[test]
 fn calls_at_once_end_as_calls_in_turn() {
     let Some(machine) = Machine::new() else { return };
     let options = machine.options("pv", &machine.image("one"), &[]);
