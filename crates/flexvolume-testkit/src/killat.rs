@@ -1,0 +1,163 @@
+//! Kills or fails any program at its N-th effect, without hooks in that program, so that crash tests need no luck.
+//!
+//! An *effect* is a system call that changes state outside its process: the mount family, names and their attributes,
+//! sizes, syncs, writes at an offset, opens that create or truncate, exec, ioctls on loop devices, device-mapper, block
+//! devices and freezing. A seccomp filter, inherited over fork, vfork, clone and exec, stops each one at its door and
+//! asks us; we count, log, and let it run, fail it with an errno, or kill:
+//!
+//! ```text
+//!  run ──▶ root ──▶ its children …      each effect:  asked ─▶ counted ─▶ let run
+//!   ▲        │          │                                        │ n == at
+//!   └────────┴──────────┴── one listener                         ▼
+//!                                                     kill the victim, wait for its death, go on
+//! ```
+//!
+//! - The count of a deterministic program is the same in every run: signals do not make a call count twice.
+//! - The exec that starts the root is not counted.
+//! - Long runs of writes (one process, one descriptor, nothing in between) count at the 1st, 2nd, 4th, 8th … write:
+//!   a mkfs has hundreds of them, and a sweep must end. [`Writes`] says otherwise if wanted.
+//! - Not seen: plain `write` and stores to mapped memory, io_uring, programs of another architecture (32 bit).
+//! - After the strike the others go on and are counted still, to their end, or are left (see [`Orphans`]).
+//!
+//! Needs Linux 5.19. Any thread may call [`run`]; the `killat` binary does the same from a command line.
+
+mod effects;
+mod filter;
+mod report;
+mod supervise;
+mod tree;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use report::{Effect, Ended, Report};
+
+/// Who dies at the N-th effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Victim {
+    /// The root process: the one we started.
+    Host,
+    /// The process about to act.
+    Actor,
+    /// Every process of the tree, found by a mark in its environment or because it acted. One that escapes the search
+    /// (no mark, no effect so far) dies at its next effect, before it runs.
+    Tree,
+}
+
+/// What to do. Effects are numbered from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plan {
+    /// Nothing: count.
+    Count,
+    /// SIGKILL the victim before the `at`-th effect runs. That effect still runs if its actor lives.
+    Kill {
+        /// Who dies.
+        victim: Victim,
+        /// The effect's number.
+        at: u64,
+    },
+    /// The `at`-th effect does not run and fails with this errno.
+    Inject {
+        /// The error number, for example `libc::ENOSPC`.
+        errno: i32,
+        /// The effect's number.
+        at: u64,
+    },
+}
+
+/// What becomes of processes that outlive the root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Orphans {
+    /// They are supervised and awaited to their end.
+    #[default]
+    Await,
+    /// We return as soon as the root is dead; they go on, uncounted, under a small keeper process of their own.
+    Leave,
+}
+
+/// Which writes at an offset count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Writes {
+    /// The 1st, 2nd, 4th, 8th … of each uninterrupted run.
+    #[default]
+    Runs,
+    /// Every one.
+    Each,
+    /// None.
+    No,
+}
+
+/// The program to run, and how.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// The program; without a slash it is looked up in PATH.
+    pub exe: PathBuf,
+    /// Its arguments, without argv[0].
+    pub args: Vec<OsString>,
+    /// Added to our own environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// Its working directory; none: ours.
+    pub cwd: Option<PathBuf>,
+    /// What becomes of processes that outlive the root.
+    pub after: Orphans,
+    /// Whether stdin is empty and both outputs come back in the report; else all three are ours.
+    pub capture: bool,
+    /// After this time all are killed.
+    pub limit: Option<Duration>,
+    /// Which writes at an offset count.
+    pub writes: Writes,
+    /// Command names whose effects are neither counted nor struck (a tool that must never be killed in mid-course).
+    pub spare: Vec<String>,
+    /// Where to log as JSON lines; see [`Report::read`].
+    pub log: Option<PathBuf>,
+}
+
+impl Spec {
+    /// A program with no arguments, outputs captured, orphans awaited, two minutes to live.
+    pub fn new(exe: impl Into<PathBuf>) -> Spec {
+        Spec {
+            exe: exe.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            cwd: None,
+            after: Orphans::Await,
+            capture: true,
+            limit: Some(Duration::from_secs(120)),
+            writes: Writes::Runs,
+            spare: Vec::new(),
+            log: None,
+        }
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Spec {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds a variable to the environment.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Spec {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Says what becomes of processes that outlive the root.
+    #[must_use]
+    pub fn after(mut self, after: Orphans) -> Spec {
+        self.after = after;
+        self
+    }
+}
+
+/// Runs the program under the plan, to the end of its whole tree (or as [`Orphans`] says).
+///
+/// # Errors
+/// The program cannot be started, the kernel refuses the filter (too old, or another supervisor is already above us),
+/// or the log cannot be written.
+pub fn run(spec: &Spec, plan: Plan) -> io::Result<Report> {
+    supervise::run(spec, plan)
+}
