@@ -1,5 +1,8 @@
 //! What needs the whole: the command, real drivers, real mounts, real kills.
-#![allow(clippy::unwrap_used, reason = "these are tests")]
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "these are tests")]
 
+mod bad_input;
 mod bed;
 mod life;
+mod scripts;
+mod sweep;

@@ -13,7 +13,7 @@ use crate::{
         act::{Hands, Keys},
         admit::{Request, admit},
         record::{self, Record},
-        state::{At, Event, Level, Want},
+        state::{At, Event, Want},
         step::step,
     },
 };
@@ -144,26 +144,30 @@ impl Host {
         });
         Ok(mine
             .map(|record| {
-                let done = self.unpublish_one(&record.key, Some(uid), keys, notes);
+                let done = self.take(&record.key, Some(uid), keys, notes);
                 (record, done)
             })
             .collect())
     }
 
-    /// Takes one volume from one pod, or with no pod named only finishes what was begun.
-    pub fn unpublish_one(&self, key: &str, uid: Option<&str>, keys: Keys<'_>, notes: Notes<'_>) -> Result<()> {
+    /// Ends what interrupted runs left behind: volumes that no pod wants any more and that are still here.
+    pub fn settle(&self, keys: Keys<'_>, notes: Notes<'_>) -> Result<Vec<(Record, Result<()>)>> {
+        let idle = self.records()?.into_iter().flatten().filter(|record| record.state.want.places.is_empty());
+        Ok(idle.map(|record| (record.clone(), self.take(&record.key, None, keys, notes))).collect())
+    }
+
+    /// Takes one volume from one pod; with no pod named only ends what was begun.
+    fn take(&self, key: &str, uid: Option<&str>, keys: Keys<'_>, notes: Notes<'_>) -> Result<()> {
         let _lock = self.ground.lock(key, notes)?;
         let Some(mut record) = self.ground.ledger.get(key)? else { return Ok(()) };
         let mut want = record.state.want.clone();
-        match uid {
-            Some(uid) => {
-                want.places.remove(uid);
-            }
-            None => want = Want { hold: Level::Absent, places: want.places },
+        if let Some(uid) = uid {
+            want.places.remove(uid);
         }
         let failed = drive(&self.ground, &mut record, Event::Want(want), keys, notes)?;
         let left = uid.is_some_and(|uid| record.state.places.contains_key(uid));
-        if left || record.state.doing.is_some() || !failed.is_empty() {
+        let stays = record.state.want.places.is_empty() && !record.state.is_over();
+        if left || stays || record.state.doing.is_some() {
             return Err(first(failed, uid.unwrap_or(""), key));
         }
         Ok(())

@@ -11,6 +11,9 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::error::{Error, Kind, Result};
 
+/// A wait shorter than this is not worth telling.
+const SHORT: Duration = Duration::from_millis(500);
+
 /// The lock, held until dropped.
 #[derive(Debug)]
 pub struct Lock {
@@ -42,11 +45,11 @@ impl Lock {
                 Err(error) => return Err(fail("lock", error.into())),
             }
             let holder = holder(&mut file);
-            if !told {
+            if !told && start.elapsed() >= SHORT.min(patience) {
                 waiting(&holder);
                 told = true;
             }
-            if start.elapsed() >= patience {
+            if told && start.elapsed() >= patience {
                 return Err(Error::new(Kind::Busy, format!("the volume is in use by {holder}"))
                     .hint("wait for it to end, then try again; nothing was changed"));
             }

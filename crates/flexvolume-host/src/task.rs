@@ -146,7 +146,7 @@ fn unmount_all(target: &Path) -> flexvolume_linux::Result<Done> {
     for _ in 0..LAYERS {
         match mount::look(target)? {
             Presence::Mount(_) | Presence::Corrupted(_) => {
-                steps.push(format!("{:?}", mount::unmount_ladder(target)?).to_lowercase())
+                steps.push(format!("{:?}", mount::take_away(target)?).to_lowercase())
             }
             Presence::Absent | Presence::Plain | Presence::Symlink | Presence::Other => break,
         }

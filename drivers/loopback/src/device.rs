@@ -116,7 +116,7 @@ pub(crate) fn unmount(dir: &Path) -> Result<()> {
     loop {
         match mount::look(dir)? {
             Presence::Absent | Presence::Plain => return Ok(()),
-            Presence::Mount(_) | Presence::Corrupted(_) => mount::unmount_ladder(dir)?,
+            Presence::Mount(_) | Presence::Corrupted(_) => mount::take_away(dir)?,
             Presence::Symlink | Presence::Other => {
                 return Err(Failure::new(Code::Invalid, format!("{} is no directory", dir.display())));
             }

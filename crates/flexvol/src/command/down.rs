@@ -49,6 +49,11 @@ pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool) -> Done {
             }
         }
     }
+    for (record, done) in host.settle(&no_secrets, &|note| show.note(note))? {
+        if let Err(error) = done {
+            problems.push(Problems::from(error).about(&format!("volume {}", record.key)));
+        }
+    }
     for error in host.records()?.into_iter().filter_map(Result::err) {
         problems.push(error.into());
     }

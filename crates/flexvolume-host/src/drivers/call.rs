@@ -101,8 +101,8 @@ fn read<R: Answer>(
         let reading = tolerant::<R>(verb, &said);
         (reading.verdict, reading.forgiven, reading.remember_not_supported)
     };
-    for forgiven in &forgiven {
-        warn_forgiven(driver, verb, forgiven, volume, notes);
+    for forgiven in forgiven {
+        warn_forgiven(driver, verb, &forgiven.redacted(redactor), volume, notes);
     }
     match verdict {
         Ok(Came::NotSupported) => {
@@ -113,7 +113,8 @@ fn read<R: Answer>(
         }
         Ok(Came::InProgress) => Ok(Came::InProgress),
         Ok(Came::Done(reply)) => Ok(Came::Done(reply)),
-        Err(verdict) => Err(failed(driver, verb, &verdict, redactor)),
+        // Redacted before it is bounded: a secret that is cut in two would not be found any more.
+        Err(verdict) => Err(failed(driver, verb, &verdict.redacted(redactor))),
     }
 }
 
@@ -148,11 +149,10 @@ fn ended(driver: &Driver, verb: VerbName, outcome: &Outcome, redactor: &Redactor
     }
 }
 
-fn failed(driver: &Driver, verb: VerbName, verdict: &Verdict, redactor: &Redactor) -> Error {
-    let error = Error::new(Kind::Driver, format!("driver {} failed to {verb}", driver.name))
-        .because(excerpt(&redactor.text(&verdict.to_string()), SHOWN));
+fn failed(driver: &Driver, verb: VerbName, verdict: &Verdict) -> Error {
+    let error = Error::new(Kind::Driver, format!("driver {} failed to {verb}", driver.name)).because(verdict.to_string());
     match verdict.hint() {
-        Some(hint) => error.hint(redactor.text(&hint)),
+        Some(hint) => error.hint(hint),
         None => error,
     }
 }

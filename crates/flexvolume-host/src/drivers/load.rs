@@ -70,8 +70,11 @@ pub struct Drivers {
     dir: PathBuf,
     trust: Trust,
     config: Config,
-    loaded: Mutex<HashMap<DriverName, Arc<Driver>>>,
+    loaded: Mutex<HashMap<DriverName, Slot>>,
 }
+
+/// Locked while one driver is asked: whoever wants the same driver waits for the answer, nobody else does.
+type Slot = Arc<Mutex<Option<Arc<Driver>>>>;
 
 impl Drivers {
     /// The drivers below `dir`.
@@ -86,21 +89,20 @@ impl Drivers {
 
     /// The driver of that name, asked `init` if it was not yet or if its file changed since.
     ///
-    /// No lock is held while a driver is asked: a slow `init` keeps no other driver waiting.
+    /// However many ask at once, a driver is asked once; a slow `init` keeps no other driver waiting.
     pub fn get(&self, name: &DriverName, notes: Notes<'_>) -> Result<Arc<Driver>> {
         let found = scan::find(&self.dir, name, &self.trust)?;
-        if let Some(driver) = self.loaded()?.get(name)
+        let dead = |_| Error::new(ErrorKind::System, "another thread died while it loaded a driver");
+        let slot = self.loaded.lock().map_err(|_| dead(()))?.entry(name.clone()).or_default().clone();
+        let mut slot = slot.lock().map_err(|_| dead(()))?;
+        if let Some(driver) = &*slot
             && driver.found == found
         {
             return Ok(driver.clone());
         }
         let driver = Arc::new(self.load(name, found, notes)?);
-        self.loaded()?.insert(name.clone(), driver.clone());
+        *slot = Some(driver.clone());
         Ok(driver)
-    }
-
-    fn loaded(&self) -> Result<std::sync::MutexGuard<'_, HashMap<DriverName, Arc<Driver>>>> {
-        self.loaded.lock().map_err(|_| Error::new(ErrorKind::System, "another thread died while it held the drivers"))
     }
 
     fn load(&self, name: &DriverName, found: Found, notes: Notes<'_>) -> Result<Driver> {

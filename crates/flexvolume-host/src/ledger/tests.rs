@@ -43,6 +43,29 @@ fn what_was_put_is_got_and_gone_when_removed() {
     assert_eq!(opened.ledger.get(&first.key).unwrap(), None);
 }
 
+/// A state with everything in it at once.
+fn full_state() -> crate::volume::state::State {
+    use crate::volume::state::{At, Level, Op, Rung, State, Trouble};
+    let trouble = |last: &str| Trouble { last: last.into(), held: true };
+    let mut state = State::unknown(Level::Absent, String::new());
+    state.rung = Rung::Half("/dev/x".into());
+    state.want.places.insert("u".into());
+    state.places.insert("u".into(), At::Half);
+    state.doing = Some(Op::Publish("u".into()));
+    state.trouble = [(Op::Detach, trouble("a")), (Op::Unpublish("u".into()), trouble("b"))].into();
+    state
+}
+
+#[test]
+fn every_part_of_a_state_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(&dir.path().join("ledger.db"));
+    let mut record = record("a");
+    record.state = full_state();
+    opened.ledger.put(&mut record, Durability::Process, false).unwrap();
+    assert_eq!(opened.ledger.get(&record.key).unwrap(), Some(record));
+}
+
 #[test]
 fn a_row_changed_by_another_hand_is_not_believed() {
     let dir = tempfile::tempdir().unwrap();

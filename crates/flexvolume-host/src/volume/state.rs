@@ -170,6 +170,7 @@ pub struct State {
     /// What is under way: written down before it is begun.
     pub doing: Option<Op>,
     /// What failed, by op.
+    #[serde(with = "pairs")]
     pub trouble: BTreeMap<Op, Trouble>,
 }
 
@@ -205,5 +206,22 @@ impl State {
             && self.places.is_empty()
             && self.want.places.is_empty()
             && self.want.hold <= self.floor
+    }
+}
+
+/// Troubles as a list: an op that names a place cannot be the key of a JSON object.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{Op, Trouble};
+
+    pub(super) fn serialize<S: Serializer>(map: &BTreeMap<Op, Trouble>, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(map)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<Op, Trouble>, D::Error> {
+        Ok(Vec::<(Op, Trouble)>::deserialize(from)?.into_iter().collect())
     }
 }

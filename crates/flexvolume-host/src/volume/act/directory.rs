@@ -161,8 +161,11 @@ impl Hands<'_> {
         let Ok(root) = Root::open(self.ground.layout.root()) else { return };
         // pods/<uid>/volumes/<driver>/<name>: three parents belong to the pod, and go when the last volume does.
         for parent in relative.ancestors().skip(1).take(3) {
-            if root.pin(parent).and_then(|pinned| pinned.rmdir()).is_err() {
-                return;
+            match root.pin(parent).and_then(|pinned| pinned.rmdir()) {
+                Ok(_) => {}
+                // Some of them may be gone already, by a run that was cut off here.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(_) => return,
             }
         }
     }

@@ -112,14 +112,11 @@ impl Hands<'_> {
                 self.ground.layout.place(place, &self.record.driver, &self.record.name)
             }
         };
-        let target = match self.existing(&relative) {
-            Ok(Some(target)) => target,
-            Ok(None) => return Seen::Nothing,
+        match self.existing(&relative) {
+            // Files without a mount are half-made work as well: they are undone through the driver.
+            Ok(Some(target)) if target.seen() == Seen::Mounted || target.remove().is_err() => return Seen::Mounted,
+            Ok(Some(_) | None) => {}
             Err(_) => return Seen::Mounted,
-        };
-        // Files without a mount are half-made work as well: they are undone through the driver.
-        if target.seen() == Seen::Mounted || target.remove().is_err() {
-            return Seen::Mounted;
         }
         if op.place().is_some() {
             self.prune(&relative);

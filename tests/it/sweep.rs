@@ -1,0 +1,145 @@
+//! The kill sweep: `up` and `down` of two pods that share a loopback volume, killed before every effect, run again, and
+//! compared: nothing lost, nothing doubled, and what was written is there.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use flexvolume_testkit::{
+    killat::{self, Orphans, Plan, Report, Spec, Victim},
+    mounts::Mount,
+};
+
+use crate::bed::{Bed, pod};
+
+/// One sweep: who dies, and whether the next run begins while orphans are still at it.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    victim: Victim,
+    after: Orphans,
+}
+
+struct Field {
+    bed: Bed,
+    pods: String,
+}
+
+impl Field {
+    fn new() -> Option<Self> {
+        let bed = Bed::with_drivers()?;
+        let images = bed.sandbox.dir("images").unwrap();
+        let source = format!(
+            "{{driver: flexvol.io/loopback, fsType: ext4, options: {{volumeID: shared, size: 16m, create: \"true\", directory: {}}}}}",
+            images.display()
+        );
+        let pods = ["one", "two"].map(|name| pod(name, &[("data", &source)])).join("---\n");
+        let pods = bed.manifest("pods.yaml", &pods);
+        Some(Self { bed, pods })
+    }
+
+    fn spec(&self, verb: &str) -> Spec {
+        let spec = Spec::new(self.bed.exe());
+        let args = match verb {
+            "up" => vec!["up", "--jobs", "1", &self.pods],
+            verb => vec![verb, &self.pods],
+        };
+        self.bed.env().into_iter().fold(spec, |spec, (name, value)| spec.env(name, value)).args(args)
+    }
+
+    fn trace(&self, verb: &str, plan: Plan, after: Orphans) -> Report {
+        killat::run(&self.spec(verb).after(after), plan).unwrap()
+    }
+
+    fn count(&self, verb: &str) -> u64 {
+        let report = self.trace(verb, Plan::Count, Orphans::Await);
+        report.effects.len() as u64
+    }
+
+    /// Kills `verb` before its `at`-th effect and runs it again to its end. The second run must succeed, whatever was left.
+    fn killed(&self, verb: &str, way: Way, at: u64) -> bool {
+        let report = self.trace(verb, Plan::Kill { victim: way.victim, at }, way.after);
+        let ran = self.bed.run(self.spec(verb).args.iter());
+        assert_eq!(ran.code, 0, "{verb} again after {way:?} at {at}: {ran:?}\n{}", last(&report));
+        report.struck.is_some()
+    }
+
+    fn paths(&self) -> [PathBuf; 2] {
+        ["one", "two"].map(|pod| self.bed.path_of(pod, "data"))
+    }
+
+    /// One global mount, one bind per pod, one loop device, one record with both pods; and all of them work.
+    fn assert_up(&self, about: &str) {
+        let mounts = self.bed.sandbox.mounts().unwrap();
+        assert_eq!(mounts.len(), 3, "{about}: {mounts:?}");
+        assert_eq!(self.bed.sandbox.loops().unwrap().len(), 1, "{about}: loop devices");
+        let rows = self.bed.json(["ls"]);
+        let states: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["state"].as_str().unwrap()).collect();
+        assert_eq!(states, ["mounted", "mounted"], "{about}: {rows}");
+        let points: BTreeMap<_, usize> = mounts.iter().fold(BTreeMap::new(), |mut all, Mount { point, .. }| {
+            *all.entry(point).or_default() += 1;
+            all
+        });
+        assert!(points.values().all(|n| *n == 1), "{about}: a mount is doubled: {points:?}");
+    }
+}
+
+fn last(report: &Report) -> String {
+    format!("{:?}\n{:#?}", report.ended, report.effects.iter().rev().take(4).rev().collect::<Vec<_>>())
+}
+
+/// Every N of every verb, first with no image there, then with one that holds data.
+fn sweep(way: Way) {
+    let Some(field) = Field::new() else { return };
+    let mut kills = 0;
+    let ups = field.count("up");
+    let downs = field.count("down");
+    assert!(ups > 40 && downs > 20, "the tracer sees {ups} and {downs} effects");
+    for at in 1..=ups.max(downs) {
+        let about = format!("{way:?} at {at}");
+        let images = field.bed.sandbox.path().join("images");
+        for entry in fs::read_dir(&images).unwrap() {
+            fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+        kills += u32::from(field.killed("up", way, at));
+        field.assert_up(&about);
+        let [one, two] = field.paths();
+        fs::write(one.join("file"), &about).unwrap();
+        assert_eq!(fs::read_to_string(two.join("file")).unwrap(), about, "the pods do not share");
+        kills += u32::from(field.killed("down", way, at));
+        field.bed.assert_clean();
+        kills += u32::from(field.killed("up", way, at));
+        field.assert_up(&about);
+        assert_eq!(fs::read_to_string(two.join("file")).unwrap(), about, "data lost");
+        field.bed.ok(["down", "--all"]);
+        field.bed.assert_clean();
+    }
+    assert!(u64::from(kills) >= ups + downs, "only {kills} kills struck");
+    println!("{way:?}: {ups} effects up, {downs} down, {kills} kills");
+}
+
+#[test]
+fn the_count_is_the_same_every_time() {
+    let Some(field) = Field::new() else { return };
+    field.count("up");
+    field.count("down");
+    let counts: Vec<_> = (0..3).map(|_| (field.count("up"), field.count("down"))).collect();
+    assert!(counts.iter().all(|count| *count == counts[0]), "{counts:?}");
+}
+
+#[test]
+fn the_host_dies_and_its_orphans_end_first() {
+    sweep(Way { victim: Victim::Host, after: Orphans::Await });
+}
+
+#[test]
+fn the_host_dies_and_is_restarted_while_orphans_run() {
+    sweep(Way { victim: Victim::Host, after: Orphans::Leave });
+}
+
+#[test]
+fn the_acting_process_dies() {
+    sweep(Way { victim: Victim::Actor, after: Orphans::Await });
+}
+
+#[test]
+fn everything_dies() {
+    sweep(Way { victim: Victim::Tree, after: Orphans::Await });
+}
