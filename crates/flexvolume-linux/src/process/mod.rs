@@ -1,1 +1,127 @@
-//! (to come)
+//! The one place where processes are born: run a program without a shell, watch it without a thread, never lose it.
+//!
+//! ```text
+//! spawn(Program) ─▶ Running ── wait(Limits, …) ─▶ Outcome { how: Exited | Signalled | Killed | Stayed | Stuck }
+//! ```
+//!
+//! A later run finds what outlived this one through [`marked`] (a variable in every process's environment) or
+//! [`group_members`], and ends it through [`end`]. Processes are named by [`ProcessId`], which a reused pid never equals.
+
+mod end;
+mod find;
+mod id;
+mod left;
+mod refused;
+mod spawn;
+mod stream;
+pub(crate) mod sys;
+mod wait;
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use zeroize::Zeroizing;
+
+pub use end::end;
+pub use find::{group_members, marked};
+pub use id::{ProcessId, alive};
+pub(crate) use left::{leave, sweep};
+pub(crate) use refused::explain;
+pub use spawn::{Running, settle, spawn};
+pub(crate) use spawn::{identify, start};
+pub(crate) use wait::timespec;
+
+/// The most that is kept of each of a program's two output streams, in bytes; the rest is read and dropped.
+pub const OUTPUT_LIMIT: usize = 1 << 20;
+
+/// A program to run.
+///
+/// It runs without a shell, in `/`, in a process group of its own, with our environment and nothing of ours open.
+/// There is no `Debug`: arguments and input may be secret.
+#[derive(Clone)]
+pub struct Program {
+    /// An absolute path, run as it is written: it is also `argv[0]`, never resolved.
+    pub exe: PathBuf,
+    /// What follows `argv[0]`.
+    pub args: Vec<Zeroizing<String>>,
+    /// What the program may read; `None` is an empty standard input.
+    pub stdin: Option<Zeroizing<Vec<u8>>>,
+    /// Variables added to our own environment.
+    pub env: Vec<(String, String)>,
+}
+
+/// How long a program may take, counted from its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// When the caller is told that it is slow. A program that has ended, or that has answered in full and goes on
+    /// running, is waited for no longer than this.
+    pub answer: Duration,
+    /// What is done to a program that has neither ended nor answered.
+    pub kill: Kill,
+}
+
+/// What is done to a program that has neither ended nor answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kill {
+    /// TERM to its process group `at`, KILL after another `grace`; what has not ended another `grace` later (a second at
+    /// least) is [`How::Stuck`].
+    After {
+        /// Counted from the start.
+        at: Duration,
+        /// Between TERM and KILL.
+        grace: Duration,
+    },
+    /// TERM to its process group once, never KILL: it is then waited for until its whole group has ended, however long
+    /// that takes. For what must not be torn off: format, check, resize.
+    Ask {
+        /// Counted from the start.
+        at: Duration,
+    },
+    /// Nothing: it is waited for until it ends.
+    Never,
+}
+
+/// What became of a program.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The first [`OUTPUT_LIMIT`] bytes of its standard output.
+    pub stdout: Vec<u8>,
+    /// The first [`OUTPUT_LIMIT`] bytes of its standard error.
+    pub stderr: Vec<u8>,
+    /// Whether it wrote more than was kept.
+    pub cut: bool,
+    /// How it ended.
+    pub how: How,
+    /// From its start until we stopped waiting.
+    pub took: Duration,
+}
+
+/// How a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// By itself, with this code.
+    Exited(i32),
+    /// By a signal that was not ours.
+    Signalled(i32),
+    /// At its limit and at our word, with its whole process group; `signal` is the last one we sent.
+    Killed {
+        /// 15 (TERM) or 9 (KILL).
+        signal: i32,
+    },
+    /// It did not end: it answered in full and became a daemon itself. Nothing was done to it.
+    Stayed(ProcessId),
+    /// It was sent KILL and has not ended: this process (the program itself or one of its group) is held by the kernel.
+    Stuck(ProcessId),
+}
+
+/// The output is shown by its length only: it may repeat secrets that the program was given.
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outcome")
+            .field("stdout", &format_args!("{} bytes", self.stdout.len()))
+            .field("stderr", &format_args!("{} bytes", self.stderr.len()))
+            .field("cut", &self.cut)
+            .field("how", &self.how)
+            .field("took", &self.took)
+            .finish()
+    }
+}
