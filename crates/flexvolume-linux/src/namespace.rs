@@ -108,12 +108,15 @@ pub fn exec<A: AsRef<OsStr>>(argv: &[A]) -> Error {
     };
     let name = name.as_ref();
     let error = Command::new(name).args(arguments).exec();
-    let bare = Path::new(name).components().count() == 1 && !Path::new(name).is_absolute();
-    if bare && error.kind() == io::ErrorKind::NotFound {
-        let why = format!("cannot start {}: no directory on PATH holds such a command", name.display());
-        return Error::new(ErrorKind::NotFound, why);
+    if name.as_encoded_bytes().contains(&b'/') {
+        return explain(Path::new(name), error);
     }
-    explain(Path::new(name), error)
+    // A directory on PATH that may not be searched turns "not found" into "permission denied".
+    if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) {
+        let why = format!("cannot start {}: no directory on PATH holds such a command", name.display());
+        return Error::os(why, error).with_kind(ErrorKind::NotFound);
+    }
+    Error::os(format!("cannot start {}", name.display()), error)
 }
 
 /// A mount path as a container's: absolute, without `..`; dots and doubled slashes go away.
