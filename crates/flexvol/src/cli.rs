@@ -68,7 +68,11 @@ pub(crate) enum Command {
         argv: Vec<OsString>,
     },
     /// List volumes: who uses them, where they are, what went wrong
-    Ls,
+    Ls {
+        /// Ask each file system how full it is, where its driver allows that
+        #[arg(long)]
+        usage: bool,
+    },
     /// List the drivers in the plugin directory and what each says it can do
     Drivers,
     /// Put a driver into the plugin directory: copied to a dot file, then renamed, so that it is never seen half

@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use flexvolume_linux::fs::Usage;
+use flexvolume_protocol::Secrets;
+
 use crate::{
     engine::{Failed, Ground, Lost, drive, look_at_rest},
     error::{Error, Kind, Result},
@@ -171,6 +174,15 @@ impl Host {
             return Err(first(failed, uid.unwrap_or(""), key));
         }
         Ok(())
+    }
+
+    /// How full a pod's volume is; `None` for a driver that does not announce `supportsMetrics`.
+    ///
+    /// # Errors
+    /// The file system did not answer, or the driver cannot be loaded.
+    pub fn usage(&self, record: &Record, uid: &str, notes: Notes<'_>) -> Result<Option<Usage>> {
+        let keyless = |_: &record::SecretRef| Ok(Secrets::default());
+        Hands::new(&self.ground, &mut record.clone(), &keyless, notes).usage(uid)
     }
 
     /// Every record, or why it cannot be believed.

@@ -27,24 +27,42 @@ struct Row {
     device: String,
     path: String,
     read_only: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    used_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_bytes: Option<u64>,
     trouble: Vec<String>,
 }
 
-pub(super) fn ls(cli: &Cli, show: &Show) -> Done {
+pub(super) fn ls(cli: &Cli, show: &Show, usage: bool) -> Done {
     let host = host(cli, show)?;
     let mut rows = Vec::new();
     let mut problems = Vec::new();
     for record in host.records()? {
         match record {
-            Ok(record) => rows.extend(of(&host, &record)),
+            Ok(record) => {
+                let mut of_record = of(&host, &record);
+                if usage {
+                    of_record.iter_mut().for_each(|row| problems.extend(row.ask(&host, &record, show)));
+                }
+                rows.extend(of_record);
+            }
             Err(error) => problems.push(Problems::from(error)),
         }
     }
     let cells = |row: &Row| {
-        let pod = if row.pod.is_empty() { "-".to_owned() } else { format!("{}/{}", row.namespace, row.pod) };
-        vec![pod, row.volume.clone(), row.driver.clone(), row.state.clone(), row.device.clone(), row.path.clone()]
+        let mut cells =
+            vec![row.whose(), row.volume.clone(), row.driver.clone(), row.state.clone(), row.device.clone()];
+        if usage {
+            cells.push(row.fill());
+        }
+        cells.push(row.path.clone());
+        cells
     };
-    show.rows(&["POD", "VOLUME", "DRIVER", "STATE", "DEVICE", "PATH"], &rows, cells, "no volumes")?;
+    let used = usage.then_some("USED");
+    let headers: Vec<_> =
+        ["POD", "VOLUME", "DRIVER", "STATE", "DEVICE"].into_iter().chain(used).chain(["PATH"]).collect();
+    show.rows(&headers, &rows, cells, "no volumes")?;
     if show.is_table() {
         for row in &rows {
             for trouble in &row.trouble {
@@ -53,6 +71,35 @@ pub(super) fn ls(cli: &Cli, show: &Show) -> Done {
         }
     }
     Problems::gather(problems)
+}
+
+impl Row {
+    /// The pod as people name it; its uid where the rest is not known.
+    fn whose(&self) -> String {
+        match (self.uid.is_empty(), self.namespace.is_empty()) {
+            (true, _) => "-".to_owned(),
+            (false, true) => self.uid.clone(),
+            (false, false) => format!("{}/{}", self.namespace, self.pod),
+        }
+    }
+
+    fn ask(&mut self, host: &Host, record: &Record, show: &Show) -> Option<Problems> {
+        match host.usage(record, &self.uid, &|note| show.note(note)) {
+            Ok(usage) => {
+                self.used_bytes = usage.map(|usage| usage.used);
+                self.total_bytes = usage.map(|usage| usage.total);
+                None
+            }
+            Err(error) => Some(Problems::from(error).about(&format!("volume {}", record.key))),
+        }
+    }
+
+    fn fill(&self) -> String {
+        match (self.used_bytes, self.total_bytes) {
+            (Some(used), Some(total)) => format!("{} of {} MiB", used >> 20, total >> 20),
+            (None, _) | (_, None) => "-".to_owned(),
+        }
+    }
 }
 
 fn of(host: &Host, record: &Record) -> Vec<Row> {
@@ -74,6 +121,8 @@ fn of(host: &Host, record: &Record) -> Vec<Row> {
         state,
         device: record.state.rung.device().to_owned(),
         path,
+        used_bytes: None,
+        total_bytes: None,
         read_only: record.users.get(uid).is_some_and(|user| user.read_only),
         trouble: trouble.clone(),
     };

@@ -26,7 +26,7 @@ pub(crate) fn run(cli: &Cli, show: &Show) -> Done {
         Command::Up { files, jobs } => up::up(cli, show, files, usize::from(*jobs)),
         Command::Down { what, all } => down::down(cli, show, what, *all),
         Command::Exec { pod, container, argv } => exec::exec(cli, show, pod, container.as_deref(), argv),
-        Command::Ls => ls::ls(cli, show),
+        Command::Ls { usage } => ls::ls(cli, show, *usage),
         Command::Drivers => drivers::drivers(cli, show),
         Command::Install { driver, name } => install::install(cli, show, driver, name.as_deref()),
         Command::Call { driver, verb, args } => call::call(cli, show, driver, verb, args),

@@ -150,7 +150,8 @@ fn ended(driver: &Driver, verb: VerbName, outcome: &Outcome, redactor: &Redactor
 }
 
 fn failed(driver: &Driver, verb: VerbName, verdict: &Verdict) -> Error {
-    let error = Error::new(Kind::Driver, format!("driver {} failed to {verb}", driver.name)).because(verdict.to_string());
+    let error =
+        Error::new(Kind::Driver, format!("driver {} failed to {verb}", driver.name)).because(verdict.to_string());
     match verdict.hint() {
         Some(hint) => error.hint(hint),
         None => error,

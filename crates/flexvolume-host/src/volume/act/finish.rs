@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flexvolume_linux::mount::Presence;
+use flexvolume_linux::{fs::Usage, mount::Presence};
 
 use super::{Ended, Hands};
 use crate::{
@@ -33,6 +33,18 @@ impl Hands<'_> {
         let path = self.absolute(&self.ground.layout.place(place, &self.record.driver, &self.record.name));
         // One that hangs may yet come back; it is not taken from under a pod for that.
         matches!(self.work(&Task::Probe { path }, PROBE), Ok(Done::Seen(Presence::Corrupted(_))))
+    }
+
+    /// How full the volume is, asked by a worker; `None` for a driver that does not announce `supportsMetrics`.
+    pub fn usage(&mut self, place: &str) -> Result<Option<Usage>> {
+        if !self.driver()?.capabilities.supports_metrics || !self.record.places.contains_key(place) {
+            return Ok(None);
+        }
+        let path = self.absolute(&self.ground.layout.place(place, &self.record.driver, &self.record.name));
+        match self.work(&Task::Usage { path }, PROBE)? {
+            Done::Usage(usage) => Ok(Some(usage)),
+            Done::Plainly | Done::Told(_) | Done::Owned(_) | Done::Seen(_) => Ok(None),
+        }
     }
 
     /// As Kubernetes: only with an fsGroup, on a writable volume, of a driver that does not see to it itself.
