@@ -52,7 +52,12 @@ impl Host {
             });
         }
         if found.fresh {
-            rebuild::rebuild(&ground, notes)?;
+            let _lock = ground.lock("ledger", notes)?;
+            // Another command may have done it while we waited.
+            if !ground.ledger.is_complete()? {
+                rebuild::rebuild(&ground, notes)?;
+                ground.ledger.set_complete()?;
+            }
         }
         Ok(Self { ground })
     }
@@ -67,6 +72,7 @@ impl Host {
     /// # Errors
     /// The first failure that keeps the volume from the pod. What was begun is recorded, and the next try goes on from there.
     pub fn publish(&self, request: &Request, keys: Keys<'_>, notes: Notes<'_>) -> Result<Published> {
+        self.ground.ledger.check_writable()?;
         let kind = self.ground.drivers.get(&request.driver, notes)?.kind();
         let uid = request.uid.as_str();
         for name in request.names()? {

@@ -13,20 +13,22 @@ fn path(ledger: &Path) -> PathBuf {
     ledger.with_file_name("ballast")
 }
 
-/// Puts the ballast there if it is not; a disk too full for it is no reason to stop.
-pub(super) fn lay(ledger: &Path) {
+/// Puts the ballast there if it is not; false if there is room for less or none of it.
+pub(super) fn lay(ledger: &Path) -> bool {
     let path = path(ledger);
     if fs::metadata(&path).is_ok_and(|meta| meta.len() == SIZE as u64) {
-        return;
+        return true;
     }
-    let laid = random().and_then(|bytes| {
+    let write = |size: usize| {
         let mut file = File::create(&path)?;
-        file.write_all(&bytes)?;
+        file.write_all(&random(size)?)?;
         file.sync_all()
-    });
-    if laid.is_err() {
+    };
+    let laid = [SIZE, SIZE / 2, SIZE / 4].into_iter().find(|size| write(*size).is_ok());
+    if laid.is_none() {
         let _ = fs::remove_file(&path);
     }
+    laid == Some(SIZE)
 }
 
 /// Gives it up; true if there was something to give.
@@ -35,10 +37,10 @@ pub(super) fn spend(ledger: &Path) -> bool {
 }
 
 /// Random, since a file system that compresses or finds holes would hold nothing back for zeros.
-fn random() -> std::io::Result<Vec<u8>> {
-    let mut bytes = vec![0; SIZE];
+fn random(size: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; size];
     let mut done = 0;
-    while done < SIZE {
+    while done < size {
         done += rustix::rand::getrandom(&mut bytes[done..], rustix::rand::GetRandomFlags::empty())?;
     }
     Ok(bytes)

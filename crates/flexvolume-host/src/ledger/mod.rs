@@ -8,7 +8,10 @@
 mod ballast;
 mod open;
 
-use std::{path::PathBuf, sync::Mutex};
+use std::{
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -33,6 +36,8 @@ pub struct Ledger {
     db: Mutex<Connection>,
     path: PathBuf,
     read_only: bool,
+    /// The ballast is not whole: there is room for what goes down, none for anything new.
+    starved: bool,
 }
 
 impl Ledger {
@@ -44,7 +49,7 @@ impl Ledger {
             Row::read,
         );
         match row.optional().map_err(|e| self.fail("read", e))? {
-            Some(row) => row.record().map(Some),
+            Some(row) => row.record(&self.path).map(Some),
             None => Ok(None),
         }
     }
@@ -56,7 +61,7 @@ impl Ledger {
             .prepare("SELECT key, generation, record, sum FROM volume ORDER BY key")
             .map_err(|e| self.fail("read", e))?;
         let rows = statement.query_map([], Row::read).map_err(|e| self.fail("read", e))?;
-        rows.map(|row| Ok(row.map_err(|e| self.fail("read", e))?.record())).collect()
+        rows.map(|row| Ok(row.map_err(|e| self.fail("read", e))?.record(&self.path))).collect()
     }
 
     /// Writes the record and counts its generation up. On a full disk what goes down (`spare`) may spend the ballast.
@@ -74,6 +79,27 @@ impl Ledger {
         })
     }
 
+    /// Whether what was on the node before this file was made has been recorded in it.
+    pub fn is_complete(&self) -> Result<bool> {
+        self.locked()?
+            .query_row("SELECT count(*) FROM about WHERE name = 'complete'", [], |row| row.get(0))
+            .map_err(|e| self.fail("read", e))
+    }
+
+    /// Says that it has been.
+    pub fn set_complete(&self) -> Result<()> {
+        self.change(Durability::Power, true, |db| db.execute("INSERT OR REPLACE INTO about VALUES ('complete', 1)", []))
+    }
+
+    /// Fails, in words, where nothing can be written at all.
+    pub fn check_writable(&self) -> Result<()> {
+        if !self.read_only {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Ledger, format!("the ledger {} lies on a read-only file system", self.path.display()))
+            .hint("make it writable again, then try again; what is mounted stays as it is"))
+    }
+
     /// Forgets a volume that is over.
     pub fn remove(&self, key: &str) -> Result<()> {
         self.change(Durability::Power, true, |db| db.execute("DELETE FROM volume WHERE key = ?1", [key]))
@@ -85,12 +111,10 @@ impl Ledger {
         spare: bool,
         act: impl Fn(&Connection) -> rusqlite::Result<usize>,
     ) -> Result<()> {
-        if self.read_only {
-            return Err(Error::new(
-                Kind::Ledger,
-                format!("the ledger {} lies on a read-only file system", self.path.display()),
-            )
-            .hint("make it writable again, then try again; what is mounted stays as it is"));
+        self.check_writable()?;
+        if self.starved && !spare {
+            return Err(Error::new(Kind::Ledger, format!("the disk is full beneath the ledger {}", self.path.display()))
+                .hint(FULL));
         }
         let db = self.locked()?;
         let level = match durability {
@@ -101,13 +125,16 @@ impl Ledger {
             db.pragma_update(None, "synchronous", level)?;
             act(&db)
         };
-        match attempt() {
-            Ok(_) => Ok(()),
-            Err(error) if spare && open::is_full(&error) && ballast::spend(&self.path) => {
-                attempt().map(drop).map_err(|e| self.fail("write", e))
-            }
-            Err(error) => Err(self.fail("write", error)),
+        let mut result = attempt();
+        if result.as_ref().is_err_and(open::is_full) {
+            // The log may hold all the room there is; what is in it can go to its place.
+            let _ = shorten(&db);
+            result = attempt();
         }
+        if spare && result.as_ref().is_err_and(open::is_full) && ballast::spend(&self.path) {
+            result = attempt();
+        }
+        result.map(drop).map_err(|e| self.fail("write", e))
     }
 
     fn locked(&self) -> Result<std::sync::MutexGuard<'_, Connection>> {
@@ -116,7 +143,7 @@ impl Ledger {
 
     fn fail(&self, what: &str, error: rusqlite::Error) -> Error {
         let hint = if open::is_full(&error) {
-            "the disk is full: free some space, then try again; `flexvol down` still works"
+            FULL
         } else if open::is_damaged(&error) {
             "run any flexvol command again: a damaged ledger is set aside and rebuilt from the mount table"
         } else {
@@ -130,9 +157,17 @@ impl Drop for Ledger {
     /// A truncating checkpoint, so that what was overwritten is nowhere in the files, and a read-only open sees all.
     fn drop(&mut self) {
         if let (false, Ok(db)) = (self.read_only, self.db.get_mut()) {
-            let _ = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            let _ = shorten(db);
         }
     }
+}
+
+/// What to do about a full disk.
+const FULL: &str = "the disk is full: free some space, then try again; `flexvol down` still works";
+
+/// Puts what is in the log to its place in the file, and cuts the log to nothing.
+fn shorten(db: &Connection) -> rusqlite::Result<()> {
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
 struct Row {
@@ -147,11 +182,12 @@ impl Row {
         Ok(Self { key: row.get(0)?, generation: row.get(1)?, text: row.get(2)?, sum: row.get(3)? })
     }
 
-    fn record(self) -> Result<Record> {
+    fn record(self, path: &Path) -> Result<Record> {
         let unreadable = |why: &str| {
-            Error::new(Kind::Ledger, format!("the record of volume {} {why}", self.key)).hint(
-                "nothing is done for this volume; see what is mounted with findmnt, and remove the row only when nothing of it is",
-            )
+            Error::new(Kind::Ledger, format!("the record of volume {} {why}", self.key)).hint(format!(
+                "nothing is done for this volume. To have everything recorded anew from what is mounted, and then taken down: mv {0} {0}.old; flexvol down --all",
+                path.display()
+            ))
         };
         if self.sum != sum(&self.key, self.generation, &self.text) {
             return Err(unreadable("does not match its checksum"));

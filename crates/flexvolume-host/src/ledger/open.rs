@@ -10,7 +10,11 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{Ledger, ballast};
-use crate::error::{Error, Kind, Result};
+use crate::{
+    engine::PATIENCE,
+    error::{Error, Kind, Result},
+    lock::Lock,
+};
 
 /// The version this program writes.
 const SCHEMA: i64 = 1;
@@ -22,7 +26,7 @@ const OLDEST_WRITER: i64 = 1;
 pub struct Opened {
     /// The ledger.
     pub ledger: Ledger,
-    /// There was none before: volumes found on the node are to be recorded from directories and mounts.
+    /// Nobody has yet recorded what was on the node before it: that is to be done from directories and mounts.
     pub fresh: bool,
     /// A damaged file that was set aside, if there was one.
     pub set_aside: Option<PathBuf>,
@@ -31,16 +35,27 @@ pub struct Opened {
 impl Ledger {
     /// Opens the ledger at `path`, makes it if there is none, and sets a damaged one aside.
     pub fn open(path: &Path) -> Result<Opened> {
-        let fresh = !path.exists();
         match open(path) {
-            Ok(ledger) => Ok(Opened { ledger, fresh, set_aside: None }),
+            Ok(ledger) => ledger.opened(None),
             Err(Trouble::Damaged(_)) => {
-                let aside = set_aside(path)?;
-                let ledger = open(path).map_err(|trouble| trouble.told(path))?;
-                Ok(Opened { ledger, fresh: true, set_aside: Some(aside) })
+                let _lock = Lock::take(&path.with_added_extension("lock"), PATIENCE, &mut |_| ())?;
+                match open(path) {
+                    // Another command has set it aside meanwhile.
+                    Ok(ledger) => ledger.opened(None),
+                    Err(Trouble::Damaged(_)) => {
+                        let aside = set_aside(path)?;
+                        open(path).map_err(|trouble| trouble.told(path))?.opened(Some(aside))
+                    }
+                    Err(trouble @ (Trouble::Newer(_) | Trouble::Other(_))) => Err(trouble.told(path)),
+                }
             }
             Err(trouble @ (Trouble::Newer(_) | Trouble::Other(_))) => Err(trouble.told(path)),
         }
+    }
+
+    fn opened(self, set_aside: Option<PathBuf>) -> Result<Opened> {
+        let fresh = !self.read_only && !self.is_complete()?;
+        Ok(Opened { ledger: self, fresh, set_aside })
     }
 }
 
@@ -72,7 +87,9 @@ impl Trouble {
             Self::Other(error) if is_full(&error) => {
                 cannot.because(error).hint("the disk is full: free some space, then try again")
             }
-            Self::Other(error) => cannot.because(error).hint("check that its folder exists and is writable by you"),
+            Self::Other(error) => cannot
+                .because(error)
+                .hint("its folder must be writable by you, not full, and not on a read-only file system"),
         }
     }
 }
@@ -80,8 +97,12 @@ impl Trouble {
 fn open(path: &Path) -> std::result::Result<Ledger, Trouble> {
     match writable(path) {
         Ok(db) => {
-            ballast::lay(path);
-            Ok(Ledger { db: Mutex::new(db), path: path.into(), read_only: false })
+            let starved = !ballast::lay(path);
+            Ok(Ledger { db: Mutex::new(db), path: path.into(), read_only: false, starved })
+        }
+        // SQLite needs room even to read: its shared memory is a file beside the ledger.
+        Err(Trouble::Other(error)) if is_full(&error) && ballast::spend(path) => {
+            Ok(Ledger { db: Mutex::new(writable(path)?), path: path.into(), read_only: false, starved: true })
         }
         Err(Trouble::Other(error)) if is_read_only(&error) && path.exists() => {
             // On a read-only disk nobody writes, and our last close left nothing in the log: the file alone is the truth.
@@ -89,7 +110,7 @@ fn open(path: &Path) -> std::result::Result<Ledger, Trouble> {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
             let db = Connection::open_with_flags(uri, flags)?;
             version(&db)?;
-            Ok(Ledger { db: Mutex::new(db), path: path.into(), read_only: true })
+            Ok(Ledger { db: Mutex::new(db), path: path.into(), read_only: true, starved: false })
         }
         Err(trouble) => Err(trouble),
     }
@@ -162,7 +183,9 @@ fn code(error: &rusqlite::Error) -> Option<ErrorCode> {
 
 /// Whether the disk is full.
 pub(super) fn is_full(error: &rusqlite::Error) -> bool {
+    // The second: no room for the shared memory.
     code(error) == Some(ErrorCode::DiskFull)
+        || error.sqlite_error().is_some_and(|e| e.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 /// Whether the file is no database, or a damaged one.

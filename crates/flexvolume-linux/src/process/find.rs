@@ -8,7 +8,7 @@ use super::id::{ProcessId, Stat};
 use crate::{Error, Result};
 
 /// How often, and at what distance, a process in the middle of its exec is looked at again.
-const AGAIN: (u32, Duration) = (5, Duration::from_millis(2));
+const AGAIN: (u32, Duration) = (500, Duration::from_millis(2));
 
 /// What a process's environment says.
 enum Says {
@@ -85,7 +85,8 @@ fn says(pid: u32, mark: &[u8]) -> Says {
         told @ (Says::Yes | Says::No) => return told,
     }
     let Some((_, stat)) = living(pid) else { return Says::No };
-    if stat.kernel {
+    // In the middle of an exec there are no arguments either; a program that has some was started without environment.
+    if stat.kernel || fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|arguments| !arguments.is_empty()) {
         return Says::No;
     }
     // A killed process whose first thread is gone shows its environment through the threads that are left only.

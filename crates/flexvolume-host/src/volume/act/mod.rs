@@ -83,6 +83,12 @@ impl<'a> Hands<'a> {
     /// Calls the driver with `verb` in the name of the op under way.
     fn call<V: Verb>(&mut self, driver: &Driver, secrets: &Secrets, verb: &V) -> Result<Came<V::Reply>> {
         let Self { ground, record, notes, .. } = self;
+        // The process of an earlier call of this op must not be taken for this one's, should we die before it is recorded.
+        if let Some(open) = &mut record.call
+            && open.process.take().is_some()
+        {
+            ground.ledger.put(record, Durability::Process, true)?;
+        }
         let id = record.call.as_ref().map_or("", |call| call.id.as_str()).to_owned();
         let volume = record.key.clone();
         let redactor = Redactor::new(secrets);
