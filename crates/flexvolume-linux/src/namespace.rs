@@ -32,15 +32,29 @@ use rustix::{
 
 use crate::{
     Error, ErrorKind, Result,
+    beneath::Root,
     process::{explain, sys::make_read_only},
 };
 
 /// What a command is to see.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
-    /// Where a volume is on the host, the absolute path where the command sees it, and whether it may only be read. What
-    /// is mounted inside a volume is seen too.
-    pub volumes: Vec<(PathBuf, PathBuf, bool)>,
+    /// The volumes, in any order.
+    pub volumes: Vec<Shown>,
+}
+
+/// One volume as a command is to see it. What is mounted inside a volume is seen too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Where the volume is on the host.
+    pub source: PathBuf,
+    /// The part of it to show, relative, followed through no link; a directory that is missing is made in a volume that
+    /// may be written to, as the kubelet does for a subPath.
+    pub part: Option<PathBuf>,
+    /// The absolute path where the command sees it.
+    pub at: PathBuf,
+    /// It may only be read.
+    pub read_only: bool,
 }
 
 /// A volume in our hand, not yet in its place.
@@ -73,8 +87,8 @@ const COPY: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE
 /// `Io` with the kernel's word elsewhere. Needs root, or a user namespace of one's own.
 pub fn enter(view: &View) -> Result<()> {
     let mut wanted = Vec::new();
-    for (source, at, read_only) in &view.volumes {
-        wanted.push((source, place(at)?, *read_only));
+    for shown in &view.volumes {
+        wanted.push((shown, place(&shown.at)?));
     }
     // SAFETY: the table of descriptors stays shared; only the mount namespace and what belongs to it become our own.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.map_err(|e| {
@@ -85,8 +99,8 @@ pub fn enter(view: &View) -> Result<()> {
 
     // All are taken in hand before the first is placed: a place may cover where another comes from.
     let mut volumes = Vec::new();
-    for (source, at, read_only) in wanted {
-        volumes.push(Volume::take(source, at, read_only)?);
+    for (shown, at) in wanted {
+        volumes.push(Volume::take(shown, at)?);
     }
     // What lies above comes first.
     volumes.sort_by(|one, other| one.at.cmp(&other.at));
@@ -136,13 +150,27 @@ fn place(at: &Path) -> Result<PathBuf> {
 }
 
 impl Volume {
-    fn take(source: &Path, at: PathBuf, read_only: bool) -> Result<Self> {
-        let tree = open_tree(CWD, source, COPY).map_err(|e| Error::io("make a view of", source, e))?;
-        if read_only {
+    fn take(shown: &Shown, at: PathBuf) -> Result<Self> {
+        let source = &shown.source;
+        let tree = match &shown.part {
+            None => open_tree(CWD, source, COPY),
+            Some(part) => open_tree(open_part(source, part, shown.read_only)?, "", COPY | OpenTreeFlags::AT_EMPTY_PATH),
+        };
+        let tree = tree.map_err(|e| Error::io("make a view of", source, e))?;
+        if shown.read_only {
             make_read_only(&tree, true).map_err(|e| Error::io("make read-only a view of", source, e))?;
         }
         let directory = look(&tree, source)?.0 == FileType::Directory;
         Ok(Self { tree, at, directory })
+    }
+}
+
+/// Opens a part of a volume from within this namespace, beneath the volume's root whatever links its tenant laid there.
+fn open_part(source: &Path, part: &Path, read_only: bool) -> Result<OwnedFd> {
+    let root = Root::open(source)?;
+    match root.resolve(part, OFlags::PATH) {
+        Err(error) if error.kind() == ErrorKind::NotFound && !read_only => root.make_dirs(part, 0o750)?.open(),
+        opened => opened,
     }
 }
 

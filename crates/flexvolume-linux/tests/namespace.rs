@@ -10,7 +10,7 @@ use std::{
 
 use flexvolume_linux::{
     ErrorKind,
-    namespace::{View, enter, exec},
+    namespace::{Shown, View, enter, exec},
 };
 
 /// A test: what is done in a child, given a directory of the host's that all may use.
@@ -21,7 +21,9 @@ const TESTS: &[(&str, Test)] = &[
     ("a_missing_place_below_the_root_is_made_in_a_skeleton", a_missing_place_below_the_root_is_made_in_a_skeleton),
     ("a_missing_place_deep_down_covers_its_ancestor_only", a_missing_place_deep_down_covers_its_ancestor_only),
     ("a_volume_inside_a_volume", a_volume_inside_a_volume),
+    ("what_is_mounted_inside_a_volume_is_read_only_too", what_is_mounted_inside_a_volume_is_read_only_too),
     ("a_place_may_cover_a_source", a_place_may_cover_a_source),
+    ("a_part_of_a_volume_is_found_beneath_its_root_only", a_part_of_a_volume_is_found_beneath_its_root_only),
     ("links_on_the_way_are_followed", links_on_the_way_are_followed),
     ("a_single_file_is_a_volume_too", a_single_file_is_a_volume_too),
     ("what_does_not_fit_is_told", what_does_not_fit_is_told),
@@ -85,8 +87,12 @@ fn listing(dir: &Path) -> Vec<PathBuf> {
     all
 }
 
+fn shown(source: PathBuf, at: PathBuf, read_only: bool) -> Shown {
+    Shown { source, part: None, at, read_only }
+}
+
 fn see(volumes: &[(PathBuf, &str, bool)]) {
-    let volumes = volumes.iter().map(|(source, at, read_only)| (source.clone(), PathBuf::from(at), *read_only));
+    let volumes = volumes.iter().map(|(source, at, read_only)| shown(source.clone(), at.into(), *read_only));
     enter(&View { volumes: volumes.collect() }).unwrap_or_else(|error| panic!("{}", error.story()));
 }
 
@@ -174,10 +180,41 @@ fn a_volume_inside_a_volume(host: &Path) {
     assert!(host.join("one/made").exists(), "as a container runtime does");
 }
 
+fn what_is_mounted_inside_a_volume_is_read_only_too(host: &Path) {
+    see(&[]);
+    let inner = host.join("one/inner");
+    fs::create_dir(&inner).unwrap();
+    let none = None::<&std::ffi::CStr>;
+    rustix::mount::mount("inner", &inner, "tmpfs", rustix::mount::MountFlags::NOSUID, none).unwrap();
+    fs::write(inner.join("name"), "inner").unwrap();
+    see(&[(host.join("one"), "/mnt", true), (host.join("one"), "/srv", false)]);
+    assert_eq!((name("/mnt/inner"), write("/mnt/inner")), ("inner".to_owned(), Err(30)));
+    assert_eq!(write("/srv/inner"), Ok(()));
+}
+
 fn a_place_may_cover_a_source(host: &Path) {
     let one = host.join("one");
     see(&[(host.join("two"), one.to_str().unwrap(), false), (one.clone(), "/mnt", false)]);
     assert_eq!((name(one.to_str().unwrap()), name("/mnt")), ("two".into(), "one".into()));
+}
+
+fn a_part_of_a_volume_is_found_beneath_its_root_only(host: &Path) {
+    fs::create_dir_all(host.join("one/deep/er")).unwrap();
+    fs::write(host.join("one/deep/er/name"), "part").unwrap();
+    symlink("/etc", host.join("one/out")).unwrap();
+    let part = |part: &str, at: &str, read_only| Shown {
+        source: host.join("one"),
+        part: Some(part.into()),
+        at: at.into(),
+        read_only,
+    };
+    // Nothing of a view that fails is left: each attempt is a namespace of its own.
+    let lost = enter(&View { volumes: vec![part("out", "/mnt", false)] }).unwrap_err();
+    assert!(lost.story().contains("one/out"), "{}", lost.story());
+    enter(&View { volumes: vec![part("deep/er", "/mnt", true), part("new/made", "/srv", false)] }).unwrap();
+    assert_eq!(name("/mnt"), "part");
+    assert!(Path::new("/srv").read_dir().unwrap().next().is_none());
+    assert!(host.join("one/new/made").is_dir());
 }
 
 fn links_on_the_way_are_followed(host: &Path) {
@@ -198,7 +235,7 @@ fn a_single_file_is_a_volume_too(host: &Path) {
 
 fn what_does_not_fit_is_told(host: &Path) {
     let tell = |source: &str, at: &str| {
-        let error = enter(&View { volumes: vec![(host.join(source), at.into(), false)] }).unwrap_err();
+        let error = enter(&View { volumes: vec![shown(host.join(source), at.into(), false)] }).unwrap_err();
         (error.kind(), error.to_string())
     };
     let (kind, text) = tell("one", "/etc/passwd");

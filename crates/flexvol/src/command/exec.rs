@@ -9,7 +9,7 @@ use flexvolume_host::{
         state::At,
     },
 };
-use flexvolume_linux::namespace::{self, View};
+use flexvolume_linux::namespace::{self, Shown, View};
 
 use super::{Done, host, pods};
 use crate::{cli::Cli, output::Show};
@@ -26,7 +26,12 @@ pub(super) fn exec(cli: &Cli, show: &Show, pod: &str, container: Option<&str>, a
     let volumes: Vec<_> = mounts
         .iter()
         .filter(|(_, mount)| mount.container == name)
-        .map(|(volume, mount)| (volume.clone(), mount.path.clone(), mount.read_only))
+        .map(|(volume, mount)| Shown {
+            source: volume.clone(),
+            part: mount.sub_path.clone(),
+            at: mount.path.clone(),
+            read_only: mount.read_only,
+        })
         .collect();
     if volumes.is_empty() {
         let known: std::collections::BTreeSet<_> = mounts.iter().map(|(_, mount)| mount.container.as_str()).collect();
