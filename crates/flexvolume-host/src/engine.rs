@@ -6,7 +6,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use flexvolume_linux::{
-    beneath::{Trust, trusted_chain},
+    beneath::trusted_chain,
     mount::{self, Presence},
 };
 
@@ -67,7 +67,7 @@ impl Ground {
         }
         let root = std::fs::canonicalize(&root)
             .map_err(|e| Error::new(Kind::System, format!("cannot resolve the root {}", root.display())).because(e))?;
-        let trust = Trust::here();
+        let trust = settings.config.trust();
         trusted_chain(&root, &trust)?;
         let layout = Layout::new(&root);
         let opened = Ledger::open(&layout.ledger())?;

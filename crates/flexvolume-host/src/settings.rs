@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use flexvolume_linux::process::{Kill, Limits};
+use flexvolume_linux::{
+    beneath::Trust,
+    process::{Kill, Limits},
+};
 use flexvolume_protocol::{DriverName, VerbName};
 use serde::Deserialize;
 
@@ -40,6 +43,9 @@ pub struct Settings {
 pub struct Config {
     /// The node's name for drivers; the host name if absent.
     pub node: Option<String>,
+    /// Users beside root and ourselves who may own drivers and the folders above root, plugin directory and drivers.
+    #[serde(default)]
+    pub trusted_users: Vec<u32>,
     /// For every driver that has no entry of its own.
     #[serde(default)]
     pub defaults: DriverConfig,
@@ -114,6 +120,11 @@ impl Config {
             }
         }
         Ok(config)
+    }
+
+    /// Whose files and folders are trusted.
+    pub fn trust(&self) -> Trust {
+        Trust::here().and(&self.trusted_users)
     }
 
     /// The settings of one driver.

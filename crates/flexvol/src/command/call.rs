@@ -4,10 +4,7 @@ use flexvolume_host::{
     drivers::{call::program, scan},
     settings::Config,
 };
-use flexvolume_linux::{
-    beneath::Trust,
-    process::{self, How},
-};
+use flexvolume_linux::process::{self, How};
 use flexvolume_protocol::{
     Answer, Attached, Came, Created, Device, DriverName, Expanded, InitReply, Said, VerbName, VolumeNameReply, excerpt,
     is_complete, strict, tolerant,
@@ -35,7 +32,7 @@ pub(super) fn call(cli: &Cli, show: &Show, driver: &str, verb: &str, args: &[Str
         DriverName::parse(driver).map_err(|e| Problems::usage(e.to_string(), "flexvol drivers lists what there is"))?;
     let settings = settings(cli)?;
     let _ = process::settle();
-    let found = scan::find(&settings.plugin_dir, &name, &Trust::here())?;
+    let found = scan::find(&settings.plugin_dir, &name, &settings.config.trust())?;
     let verb_name = VerbName::parse(verb);
     let limits = limits(&settings.config, &name, verb_name);
     let argv: Vec<_> =

@@ -31,6 +31,13 @@ impl Trust {
         Self::of(&uids)
     }
 
+    /// These users as well, on an administrator's word.
+    #[must_use]
+    pub fn and(mut self, uids: &[u32]) -> Self {
+        self.uids.extend_from_slice(uids);
+        self
+    }
+
     /// Exactly these users.
     pub fn of(uids: &[u32]) -> Self {
         Self { uids: uids.to_vec() }
