@@ -3,22 +3,16 @@
 //! Nothing is held in memory between steps, so any thread of any process may run it: the volume's lock is taken, the
 //! record read, and whatever an earlier run left unfinished is ended first. A `kill -9` between any two lines loses nothing.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
-use flexvolume_linux::{
-    beneath::trusted_chain,
-    mount::{self, Presence},
-};
+use flexvolume_linux::mount::{self, Presence};
 
 use crate::{
-    drivers::load::Drivers,
     error::{Error, Kind, Result},
-    ident::{Ident, fresh_id},
-    layout::Layout,
-    ledger::{Durability, Ledger},
-    lock::Lock,
-    note::{Note, Notes},
-    settings::Settings,
+    ground::Ground,
+    ident::fresh_id,
+    ledger::Durability,
+    note::Notes,
     volume::{
         act::{Hands, Keys, Recovered, boot_changed},
         record::{Made, OpenCall, Record},
@@ -26,64 +20,6 @@ use crate::{
         step::step,
     },
 };
-
-/// What everything stands on.
-#[derive(Debug)]
-pub struct Ground {
-    /// The settings.
-    pub settings: Settings,
-    /// Paths.
-    pub layout: Layout,
-    /// The ledger.
-    pub ledger: Ledger,
-    /// The drivers.
-    pub drivers: Drivers,
-    /// This machine, this boot.
-    pub ident: Ident,
-}
-
-/// What opening found.
-#[derive(Debug)]
-pub struct Found {
-    /// There was no ledger: what is mounted beneath the root is to be recorded anew.
-    pub fresh: bool,
-    /// A damaged ledger that was set aside.
-    pub set_aside: Option<PathBuf>,
-}
-
-impl Ground {
-    /// Opens the root: makes it if it is missing, and checks that nobody else could have written there.
-    pub fn open(settings: Settings) -> Result<(Self, Found)> {
-        let root = settings.root.clone();
-        if !root.is_absolute() {
-            return Err(Error::new(Kind::Invalid, format!("the root {} is not an absolute path", root.display())));
-        }
-        if let Err(error) = std::fs::create_dir_all(&root)
-            && !root.is_dir()
-        {
-            return Err(Error::new(Kind::System, format!("cannot create the root {}", root.display()))
-                .because(error)
-                .hint("run as root, or give a folder of yours with --root"));
-        }
-        let root = std::fs::canonicalize(&root)
-            .map_err(|e| Error::new(Kind::System, format!("cannot resolve the root {}", root.display())).because(e))?;
-        let trust = settings.config.trust();
-        trusted_chain(&root, &trust)?;
-        let layout = Layout::new(&root);
-        let opened = Ledger::open(&layout.ledger())?;
-        let ident = Ident::read(settings.config.node.as_deref())?;
-        let drivers = Drivers::new(settings.plugin_dir.clone(), trust, settings.config.clone());
-        let found = Found { fresh: opened.fresh, set_aside: opened.set_aside };
-        Ok((Self { settings, layout, ledger: opened.ledger, drivers, ident }, found))
-    }
-
-    /// Takes the lock of one volume.
-    pub fn lock(&self, key: &str, notes: Notes<'_>) -> Result<Lock> {
-        Lock::take(&self.layout.lock(key), self.settings.patience, &mut |whom| {
-            notes(Note::Waiting { volume: key.to_owned(), whom: whom.to_owned() });
-        })
-    }
-}
 
 /// A failed op of one run.
 #[derive(Debug)]
@@ -218,6 +154,3 @@ fn write(ground: &Ground, record: &mut Record, ended_attachment: bool) -> Result
     let spare = record.state.doing.as_ref().is_none_or(Op::goes_down);
     ground.ledger.put(record, durability, spare)
 }
-
-/// How long another process may hold a volume before we give up.
-pub const PATIENCE: Duration = Duration::from_secs(60);

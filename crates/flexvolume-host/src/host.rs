@@ -6,9 +6,9 @@ use flexvolume_linux::fs::Usage;
 use flexvolume_protocol::Secrets;
 
 use crate::{
-    engine::{Failed, Ground, Lost, drive, look_at_rest},
+    engine::{Failed, Lost, drive, look_at_rest},
     error::{Error, Kind, Result},
-    ledger::Durability,
+    ground::Ground,
     note::{Note, Notes},
     rebuild,
     settings::Settings,
@@ -194,11 +194,6 @@ impl Host {
     /// Every record, or why it cannot be believed.
     pub fn records(&self) -> Result<Vec<Result<Record>>> {
         self.ground.ledger.all()
-    }
-
-    /// Writes a record as it is; for what was pieced together.
-    pub(crate) fn put(ground: &Ground, record: &mut Record) -> Result<()> {
-        ground.ledger.put(record, Durability::Power, true)
     }
 }
 

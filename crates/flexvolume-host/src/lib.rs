@@ -8,6 +8,7 @@ mod digest;
 pub mod drivers;
 pub mod engine;
 mod error;
+mod ground;
 mod host;
 mod ident;
 mod layout;
@@ -20,6 +21,7 @@ pub mod task;
 pub mod volume;
 
 pub use error::{Error, Kind, Result};
+pub use ground::Ground;
 pub use host::{Host, Published};
 pub use ident::Ident;
 pub use layout::Layout;

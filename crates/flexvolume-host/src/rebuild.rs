@@ -10,9 +10,9 @@ use flexvolume_linux::mount::{self, Presence};
 use flexvolume_protocol::{DriverName, PodUid, UserOptions, VolumeName};
 
 use crate::{
-    engine::Ground,
     error::Result,
-    host::Host,
+    ground::Ground,
+    ledger::Durability,
     note::{Note, Notes},
     volume::{
         record::{Kind, Made, Record, Spec, User},
@@ -50,7 +50,7 @@ pub(crate) fn rebuild(ground: &Ground, notes: Notes<'_>) -> Result<()> {
             volume: record.key.clone(),
             text: "recorded anew from what is mounted; it can be taken down".into(),
         });
-        Host::put(ground, record)?;
+        ground.ledger.put(record, Durability::Power, true)?;
     }
     Ok(())
 }

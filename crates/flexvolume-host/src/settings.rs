@@ -22,6 +22,9 @@ pub const ROOT: &str = "/var/lib/flexvol";
 /// Where settings are read from by default; a missing file means no settings.
 pub const CONFIG: &str = "/etc/flexvol/flexvol.json";
 
+/// How long another process may hold what we wait for before we give up.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 /// How the host works on this node.
 #[derive(Clone, Debug)]
 pub struct Settings {

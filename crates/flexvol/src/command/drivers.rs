@@ -1,6 +1,6 @@
 //! `flexvol drivers`: what is in the plugin directory, and what each says it can do.
 
-use flexvolume_host::{drivers::load::Driver, volume::record::Kind};
+use flexvolume_host::{drivers::driver::Driver, volume::record::Kind};
 use serde::Serialize;
 
 use super::{Done, host};

@@ -9,7 +9,11 @@ mod ls;
 mod pods;
 mod up;
 
-use flexvolume_host::{Host, Settings, engine::PATIENCE, settings::Config, volume::record::SecretRef};
+use flexvolume_host::{
+    Host, Settings,
+    settings::{Config, PATIENCE},
+    volume::record::SecretRef,
+};
 use flexvolume_protocol::Secrets;
 
 use crate::{

@@ -10,7 +10,7 @@ use flexvolume_protocol::{
 
 use zeroize::Zeroizing;
 
-use super::load::Driver;
+use super::driver::Driver;
 use crate::{
     error::{Error, Kind, Result},
     note::{Note, Notes},

@@ -1,68 +1,24 @@
-//! A driver that answered `init`: what it can, and what it does not know. Found anew and asked anew when its file changes.
+//! Drivers loaded when first needed: found, asked `init` once, and asked anew when their file changes.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     path::PathBuf,
     sync::{Arc, Mutex},
 };
 
 use flexvolume_linux::beneath::Trust;
-use flexvolume_protocol::{Came, Capabilities, DriverName, Extension, Init, InitReply, Redactor, VerbName};
+use flexvolume_protocol::{Came, DriverName, Init, InitReply, Redactor};
 
 use super::{
     call::{Calling, call},
+    driver::Driver,
     scan::{self, Found},
 };
 use crate::{
     error::{Error, Kind as ErrorKind, Result},
     note::Notes,
-    settings::{Config, DriverConfig},
-    volume::record::Kind,
+    settings::Config,
 };
-
-/// A loaded driver.
-#[derive(Debug)]
-pub struct Driver {
-    /// Its name.
-    pub name: DriverName,
-    /// Its file.
-    pub found: Found,
-    /// What it answered to `init`.
-    pub capabilities: Capabilities,
-    /// The extensions it announced.
-    pub extensions: BTreeSet<Extension>,
-    /// What the administrator set for it.
-    pub config: DriverConfig,
-    unsupported: Mutex<BTreeSet<VerbName>>,
-}
-
-impl Driver {
-    /// How its volumes are handled.
-    pub fn kind(&self) -> Kind {
-        match (self.extensions.contains(&Extension::Staged), self.capabilities.attach) {
-            (true, _) => Kind::Staged,
-            (false, true) => Kind::Attachable,
-            (false, false) => Kind::Direct,
-        }
-    }
-
-    /// Whether options travel on standard input instead of argv.
-    pub fn by_stdin(&self) -> bool {
-        self.extensions.contains(&Extension::Stdin)
-    }
-
-    /// Whether it said before, in this load, that it does not know the verb: it is not asked again.
-    pub fn lacks(&self, verb: VerbName) -> bool {
-        self.unsupported.lock().is_ok_and(|set| set.contains(&verb))
-    }
-
-    /// Remembers that it does not know the verb.
-    pub(super) fn remember_lack(&self, verb: VerbName) {
-        if let Ok(mut set) = self.unsupported.lock() {
-            set.insert(verb);
-        }
-    }
-}
 
 /// The drivers of one plugin directory, loaded when first needed.
 #[derive(Debug)]
@@ -106,14 +62,7 @@ impl Drivers {
     }
 
     fn load(&self, name: &DriverName, found: Found, notes: Notes<'_>) -> Result<Driver> {
-        let mut driver = Driver {
-            name: name.clone(),
-            found,
-            capabilities: Capabilities::default(),
-            extensions: BTreeSet::new(),
-            config: self.config.driver(name).clone(),
-            unsupported: Mutex::new(BTreeSet::new()),
-        };
+        let mut driver = Driver::unasked(name, found, self.config.driver(name).clone());
         let id = crate::ident::fresh_id()?;
         let calling = Calling {
             driver: &driver,

@@ -1,5 +1,6 @@
 //! Drivers: found in the plugin directory, asked once what they can, called with deadlines.
 
 pub mod call;
+pub mod driver;
 pub mod load;
 pub mod scan;

@@ -113,8 +113,11 @@ impl Ledger {
     ) -> Result<()> {
         self.check_writable()?;
         if self.starved && !spare {
-            return Err(Error::new(Kind::Ledger, format!("the disk is full beneath the ledger {}", self.path.display()))
-                .hint(FULL));
+            return Err(Error::new(
+                Kind::Ledger,
+                format!("the disk is full beneath the ledger {}", self.path.display()),
+            )
+            .hint(FULL));
         }
         let db = self.locked()?;
         let level = match durability {

@@ -11,9 +11,9 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{Ledger, ballast};
 use crate::{
-    engine::PATIENCE,
     error::{Error, Kind, Result},
     lock::Lock,
+    settings::PATIENCE,
 };
 
 /// The version this program writes.

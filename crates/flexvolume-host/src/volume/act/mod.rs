@@ -22,10 +22,10 @@ use super::{
 use crate::{
     drivers::{
         call::{CALL_ID, Calling, WORKER, call},
-        load::Driver,
+        driver::Driver,
     },
-    engine::Ground,
     error::{Error, Kind, Result},
+    ground::Ground,
     ledger::Durability,
     note::{Note, Notes},
     settings::SecretsByArgv,

@@ -11,7 +11,7 @@ use super::{
     directory::{Target, UNMOUNT},
 };
 use crate::{
-    drivers::load::Driver,
+    drivers::driver::Driver,
     error::{Error, Kind, Result},
     task::Task,
     volume::{record::Made, state::Seen},
