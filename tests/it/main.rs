@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod bed;
+mod command;
 mod life;
 mod scripts;
 mod sweep;
