@@ -49,6 +49,7 @@ pub use options::OptionsExt;
 pub use run::run;
 pub use settings::Settings;
 pub use size::{Size, SizeError};
+pub use staged::ONLY_READER;
 pub use world::World;
 
 pub use flexvolume_protocol::{

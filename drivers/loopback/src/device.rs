@@ -7,22 +7,29 @@ use std::{
     time::Duration,
 };
 
-use flexvolume::{Code, Failure, Options, Result};
+use flexvolume::{Attachment, Code, Failure, ONLY_READER, Options, Result};
 use flexvolume_linux::{
     Error,
-    fs::{FsType, Wanted, format_and_mount},
-    loopdev::{self, LONGEST_TAG, Loop},
-    mount::{self, Flags, Presence, table},
+    fs::{FsType, Wanted, format_and_mount, make_ready},
+    loopdev::{self, Loop},
+    mount::{self, Flags, Presence, Unmount, table},
 };
+use rustix::fs::{fstat, major, minor};
 
-use crate::{image, mark::Mark, place::Place};
+use crate::{digest, image, mark::Mark, place::Place};
 
 /// For whoever still has the device open, such as a prober of the system's own.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the kernel's list calls all devices of this driver begins so.
+const OURS: &str = "flexvol:";
+
+/// How much of a volume's name fits beside its digest.
+const READABLE: usize = 38;
 
 /// Attaches the image, or finds it attached, and says as which device.
 pub(crate) fn attach(place: &Place, image: File, read_only: bool) -> Result<String> {
-    let attached = match only(place, loopdev::of_file(&image)?)? {
+    let attached = match sole(place, &image)? {
         Some(found) if found.read_only && !read_only => {
             let message = format!("{} is attached read-only; take down who has it so", place.image().display());
             return Err(Failure::new(Code::Busy, message));
@@ -36,35 +43,63 @@ pub(crate) fn attach(place: &Place, image: File, read_only: bool) -> Result<Stri
 /// The image's device, if it is attached.
 pub(crate) fn find(place: &Place) -> Result<Option<Loop>> {
     match image::open(place, true)? {
-        Some(file) => only(place, loopdev::of_file(&file)?),
+        Some(image) => sole(place, &image),
         None => Ok(None),
     }
 }
 
-/// The image's device; not being attached is a failure.
+/// The image's device; not being attached is a failure. It has no code: the volume itself may be well.
 pub(crate) fn expect(place: &Place) -> Result<Loop> {
     find(place)?.ok_or_else(|| {
-        Failure::new(Code::NotFound, format!("{} is not attached; attach comes first", place.image().display()))
+        Failure::internal(format!("{} is not attached on this node; attach comes first", place.image().display()))
     })
 }
 
-fn only(place: &Place, mut found: Vec<Loop>) -> Result<Option<Loop>> {
-    let last = found.pop();
-    match (last, found.is_empty()) {
-        (last, true) => Ok(last),
-        (_, false) => {
-            let message = format!(
-                "{} is behind several loop devices, and two of them would destroy each other's data; detach all but one (losetup -j, losetup -d)",
-                place.image().display()
-            );
-            Err(Failure::new(Code::Conflict, message))
-        }
-    }
+/// Whether a device of ours is attached for this volume; also one whose image is gone.
+pub(crate) fn is_attached(place: &Place) -> Result<bool> {
+    let tag = tag(place);
+    Ok(loopdev::list()?.iter().any(|one| one.tag == tag))
 }
 
-/// What the device is called in the kernel's list: for people; the file behind it decides.
+/// What keeps the volume from being deleted: a device of ours, even if its image is gone, or anybody's on the image.
+pub(crate) fn user(place: &Place, image: Option<&File>) -> Result<Option<Loop>> {
+    let (tag, behind) = (tag(place), image.map(file_of).transpose()?);
+    Ok(loopdev::list()?.into_iter().find(|one| one.tag == tag || Some(one.file) == behind))
+}
+
+/// The device that is ours and has this very image; anything else on either is a failure, since two devices on one
+/// image destroy each other's data, and those of one volume on two images leave a pod with the wrong one.
+///
+/// A device made by hand is refused too: it may begin anywhere in the image, goes away when its maker pleases, and
+/// holds no lock.
+fn sole(place: &Place, image: &File) -> Result<Option<Loop>> {
+    let (tag, behind) = (tag(place), file_of(image)?);
+    let mut found = None;
+    for one in loopdev::list()?.into_iter().filter(|one| one.tag == tag || one.file == behind) {
+        let (device, image) = (one.device.display(), place.image());
+        let why = match (one.tag == tag, one.file == behind) {
+            (true, true) if found.is_none() => {
+                found = Some(one);
+                continue;
+            }
+            (true, false) => format!("{device} still has an earlier file of the name {}", image.display()),
+            (_, _) => format!("{} is attached already, as {device} and not by this driver", image.display()),
+        };
+        return Err(Failure::new(Code::Busy, format!("{why}; end who uses it, then: losetup -d {device}")));
+    }
+    Ok(found)
+}
+
+/// As the kernel names the file behind a device: the numbers of its file system, and its inode.
+fn file_of(image: &File) -> Result<((u32, u32), u64)> {
+    let stat = fstat(image).map_err(|error| Error::os("cannot look at the image", error))?;
+    Ok(((major(stat.st_dev), minor(stat.st_dev)), stat.st_ino))
+}
+
+/// What the device is called in the kernel's list: readable, and no other volume's.
 fn tag(place: &Place) -> String {
-    format!("flexvol:{}", place.name()).chars().take(LONGEST_TAG).collect()
+    let name = place.name().as_str();
+    format!("{OURS}{}:{:016x}", &name[..name.len().min(READABLE)], digest(place.storage().as_bytes()))
 }
 
 /// Mounts the device at `dir`, formatted first if it is proven empty. Gives what a person should hear of.
@@ -77,18 +112,27 @@ pub(crate) fn mount(place: &Place, dir: &Path, options: &Options) -> Result<Vec<
         Some(mark) => mark.uuid,
         None => place.storage(),
     };
-    let wanted = Wanted {
+    let mut wanted = Wanted {
         device: &device,
         identity: &identity,
         fs_type: FsType::parse(options.fs_type())?,
-        read_only: options.read_only(),
+        read_only: true,
         made_by_us: false,
         mkfs_options: &[],
         mount_options: &[],
         flags: Flags { read_only: options.read_only(), ..Flags::default() },
         intents: &place.intents(),
     };
+    if reads_only(options) {
+        make_ready(&wanted)?;
+    }
+    wanted.read_only = options.read_only();
     Ok(format_and_mount(&wanted, dir)?.notes)
+}
+
+/// Whether the volume is for reading alone: then nothing is made or formatted for it.
+pub(crate) fn reads_only(options: &Options) -> bool {
+    options.read_only() || options.get(ONLY_READER).is_some()
 }
 
 /// Whether this very device is what is mounted there; anything else there is a failure.
@@ -111,12 +155,13 @@ fn occupied(dir: &Path) -> Failure {
     Failure::new(Code::Conflict, format!("something else is mounted at {}; it is left alone", dir.display()))
 }
 
-/// Takes away whatever is mounted at `dir`; nothing there is as good.
+/// Takes away whatever is mounted at `dir`; nothing there is as good. One that is in use stays: taken out of sight, its
+/// device would be held by nobody knows whom.
 pub(crate) fn unmount(dir: &Path) -> Result<()> {
     loop {
         match mount::look(dir)? {
             Presence::Absent | Presence::Plain => return Ok(()),
-            Presence::Mount(_) | Presence::Corrupted(_) => mount::take_away(dir)?,
+            Presence::Mount(_) | Presence::Corrupted(_) => mount::unmount(dir, Unmount::Plain)?,
             Presence::Symlink | Presence::Other => {
                 return Err(Failure::new(Code::Invalid, format!("{} is no directory", dir.display())));
             }
@@ -124,24 +169,35 @@ pub(crate) fn unmount(dir: &Path) -> Result<()> {
     }
 }
 
-/// Detaches the image's device. `device` is what was recorded; it only matters where the image itself is gone.
-pub(crate) fn detach(place: &Place, device: &str) -> Result<()> {
-    let file = File::open(place.image()).ok();
-    let found = match &file {
-        Some(file) => loopdev::of_file(file)?,
-        None => recorded(place, device)?.into_iter().collect(),
-    };
-    drop(file);
-    for attached in found {
-        loopdev::detach_this(&attached, PATIENCE).map_err(|error: Error| Failure::from(error))?;
+/// Detaches what was attached. The device is found by the volume, for the name of the device may have gone to another;
+/// only where nothing but the device is known, the device is believed, if it is one of ours.
+pub(crate) fn detach(attachment: &Attachment) -> Result<()> {
+    let place = Place::of_storage(&attachment.storage)?;
+    let tag = place.as_ref().map(tag);
+    for one in loopdev::list()? {
+        let meant = match &tag {
+            Some(tag) => one.tag == *tag,
+            None => one.device == Path::new(&attachment.device) && one.tag.starts_with(OURS),
+        };
+        if meant {
+            loopdev::detach_this(&one, PATIENCE)?;
+        }
     }
     Ok(())
 }
 
-/// The recorded device, if it still is this volume's: its name may have gone to another since.
-fn recorded(place: &Place, device: &str) -> Result<Option<Loop>> {
-    if device.is_empty() {
-        return Ok(None);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_volume_has_a_tag_of_its_own_that_fits() {
+        let long = "x".repeat(250);
+        let place = |storage: &str| Place::of_storage(storage).unwrap().unwrap();
+        let tags = ["/a/v", "/b/v", "/a/w", &format!("/a/{long}"), &format!("/a/{long}y")].map(|it| tag(&place(it)));
+        for (n, one) in tags.iter().enumerate() {
+            assert!(one.starts_with(OURS) && one.len() <= loopdev::LONGEST_TAG, "{one}");
+            assert!(!tags[..n].contains(one), "{one}");
+        }
     }
-    Ok(loopdev::status_of(Path::new(device))?.filter(|attached| attached.tag == tag(place)))
 }

@@ -18,15 +18,24 @@ use flexvolume_linux::Error;
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 
 use crate::{
-    mark::{Mark, full, gone},
+    device::reads_only,
+    mark::{Mark, gone},
     place::Place,
 };
 
-/// Opens the image that the options name; makes it if it was never there and they say `create: "true"`.
+/// Opens the image that the options name; makes it if it was never there and they say `create: "true"`. From now on its
+/// absence is a loss.
 pub(crate) fn open_or_make(place: &Place, options: &Options) -> Result<File> {
     let read_only = options.read_only();
     if let Some(image) = open(place, read_only)? {
+        if !read_only && Mark::read(place)?.is_none() {
+            Mark::new(place.name().as_str(), length_of(&image, place)?, false)?.write(place)?;
+        }
         return Ok(image);
+    }
+    if reads_only(options) {
+        let message = format!("there is no image {}, and none is made for a reader alone", place.image().display());
+        return Err(Failure::new(Code::NotFound, message));
     }
     if !options.flag("create")? {
         let message = format!(
@@ -44,16 +53,16 @@ pub(crate) fn open_or_make(place: &Place, options: &Options) -> Result<File> {
 pub(crate) fn open(place: &Place, read_only: bool) -> Result<Option<File>> {
     let mark = Mark::read(place)?;
     if mark.as_ref().is_some_and(|mark| mark.deleting) {
-        let message = format!("the volume of {} is being deleted; call deletevolume again to end that", place.image().display());
+        let message =
+            format!("the volume of {} is being deleted; call deletevolume again to end that", place.image().display());
         return Err(Failure::new(Code::NotFound, message));
     }
     if mark.is_some() {
         finish(place)?;
     }
     match (open_file(&place.image(), read_only)?, mark) {
-        (Some(image), Some(_)) => Ok(Some(image)),
-        (Some(image), None) if place.vouched => Ok(Some(image)),
-        (Some(_), None) => {
+        (Some(image), mark) if place.vouched || mark.as_ref().is_some_and(|mark| mark.made) => Ok(Some(image)),
+        (Some(_), _) => {
             let message = format!(
                 "{} was not made by this driver; to have it used, name its directory in the driver's settings (directories)",
                 place.image().display()
@@ -67,21 +76,25 @@ pub(crate) fn open(place: &Place, read_only: bool) -> Result<Option<File>> {
 
 fn lost(place: &Place) -> Failure {
     let message = format!(
-        "the image {} was made and is gone; restore it from a backup, or, to begin with an empty volume, remove {}",
+        "the image {} was there and is gone; restore it from a backup, or, to begin with an empty volume, remove {}",
         place.image().display(),
         place.mark().display()
     );
     Failure::new(Code::NotFound, message)
 }
 
-/// Makes the image, sparse, `bytes` long. Nothing of it is left if that fails.
+/// Makes the image, sparse, `bytes` long. Nothing of it is left if that fails. Neither image nor mark may be there.
 pub(crate) fn make(place: &Place, name: &str, bytes: u64) -> Result<()> {
     let unborn = place.unborn();
     gone(&unborn)?;
+    // It may tell of an image that is gone, and whose mark somebody took away to begin anew.
+    place.intents().clear()?;
     let made = make_file(&unborn, bytes)
-        .map_err(|error| full(Error::io("make the image", place.image(), error)))
-        .and_then(|()| Mark::new(name, bytes)?.write(place));
+        .map_err(|error| Error::io("make the image", place.image(), error).into())
+        .and_then(|()| Mark::new(name, bytes, true)?.write(place));
     if let Err(failure) = made {
+        // In this order: a mark without an image would be a loss.
+        let _ = Mark::remove(place);
         let _ = gone(&unborn);
         return Err(failure);
     }
@@ -121,18 +134,23 @@ fn open_file(path: &Path, read_only: bool) -> Result<Option<File>> {
 
 /// Grows the image to `bytes`, never shrinks it; the size it then has.
 pub(crate) fn grow(place: &Place, bytes: u64) -> Result<u64> {
-    if Mark::read(place)?.is_none() {
+    if !Mark::read(place)?.is_some_and(|mark| mark.made) {
         let message = format!("{} was not made by this driver, so it is not grown", place.image().display());
         return Err(Failure::new(Code::Permission, message));
     }
-    let path = place.image();
     let image = open(place, false)?.ok_or_else(|| lost(place))?;
-    let now = image.metadata().map_err(|error| Error::io("look at the image", &path, error))?.len();
+    let now = length_of(&image, place)?;
     if now >= bytes {
         return Ok(now);
     }
-    image.set_len(bytes).and_then(|()| image.sync_all()).map_err(|error| full(Error::io("grow the image", &path, error)))?;
+    let grown = image.set_len(bytes).and_then(|()| image.sync_all());
+    grown.map_err(|error| Error::io("grow the image", place.image(), error))?;
     Ok(bytes)
+}
+
+fn length_of(image: &File, place: &Place) -> Result<u64> {
+    let meta = image.metadata().map_err(|error| Error::io("look at the image", place.image(), error))?;
+    Ok(meta.len())
 }
 
 /// The image's length in bytes.

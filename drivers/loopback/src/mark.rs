@@ -1,14 +1,14 @@
-//! Our mark beside an image, durable: that we made it, so that we may grow and delete it; and that it was there, so that a
-//! lost image is never taken for a new volume.
+//! Our mark beside an image, durable: that it was there, so that a lost image is never taken for a new volume; and
+//! whether we made it, so that we may grow and delete it.
 
 use std::{
     fs::{self, File},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use flexvolume::{Code, Failure, Result};
+use flexvolume::{Failure, Result};
 use flexvolume_linux::Error;
 use serde::{Deserialize, Serialize};
 
@@ -21,18 +21,20 @@ pub(crate) struct Mark {
     pub(crate) uuid: String,
     /// The name it was provisioned by, or its volumeID.
     pub(crate) name: String,
-    /// Size when made, in bytes.
+    /// Size in bytes when made, or first used.
     pub(crate) bytes: u64,
+    /// This driver made it; else it was found in a directory that the administrator named.
+    pub(crate) made: bool,
     /// It is being deleted: it is not offered again, and the deletion goes on.
     pub(crate) deleting: bool,
 }
 
 impl Mark {
-    /// The mark of a new image.
-    pub(crate) fn new(name: &str, bytes: u64) -> Result<Self> {
+    /// The mark of an image that is `made` now, or used for the first time.
+    pub(crate) fn new(name: &str, bytes: u64, made: bool) -> Result<Self> {
         let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid")
             .map_err(|error| Error::io("draw a random id from", "/proc/sys/kernel/random/uuid", error))?;
-        Ok(Self { uuid: uuid.trim().to_owned(), name: name.to_owned(), bytes, deleting: false })
+        Ok(Self { uuid: uuid.trim().to_owned(), name: name.to_owned(), bytes, made, deleting: false })
     }
 
     /// The mark at that place, if there is one.
@@ -56,20 +58,26 @@ impl Mark {
     /// Writes it so that it survives a power cut.
     pub(crate) fn write(&self, place: &Place) -> Result<()> {
         let path = place.mark();
-        let new = path.with_extension("new");
+        let new = unfinished(place);
         let text = serde_json::to_vec(self).map_err(|error| Failure::internal(error.to_string()))?;
-        let written = write_synced(&new, &text).and_then(|()| fs::rename(&new, &path)).and_then(|()| sync(place.directory()));
+        let written =
+            write_synced(&new, &text).and_then(|()| fs::rename(&new, &path)).and_then(|()| sync(place.directory()));
         written.map_err(|error| {
             let _ = fs::remove_file(&new);
-            full(Error::io("write", &path, error))
+            Error::io("write", &path, error).into()
         })
     }
 
     /// Takes it away: the last thing of a volume to go.
     pub(crate) fn remove(place: &Place) -> Result<()> {
+        gone(&unfinished(place))?;
         gone(&place.mark())?;
         sync(place.directory()).map_err(|error| Error::io("sync", place.directory(), error).into())
     }
+}
+
+fn unfinished(place: &Place) -> PathBuf {
+    place.mark().with_extension("new")
 }
 
 /// Removes a file; one that is not there is as good.
@@ -88,14 +96,4 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
-}
-
-/// A full disk has a code of its own.
-pub(crate) fn full(error: Error) -> Failure {
-    match error.errno() {
-        Some(errno) if errno == rustix::io::Errno::NOSPC.raw_os_error() => {
-            Failure::new(Code::Exhausted, error.story())
-        }
-        Some(_) | None => error.into(),
-    }
 }

@@ -17,6 +17,9 @@ use serde::Deserialize;
 const DIRECTORY: &str = "/var/lib/flexvol-loopback";
 
 /// What the settings file may say of places.
+///
+/// No directory is ever made: one that is absent may lie on a disk that is not mounted. For the same reason a directory
+/// *below* a disk's mount point is the better choice.
 #[derive(Debug, Default, Deserialize)]
 struct Settings {
     /// Where images lie by default.
@@ -40,7 +43,9 @@ impl Place {
         match (options.optional::<VolumeName>("volumeID")?, options.get(keys::ID)) {
             (Some(id), _) => Self::new(id, options.optional::<PathBuf>("directory")?, world),
             (None, Some(id)) => Self::of_id(id, world),
-            (None, None) => Err(Failure::new(Code::Invalid, "the option \"volumeID\" is missing; it names the volume's image")),
+            (None, None) => {
+                Err(Failure::new(Code::Invalid, "the option \"volumeID\" is missing; it names the volume's image"))
+            }
         }
     }
 
@@ -83,13 +88,16 @@ impl Place {
         self.directory.join(self.id.as_str()).display().to_string()
     }
 
-    /// The place that [`Place::storage`] named. The record is our own; it was checked when it was made.
-    pub(crate) fn of_storage(storage: &str) -> Result<Self> {
+    /// The place that [`Place::storage`] named; `None` if the words are not ours but stand for what nobody knows any
+    /// more. The record was checked when it was made.
+    pub(crate) fn of_storage(storage: &str) -> Result<Option<Self>> {
         let path = Path::new(storage);
-        let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
-            return Err(Failure::internal(format!("the record of this attachment names no image: {storage:?}")));
-        };
-        Ok(Self { directory: directory.to_owned(), id: VolumeName::parse(name)?, vouched: true })
+        match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
+            (Some(directory), Some(name)) if path.is_absolute() => {
+                Ok(Some(Self { directory: directory.to_owned(), id: VolumeName::parse(name)?, vouched: false }))
+            }
+            (_, _) => Ok(None),
+        }
     }
 
     /// The volume's name.

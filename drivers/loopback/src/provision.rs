@@ -1,13 +1,16 @@
 //! Volumes made and deleted at a host's word: by name, and only what bears our mark.
 
-use std::path::PathBuf;
+use std::{fs::File, path::PathBuf};
 
 use flexvolume::{Code, Created, Failure, Options, OptionsExt, Result, VolumeName, World, keys};
 use flexvolume_linux::Error;
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 
 use crate::{
-    image,
+    device, digest, image,
     mark::{Mark, gone},
     place::Place,
 };
@@ -37,6 +40,7 @@ pub(crate) fn create(options: &Options, world: &World) -> Result<Created> {
             end_deletion(&place)?;
             make(&place, &name, bytes)?
         }
+        Some(mark) if !mark.made => return Err(conflict(&place, "another maker")),
         Some(mark) if mark.name != name => return Err(conflict(&place, "another name")),
         Some(_) => same(&place, bytes, limit)?,
         None if image::length(&place)?.is_some() => return Err(conflict(&place, "another maker")),
@@ -71,29 +75,37 @@ pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
     let id: String = options.required(keys::ID)?;
     let place = Place::of_id(&id, world)?;
     let _lock = world.lock(&place.storage())?;
-    let Some(mark) = Mark::read(&place)? else {
-        return match image::length(&place)? {
-            None => Ok(()),
-            Some(_) => {
-                let message = format!("{} was not made by this driver, so it is not deleted", place.image().display());
-                Err(Failure::new(Code::Permission, message))
-            }
-        };
-    };
-    if !mark.deleting {
-        // A loop device holds this lock as long as it has the image; nobody can attach it while we hold it.
-        let image = std::fs::File::open(place.image()).ok();
-        if let Some(image) = &image {
-            flock(image, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-                rustix::io::Errno::WOULDBLOCK => {
-                    Failure::new(Code::Busy, format!("{} is in use; detach it first", place.image().display()))
-                }
-                _ => Error::io("lock the image", place.image(), error).into(),
-            })?;
+    let mark = match Mark::read(&place)? {
+        Some(mark) if mark.made => mark,
+        None if image::length(&place)?.is_none() => return Ok(()),
+        Some(_) | None => {
+            let message = format!("{} was not made by this driver, so it is not deleted", place.image().display());
+            return Err(Failure::new(Code::Permission, message));
         }
+    };
+    // A loop device of ours holds this lock as long as it has the image; nobody can attach it while we do.
+    let _unused = unused(&place)?;
+    if !mark.deleting {
         Mark { deleting: true, ..mark }.write(&place)?;
     }
     end_deletion(&place)
+}
+
+/// The image, locked and in nobody's use; `None` if there is none.
+fn unused(place: &Place) -> Result<Option<File>> {
+    let busy =
+        |who: &str| Failure::new(Code::Busy, format!("{} is in use{who}; detach it first", place.image().display()));
+    let image = File::open(place.image()).ok();
+    if let Some(user) = device::user(place, image.as_ref())? {
+        return Err(busy(&format!(", as {}", user.device.display())));
+    }
+    if let Some(image) = &image {
+        flock(image, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            Errno::WOULDBLOCK => busy(""),
+            _ => Error::io("lock the image", place.image(), error).into(),
+        })?;
+    }
+    Ok(image)
 }
 
 /// After the deleting mark: the data, the intent to format, and last the mark itself.
@@ -104,7 +116,8 @@ fn end_deletion(place: &Place) -> Result<()> {
     Mark::remove(place)
 }
 
-/// The file name for a volume: its name if that will do, else a readable beginning and a digest; the mark keeps the name.
+/// The file name for a volume: its name if that will do, else a readable beginning and a digest; the mark keeps the name,
+/// so of two names that meet in it the second is refused.
 fn volume_id(name: &str) -> Result<VolumeName> {
     if name.len() <= 100
         && let Ok(id) = VolumeName::parse(name)
@@ -112,12 +125,7 @@ fn volume_id(name: &str) -> Result<VolumeName> {
         return Ok(id);
     }
     let readable: String = name.chars().filter(char::is_ascii_alphanumeric).take(40).collect();
-    Ok(VolumeName::parse(&format!("v{readable}-{:016x}", fnv(name.as_bytes())))?)
-}
-
-/// FNV-1a: two names that meet in it are told apart by the mark, and the second is refused.
-fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    Ok(VolumeName::parse(&format!("v{readable}-{:016x}", digest(name.as_bytes())))?)
 }
 
 #[cfg(test)]

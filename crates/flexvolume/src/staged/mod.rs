@@ -36,6 +36,11 @@ pub(crate) use expand::expandfs;
 pub(crate) use mount::mount;
 pub(crate) use unmount::unmount;
 
+/// An option that the kit adds when a stranger mounts read-only. The driver is told `rw` all the same, since mounts of
+/// one device share a superblock and the kit makes this one mount read-only itself; but nothing should be created or
+/// formatted for the sake of one who cannot write.
+pub const ONLY_READER: &str = "flexvol/onlyReader";
+
 /// A place that a stranger had a volume mounted at, or began to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {

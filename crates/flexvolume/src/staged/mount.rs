@@ -6,7 +6,7 @@ use flexvolume_linux::mount::{Flags, Mounted, set_flags, table};
 use flexvolume_protocol::{Attach, Code, Device, Mount, MountDevice, WaitForAttach, keys};
 
 use super::{
-    Record,
+    ONLY_READER, Record,
     attach::attach_held,
     node, plain, records, same_device,
     unmount::{release, sweep, take_down, unmount_all},
@@ -60,6 +60,9 @@ impl<'a, D: Driver> Up<'a, D> {
     fn new(driver: &'a D, call: &Mount, place: &'a str, world: World) -> Self {
         let (mut call, read_only) = (call.clone(), call.options.read_only());
         call.options.insert(keys::READ_WRITE, "rw");
+        if read_only {
+            call.options.insert(ONLY_READER, "true");
+        }
         Self { driver, call, read_only, place, world }
     }
 

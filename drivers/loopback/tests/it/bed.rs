@@ -1,0 +1,246 @@
+//! A node for one test: images, settings, places of pods and the driver's own folders, all in one sandbox.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use flexvolume_testkit::{
+    Sandbox, is_root,
+    killat::{self, Plan, Report, Spec},
+    sandbox::BoundLoop,
+    skip,
+};
+use serde_json::Value;
+
+/// The node.
+pub(crate) struct Bed {
+    pub(crate) sandbox: Sandbox,
+}
+
+/// The options of one volume.
+#[derive(Clone)]
+pub(crate) struct J(BTreeMap<String, String>);
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Said {
+    json: Value,
+    text: String,
+}
+
+impl Bed {
+    /// `None`, with the reason printed, where this machine cannot give one.
+    pub(crate) fn new() -> Option<Self> {
+        if !is_root() {
+            skip("loop devices and mounts need root");
+            return None;
+        }
+        let bed = Self { sandbox: Sandbox::new().unwrap() };
+        bed.sandbox.dir("images").unwrap();
+        bed.set(&format!(r#"{{"directory":{:?}}}"#, bed.images()));
+        Some(bed)
+    }
+
+    /// Writes the settings.
+    pub(crate) fn set(&self, json: &str) {
+        fs::write(self.sandbox.path().join("settings.json"), json).unwrap();
+    }
+
+    /// The default directory for images.
+    pub(crate) fn images(&self) -> PathBuf {
+        self.sandbox.path().join("images")
+    }
+
+    pub(crate) fn image(&self, id: &str) -> PathBuf {
+        self.images().join(format!("{id}.img"))
+    }
+
+    /// A pod's place for its volume, made as a host makes it.
+    pub(crate) fn place(&self, pod: &str) -> PathBuf {
+        self.sandbox.dir(&format!("pods/{pod}/volumes/flexvol~loopback/data")).unwrap()
+    }
+
+    /// The options of a volume that may be created, 8 MiB of ext4.
+    pub(crate) fn j(&self, id: &str) -> J {
+        J(BTreeMap::new())
+            .with("volumeID", id)
+            .with("create", "true")
+            .with("size", "8m")
+            .with("kubernetes.io/fsType", "ext4")
+            .with("kubernetes.io/readwrite", "rw")
+            .with("kubernetes.io/pvOrVolumeName", &format!("pv-{id}"))
+    }
+
+    fn env(&self) -> [(&'static str, PathBuf); 3] {
+        let at = |name: &str| self.sandbox.path().join(name);
+        [("FLEXVOL_RUN", at("run")), ("FLEXVOL_STATE", at("state")), ("FLEXVOL_SETTINGS", at("settings.json"))]
+    }
+
+    /// Calls the driver; whatever happens it answers one line of JSON, and its exit code agrees.
+    pub(crate) fn call(&self, args: &[&str]) -> Said {
+        let ran = Command::new(env!("CARGO_BIN_EXE_loopback")).args(args).envs(self.env()).output().unwrap();
+        let text = String::from_utf8([ran.stdout, ran.stderr].concat()).unwrap();
+        assert_eq!(text.lines().count(), 1, "{args:?}: {text:?}");
+        let json: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{args:?}: {error}: {text:?}"));
+        assert_eq!(ran.status.success(), json["status"] != "Failure", "{args:?}: {text}");
+        Said { json, text }
+    }
+
+    /// Calls it twice in a row: both answers are the same Success.
+    pub(crate) fn twice(&self, args: &[&str]) -> Said {
+        let first = self.call(args).ok();
+        let second = self.call(args).ok();
+        assert_eq!(first.json, second.json, "{args:?} again");
+        second
+    }
+
+    pub(crate) fn mount(&self, place: &Path, j: &J) -> Said {
+        self.call(&["mount", text(place), &j.text()])
+    }
+
+    pub(crate) fn unmount(&self, place: &Path) -> Said {
+        self.call(&["unmount", text(place)])
+    }
+
+    /// Attaches under the name of the volume, and gives the device.
+    pub(crate) fn attach(&self, j: &J) -> String {
+        self.call(&["attach", &j.text(), "node"]).ok().word("device")
+    }
+
+    /// Runs a call under the tracer.
+    pub(crate) fn traced(&self, args: &[&str], plan: Plan) -> Report {
+        let spec = Spec::new(env!("CARGO_BIN_EXE_loopback")).args(args);
+        let spec = self.env().into_iter().fold(spec, |spec, (name, value)| spec.env(name, value));
+        killat::run(&spec, plan).unwrap()
+    }
+
+    pub(crate) fn loops(&self) -> Vec<BoundLoop> {
+        self.sandbox.loops().unwrap()
+    }
+
+    /// How many mounts are there, beneath the places of pods.
+    pub(crate) fn mounts(&self) -> usize {
+        self.sandbox
+            .mounts()
+            .unwrap()
+            .iter()
+            .filter(|it| it.point.starts_with(self.sandbox.path().join("pods")))
+            .count()
+    }
+
+    /// Neither mount nor loop device, nor a record of one, is left.
+    #[track_caller]
+    pub(crate) fn assert_down(&self, about: &str) {
+        assert_eq!(self.mounts(), 0, "{about}: mounts left");
+        assert_eq!(self.loops().len(), 0, "{about}: loop devices left");
+        // Locks that a killed call left lock nobody out, and files that it had not finished are no records.
+        let mut records = files(&self.sandbox.path().join("run"));
+        records.retain(|path| !text(path).contains("/locks/") && !text(path).contains("/."));
+        assert_eq!(records, Vec::<PathBuf>::new(), "{about}: records left");
+    }
+
+    /// One loop device, and so many mounts of it.
+    #[track_caller]
+    pub(crate) fn assert_up(&self, mounts: usize, about: &str) {
+        assert_eq!(self.mounts(), mounts, "{about}: mounts");
+        assert_eq!(self.loops().len(), 1, "{about}: loop devices");
+    }
+
+    /// The names in the directory for images.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let names = files(&self.images()).into_iter();
+        names.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+    }
+}
+
+impl J {
+    pub(crate) fn with(mut self, key: &str, value: &str) -> Self {
+        self.0.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    pub(crate) fn without(mut self, key: &str) -> Self {
+        self.0.remove(key);
+        self
+    }
+
+    pub(crate) fn of(self, fs_type: &str) -> Self {
+        self.with("kubernetes.io/fsType", fs_type).with("size", smallest(fs_type))
+    }
+
+    pub(crate) fn read_only(self) -> Self {
+        self.with("kubernetes.io/readwrite", "ro")
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.0["kubernetes.io/pvOrVolumeName"]
+    }
+
+    pub(crate) fn text(&self) -> String {
+        serde_json::to_string(&self.0).unwrap()
+    }
+}
+
+impl Said {
+    #[track_caller]
+    pub(crate) fn ok(self) -> Self {
+        assert_eq!(self.json["status"], "Success", "{}", self.text);
+        self
+    }
+
+    /// A failure with this code and these words.
+    #[track_caller]
+    pub(crate) fn fails(self, code: &str, words: &[&str]) -> Self {
+        assert_eq!(self.json["status"], "Failure", "{}", self.text);
+        assert_eq!(self.json["code"].as_str().unwrap_or_default(), code, "{}", self.text);
+        for word in words {
+            assert!(self.message().contains(word), "no {word:?} in: {}", self.text);
+        }
+        self
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        self.json["message"].as_str().unwrap_or_default()
+    }
+
+    pub(crate) fn word(&self, key: &str) -> String {
+        self.json[key].as_str().unwrap_or_else(|| panic!("no {key} in {}", self.text)).to_owned()
+    }
+
+    pub(crate) fn get(&self, key: &str) -> &Value {
+        &self.json[key]
+    }
+}
+
+/// The least of each that its mkfs will make.
+pub(crate) fn smallest(fs_type: &str) -> &'static str {
+    match fs_type {
+        "xfs" => "300m",
+        "btrfs" => "128m",
+        _ => "8m",
+    }
+}
+
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Every file beneath a directory.
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().unwrap().is_dir() { all.extend(files(&entry.path())) } else { all.push(entry.path()) }
+    }
+    all.sort();
+    all
+}
+
+/// Runs a program of the system and insists on success.
+pub(crate) fn run(program: &str, args: &[&str]) -> String {
+    let ran = Command::new(program).args(args).output().unwrap();
+    assert!(ran.status.success(), "{program} {args:?}: {ran:?}");
+    String::from_utf8(ran.stdout).unwrap().trim().to_owned()
+}
