@@ -324,11 +324,12 @@ fn what_the_kernel_holds_is_left_behind() {
         return;
     }
     namespace::enter(&View::default()).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let _server = frozen(dir.path());
+    // Not removed by a guard, which would hang on it if this fails.
+    let dir = tempfile::tempdir().unwrap().keep();
+    let _server = frozen(&dir);
 
     // The shell dies of TERM; what hangs is its child.
-    let script = format!("stat '{}'; true", dir.path().display());
+    let script = format!("stat '{}'; true", dir.display());
     let args = vec!["-c".to_owned().into(), script.into()];
     let program = Program { exe: "/bin/sh".into(), args, stdin: None, env: Vec::new() };
     let limits = Limits { answer: LONG, kill: Kill::After { at: SHORT, grace: SHORT } };
@@ -341,15 +342,16 @@ fn what_the_kernel_holds_is_left_behind() {
     assert_eq!(end(&[driver], SHORT, true), [driver]);
 
     let mut worker = own();
-    let error = worker.ask(&Do::Stat(dir.path().to_owned()), SHORT).unwrap_err();
+    let error = worker.ask(&Do::Stat(dir.clone()), SHORT).unwrap_err();
     let WorkerError::Stuck(held, _) = error else { panic!("{error}") };
     assert_eq!(ask(&mut worker, &Do::Repeat("next".to_owned(), 1)), ["next"], "while the other one is still held");
     assert!(alive(&held) && alive(&driver));
 
-    fs::write(abort_file(dir.path()), "1").unwrap();
+    fs::write(abort_file(&dir), "1").unwrap();
     gone(&driver);
     gone(&held);
-    rustix::mount::unmount(dir.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
+    rustix::mount::unmount(&dir, rustix::mount::UnmountFlags::DETACH).unwrap();
+    fs::remove_dir(&dir).unwrap();
 }
 
 /// The file that ends a FUSE file system, by the minor number of its device.
