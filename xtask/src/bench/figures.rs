@@ -1,6 +1,6 @@
 //! The figures themselves: what is measured against what, and how many times the other's median ours may be.
 
-use super::{Figure, Row, Unit, from_helper, side_by_side, timed};
+use super::{Figure, Row, Unit, from_helper, pods, side_by_side, timed};
 use crate::sh;
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 type Measure = fn(&Path) -> Result<Vec<Figure>>;
 
 /// Every figure, in the order of the page.
-pub(super) const ALL: &[Measure] = &[invoke, kit_driver];
+pub(super) const ALL: &[Measure] = &[invoke, kit_driver, pods::all];
 
 /// The executable that measures what only Rust code inside one process can: a binary of the package of tests.
 const HELPER: &str = "bench-helper";

@@ -1,6 +1,7 @@
 //! Figures worth keeping: two ways to do one thing, measured in turn in one run, and written to docs/benchmarks.md.
 
 mod figures;
+mod pods;
 
 use crate::sh;
 use anyhow::{Context, Result, ensure};
@@ -17,7 +18,6 @@ pub(crate) enum Unit {
     /// Seconds.
     Time,
     /// Bytes.
-    #[allow(dead_code, reason = "the figure of resident memory is still to come")]
     Memory,
 }
 

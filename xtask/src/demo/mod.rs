@@ -1,7 +1,7 @@
 //! The first thing a user types: a pod's volumes mounted, used and taken away by real drivers, each step shown and checked.
 
 mod kernel;
-mod scratch;
+pub(crate) mod scratch;
 
 use crate::{machine, say, sh};
 use anyhow::{Context, Result, bail, ensure};
@@ -96,7 +96,7 @@ fn in_a_namespace(asked: &Asked) -> Result<()> {
         unshare.arg("--bin").arg(bin);
     }
     // Chosen out here, where we still know who we are: in there everybody is root.
-    let scratch = asked.scratch.clone().map_or_else(scratch::usual, Ok)?;
+    let scratch = asked.scratch.clone().map_or_else(|| scratch::usual("demo"), Ok)?;
     unshare.arg("--scratch").arg(scratch);
     sh::run(&mut unshare).context("the demo in its own namespace failed")
 }

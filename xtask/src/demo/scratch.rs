@@ -1,4 +1,4 @@
-//! A place for the demo to work in: one that the host trusts, swept of what a former run left behind.
+//! A place for a door that mounts to work in: one that the host trusts, swept of what a former run left behind.
 
 use super::kernel;
 use crate::machine;
@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 const OVERFLOW: u32 = 65534;
 
 /// The folder of the demo. Sweeps it at its end too, so that a failed demo leaves nothing behind.
-pub(super) struct Scratch {
-    pub(super) dir: PathBuf,
+pub(crate) struct Scratch {
+    pub(crate) dir: PathBuf,
 }
 
 impl Scratch {
     /// Opens the given folder, or the first of our usual ones that the host would trust.
-    pub(super) fn open(given: Option<&Path>) -> Result<Scratch> {
+    pub(crate) fn open(given: Option<&Path>) -> Result<Scratch> {
         let dir = match given {
             Some(dir) => {
                 DirBuilder::new()
@@ -28,7 +28,7 @@ impl Scratch {
                     .with_context(|| format!("cannot make {}", dir.display()))?;
                 dir.canonicalize().with_context(|| format!("cannot find {}", dir.display()))?
             }
-            None => usual()?,
+            None => usual("demo")?,
         };
         if given.is_some() && !is_ours(&dir)? {
             bail!("{} is neither empty nor the folder of a former demo; name another with --scratch", dir.display());
@@ -43,14 +43,14 @@ impl Scratch {
     }
 
     /// Makes a folder in here that the host trusts.
-    pub(super) fn make(&self, name: &str) -> Result<PathBuf> {
+    pub(crate) fn make(&self, name: &str) -> Result<PathBuf> {
         let dir = self.dir.join(name);
         make_dir(&dir)?;
         Ok(dir)
     }
 
     /// Unmounts, detaches and removes all that is in here; says whether there was anything.
-    pub(super) fn sweep(&self) -> Result<bool> {
+    pub(crate) fn sweep(&self) -> Result<bool> {
         kernel::sweep(&self.dir)?;
         let mut any = false;
         for entry in fs::read_dir(&self.dir).with_context(|| format!("cannot list {}", self.dir.display()))? {
@@ -81,10 +81,10 @@ fn is_ours(dir: &Path) -> Result<bool> {
     Ok(entries.next().is_none() || dir.join(MARK).exists())
 }
 
-/// Below the target directory, unless one could write there who is not us or root: then in the folder for temporary files.
-pub(super) fn usual() -> Result<PathBuf> {
+/// Below the target directory, in a folder that is named after the door, unless one could write there who is not us or root: then in the folder for temporary files.
+pub(crate) fn usual(door: &str) -> Result<PathBuf> {
     let uid = machine::euid();
-    let in_target = crate::sh::target_dir()?.join("demo").join(uid.to_string());
+    let in_target = crate::sh::target_dir()?.join(door).join(uid.to_string());
     if DirBuilder::new().recursive(true).mode(0o755).create(&in_target).is_ok() {
         let dir = in_target.canonicalize().with_context(|| format!("cannot find {}", in_target.display()))?;
         match distrust(&dir, uid)? {
@@ -96,7 +96,7 @@ pub(super) fn usual() -> Result<PathBuf> {
             Some(why) => println!("{why}, so the host would not trust drivers below it; the demo works elsewhere."),
         }
     }
-    let dir = std::env::temp_dir().join(format!("flexvol-demo-{uid}"));
+    let dir = std::env::temp_dir().join(format!("flexvol-{door}-{uid}"));
     make_dir(&dir)?;
     let dir = dir.canonicalize().with_context(|| format!("cannot find {}", dir.display()))?;
     match distrust(&dir, uid)? {
