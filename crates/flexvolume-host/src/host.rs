@@ -167,6 +167,7 @@ impl Host {
 
     /// Takes one volume from one pod; with no pod named only ends what was begun.
     fn take(&self, key: &str, uid: Option<&str>, keys: Keys<'_>, notes: Notes<'_>) -> Result<()> {
+        self.ground.ledger.check_writable()?;
         let _lock = self.ground.lock(key, notes)?;
         let Some(mut record) = self.ground.ledger.get(key)? else { return Ok(()) };
         let mut want = record.state.want.clone();

@@ -15,12 +15,12 @@ use crate::{
     ledger::Durability,
     note::{Note, Notes},
     volume::{
-        record::{Kind, Made, Record, Spec, User},
+        record::{self, Kind, Made, Record, Spec, User},
         state::{At, Rung},
     },
 };
 
-/// Records every volume that has a directory beneath the root.
+/// Records every volume that has a directory beneath the root and no record.
 pub(crate) fn rebuild(ground: &Ground, notes: Notes<'_>) -> Result<()> {
     let root = ground.layout.root();
     let mut records: BTreeMap<String, Record> = BTreeMap::new();
@@ -35,7 +35,8 @@ pub(crate) fn rebuild(ground: &Ground, notes: Notes<'_>) -> Result<()> {
     }
     for (uid, driver, name) in places(&root.join("pods")) {
         let path = root.join(ground.layout.place(&uid, &driver, &name));
-        let kind = kind(ground, &driver, Kind::Direct, notes);
+        let staged = records.contains_key(&record::key(&driver, &name, Kind::Attachable, &uid));
+        let kind = kind(ground, &driver, if staged { Kind::Attachable } else { Kind::Direct }, notes);
         let new = unknown(ground, driver, name, kind, &uid);
         let record = records.entry(new.key.clone()).or_insert(new);
         record.users.insert(uid.clone(), nobody(&uid, record.name.as_str()));
@@ -46,6 +47,10 @@ pub(crate) fn rebuild(ground: &Ground, notes: Notes<'_>) -> Result<()> {
         }
     }
     for record in records.values_mut() {
+        // Cut off halfway the last time: what was recorded then may have moved on since.
+        if ground.ledger.get(&record.key)?.is_some() {
+            continue;
+        }
         notes(Note::Warning {
             volume: record.key.clone(),
             text: "recorded anew from what is mounted; it can be taken down".into(),

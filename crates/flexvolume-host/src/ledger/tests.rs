@@ -36,6 +36,10 @@ fn what_was_put_is_got_and_gone_when_removed() {
     let first = put(&opened.ledger, "a");
     drop(opened);
     let opened = open(&path);
+    assert!(opened.fresh, "nobody has said that what was there before is recorded");
+    opened.ledger.set_complete().unwrap();
+    drop(opened);
+    let opened = open(&path);
     assert!(!opened.fresh);
     assert_eq!(opened.ledger.get(&first.key).unwrap(), Some(first.clone()));
     assert_eq!(opened.ledger.all().unwrap().len(), 1);

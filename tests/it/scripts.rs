@@ -1,0 +1,61 @@
+//! Scripted drivers that many tests need, and small things to ask of the machine they ran on.
+
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use flexvolume_testkit::scripted::{Answer, Script};
+use serde_json::json;
+
+/// attach:false, a tmpfs per pod.
+pub fn direct() -> Script {
+    Script::sh()
+        .on("init", Answer::json(&json!({"status": "Success", "capabilities": {"attach": false}})))
+        .on("mount", Answer::success().run(r#"mount -t tmpfs none "$2""#))
+        .on("unmount", Answer::success().run(r#"umount "$2""#))
+        .otherwise(Answer::failure("not for this driver"))
+}
+
+/// Attaches the image as a loop device; all the rest is left to the host.
+pub fn attachable(image: &Path) -> Script {
+    let image = image.display();
+    Script::sh()
+        .on("init", Answer::success())
+        .on(
+            "attach",
+            Answer::shell(format!(
+                r#"d=$(losetup -n -O NAME -j {image} | head -n 1)
+[ -n "$d" ] || d=$(losetup -f --show {image}) || {{ echo '{{"status":"Failure","message":"no loop device"}}'; _end 1; }}
+printf '{{"status":"Success","device":"%s"}}\n' "$d""#
+            )),
+        )
+        .on(
+            "detach",
+            Answer::shell(format!(
+                r#"for d in $(losetup -n -O NAME -j {image}); do losetup -d "$d"; done; echo '{{"status":"Success"}}'"#
+            )),
+        )
+}
+
+/// A file of that many MiB, all zero.
+pub fn image(path: &Path, mib: u64) {
+    std::fs::File::create(path).unwrap().set_len(mib << 20).unwrap();
+}
+
+/// Runs a tool of the system and insists on success.
+pub fn tool(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output().unwrap();
+    assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Waits until `true`, far longer than it should take.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(60), "still waiting: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
