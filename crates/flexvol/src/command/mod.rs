@@ -38,9 +38,6 @@ pub(crate) fn run(cli: &Cli, show: &Show) -> Done {
 }
 
 fn settings(cli: &Cli) -> Done<Settings> {
-    let worker = std::env::current_exe().map_err(|e| {
-        flexvolume_host::Error::new(flexvolume_host::Kind::System, "cannot find my own executable").because(e)
-    })?;
     let absolute = |path: &std::path::Path| {
         std::path::absolute(path)
             .map_err(|e| Problems::usage(format!("{}: {e}", path.display()), "give a path that exists"))
@@ -48,7 +45,8 @@ fn settings(cli: &Cli) -> Done<Settings> {
     Ok(Settings {
         root: absolute(&cli.root)?,
         plugin_dir: absolute(&cli.plugin_dir)?,
-        worker,
+        // The very file this process runs, though it was replaced meanwhile.
+        worker: "/proc/self/exe".into(),
         patience: PATIENCE,
         config: Config::read(&cli.config)?,
     })
