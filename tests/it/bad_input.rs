@@ -308,14 +308,11 @@ fn a_formatting_driver_is_never_killed_and_nothing_is_done_beside_it() {
     // The person gives up waiting; the driver does not.
     first.kill().unwrap();
     first.wait().unwrap();
-    let mut second = bed.command(["up", &good]).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(Duration::from_secs(1));
-    assert!(second.try_wait().unwrap().is_none(), "it did not wait");
+    bed.run(["up", &good]).fails(5, &["waiting for pid", "has not ended", "hint:", "/stack"]);
+    assert!(processes_beneath(&bed) > 0, "it was killed");
     assert_eq!(driver.verbs().unwrap().iter().filter(|verb| *verb == "mountdevice").count(), 1);
     fs::write(driver.exe().with_file_name("go"), "").unwrap();
-    let second = second.wait_with_output().unwrap();
-    let told = String::from_utf8(second.stderr).unwrap();
-    assert!(second.status.success() && told.contains("waiting for pid"), "{told}");
+    until("the driver to end", || processes_beneath(&bed) == 0);
     the_next_try_works(&bed, &good);
 }
 

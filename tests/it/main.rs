@@ -6,4 +6,5 @@ mod bed;
 mod command;
 mod life;
 mod scripts;
+mod secrets;
 mod sweep;
