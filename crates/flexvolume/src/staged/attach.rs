@@ -67,7 +67,7 @@ pub(super) fn in_use(what: &Attachment, asking: User<'_>, world: &World) -> Resu
             return Ok(Some(format!("the volume {name:?}")));
         }
     }
-    for (place, record) in records(world).all()? {
+    for (place, record) in records(world).all()?.into_iter().filter(|(_, record)| !record.left) {
         if asking != User::Place(&place) && same(&record.storage, &record.device) && is_live(&place, world)? {
             return Ok(Some(format!("the mount at {place}")));
         }

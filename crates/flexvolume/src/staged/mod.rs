@@ -50,8 +50,11 @@ struct Record {
     storage: String,
     /// Its device, `""` until that is known.
     device: String,
-    /// Our mount, once the call has ended well. Without it whatever is mounted there is half-made.
+    /// Our mount, once the call has ended well. Without it (and unless `left`) whatever is mounted there is half-made.
     mount: Option<MountId>,
+    /// Unmounted, but somebody we know nothing of still held the device: it is detached by a later call.
+    #[serde(default)]
+    left: bool,
 }
 
 fn records(world: &World) -> Store<Record> {

@@ -9,7 +9,7 @@ use super::{
     ONLY_READER, Record,
     attach::attach_held,
     node, plain, records, same_device,
-    unmount::{release, sweep, take_down, unmount_all},
+    unmount::{forget, sweep, take_down, unmount_all},
 };
 use crate::{Driver, Failure, Result, World};
 
@@ -39,14 +39,17 @@ fn mount_at<D: Driver>(driver: &D, call: &Mount, place: &str, world: &World) -> 
         && other.storage != storage
     {
         let _held = world.lock_of("storage", &other.storage)?;
-        take_down(driver, place, other, world)?;
+        match other.left {
+            true => forget(driver, place, other, None, world)?,
+            false => take_down(driver, place, other, world)?,
+        }
         old = None;
     }
     let _held = world.lock_of("storage", &storage)?;
     let up = Up::new(driver, call, place, world.scoped(&storage));
     let device = old.as_ref().map(|old| old.device.clone()).unwrap_or_default();
-    let fresh = Record { name: call.options.volume_name().to_owned(), storage, device, mount: None };
-    match (old.map(|old| old.mount), table::at(Path::new(place))?) {
+    let fresh = Record { name: call.options.volume_name().to_owned(), storage, device, mount: None, left: false };
+    match (old.filter(|old| !old.left).map(|old| old.mount), table::at(Path::new(place))?) {
         (Some(Some(ours)), Some(there)) if there.id == ours => up.forbid_writing(),
         // Not ours by any record, or replaced since: it may be ours all the same, the records being lost.
         (Some(Some(_)) | None, Some(there)) => up.recognise(&there, fresh),
@@ -119,8 +122,7 @@ impl<'a, D: Driver> Up<'a, D> {
         {
             return self.settled(&mut record, there);
         }
-        release(self.driver, self.place, &record, None, &self.world)?;
-        records(&self.world).remove(self.place)?;
+        forget(self.driver, self.place, &record, None, &self.world)?;
         found?;
         let what = format!("{} from {:?} is mounted at {} already", there.fs_type, there.source, self.place);
         Err(Failure::new(Code::Conflict, format!("{what}, which is not this volume; unmount it first")))
