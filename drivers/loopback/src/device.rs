@@ -19,7 +19,7 @@ use rustix::fs::{fstat, major, minor};
 use crate::{digest, image, mark::Mark, place::Place};
 
 /// For whoever still has the device open, such as a prober of the system's own.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the kernel's list calls all devices of this driver begins so.
 const OURS: &str = "flexvol:";

@@ -1,4 +1,8 @@
 //! A node for one test: images, settings, places of pods and the driver's own folders, all in one sandbox.
+//!
+//! Each test has a mount namespace of its own, for others that part from ours while a test runs would keep copies of
+//! its mounts, and their devices busy. And no test opens a file on a volume, or keeps one open on an image: the tracer of
+//! another test holds a copy of every descriptor between fork and exec. Programs do it for them.
 
 use std::{
     collections::BTreeMap,
@@ -7,6 +11,7 @@ use std::{
     process::Command,
 };
 
+use flexvolume_linux::namespace::{self, View};
 use flexvolume_testkit::{
     Sandbox, is_root,
     killat::{self, Plan, Report, Spec},
@@ -38,6 +43,7 @@ impl Bed {
             skip("loop devices and mounts need root");
             return None;
         }
+        namespace::enter(&View::default()).unwrap();
         let bed = Self { sandbox: Sandbox::new().unwrap() };
         bed.sandbox.dir("images").unwrap();
         bed.set(&format!(r#"{{"directory":{:?}}}"#, bed.images()));
@@ -238,7 +244,26 @@ pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     all
 }
 
+/// Writes a file on a volume and gives what the shell had to say.
+pub(crate) fn try_write(file: &Path, data: &str) -> Result<(), String> {
+    let ran = Command::new("sh").args(["-c", "printf %s \"$2\" >\"$1\"", "sh", text(file), data]).output().unwrap();
+    if ran.status.success() { Ok(()) } else { Err(String::from_utf8(ran.stderr).unwrap()) }
+}
+
+/// Writes a file on a volume.
+#[track_caller]
+pub(crate) fn write(file: &Path, data: &str) {
+    try_write(file, data).unwrap();
+}
+
+/// Reads a file on a volume.
+#[track_caller]
+pub(crate) fn read(file: &Path) -> String {
+    run("cat", &[text(file)])
+}
+
 /// Runs a program of the system and insists on success.
+#[track_caller]
 pub(crate) fn run(program: &str, args: &[&str]) -> String {
     let ran = Command::new(program).args(args).output().unwrap();
     assert!(ran.status.success(), "{program} {args:?}: {ran:?}");

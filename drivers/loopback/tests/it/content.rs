@@ -4,7 +4,7 @@ use std::fs;
 
 use flexvolume_testkit::killat::{Plan, Victim};
 
-use crate::bed::{Bed, text};
+use crate::bed::{Bed, read, text, write};
 
 /// Kills everything at moments inside mkfs, spread over its length.
 fn cut_off(fs_type: &str, moments: u64) {
@@ -23,10 +23,10 @@ fn cut_off(fs_type: &str, moments: u64) {
         assert_eq!(report.struck, Some(at));
         bed.call(&args).ok();
         bed.assert_up(1, fs_type);
-        fs::write(place.join("file"), fs_type).unwrap();
+        write(&place.join("file"), fs_type);
         bed.unmount(&place).ok();
         bed.mount(&place, &j).ok();
-        assert_eq!(fs::read_to_string(place.join("file")).unwrap(), fs_type, "formatted twice");
+        assert_eq!(read(&place.join("file")), fs_type, "formatted twice");
         bed.unmount(&place).ok();
         bed.assert_down(fs_type);
         fs::remove_file(bed.image(&format!("v{n}"))).unwrap();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::bed::{Bed, text};
+use crate::bed::{Bed, read, text, write};
 
 #[test]
 fn an_image_deleted_while_it_is_down_is_a_loss() {
@@ -29,10 +29,10 @@ fn an_image_deleted_under_its_pods_is_a_loss_once_they_are_gone() {
     let Some(bed) = Bed::new() else { return };
     let (j, one, two) = (bed.j("v"), bed.place("one"), bed.place("two"));
     bed.mount(&one, &j).ok();
-    fs::write(one.join("file"), "data").unwrap();
+    write(&one.join("file"), "data");
     fs::remove_file(bed.image("v")).unwrap();
     bed.mount(&two, &j).fails("notFound", &["gone"]);
-    assert_eq!(fs::read_to_string(one.join("file")).unwrap(), "data", "the pod that has it keeps it");
+    assert_eq!(read(&one.join("file")), "data", "the pod that has it keeps it");
     bed.assert_up(1, "while it runs");
     bed.unmount(&one).ok();
     bed.assert_down("its device has gone");

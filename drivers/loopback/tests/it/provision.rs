@@ -4,7 +4,7 @@ use std::{fs, thread};
 
 use flexvolume_testkit::killat::{Plan, Victim};
 
-use crate::bed::{Bed, Said, files, text};
+use crate::bed::{Bed, Said, files, read, text, write};
 
 const MIB: u64 = 1 << 20;
 
@@ -34,11 +34,11 @@ fn made_by_name_used_by_what_came_back_and_deleted_by_id() {
     }
     let place = bed.place("pod");
     bed.mount(&place, &j).ok();
-    fs::write(place.join("file"), "data").unwrap();
+    write(&place.join("file"), "data");
     for _ in 0..2 {
         delete(&bed, "pvc-1").fails("busy", &["in use", "/dev/loop"]);
     }
-    assert_eq!(fs::read_to_string(place.join("file")).unwrap(), "data");
+    assert_eq!(read(&place.join("file")), "data");
     bed.unmount(&place).ok();
     // With the id alone, as a bridge has it.
     let by_id = r#"{"flexvol/id":"pvc-1"}"#;
@@ -171,13 +171,13 @@ fn a_deletion_cut_off_anywhere_is_finished() {
         let j = bed.j("v");
         create(&bed, "v", 8 * MIB, 0).ok();
         bed.mount(&place, &j).ok();
-        fs::write(place.join("file"), "data").unwrap();
+        write(&place.join("file"), "data");
         bed.unmount(&place).ok();
         let report = bed.traced(&["deletevolume", r#"{"flexvol/id":"v"}"#], Plan::Kill { victim: Victim::Tree, at });
         // Either it is still whole, or it is never offered again until it is gone.
         let said = bed.mount(&place, &j.without("create"));
         if said.get("status") == "Success" {
-            assert_eq!(fs::read_to_string(place.join("file")).unwrap(), "data", "after {at}");
+            assert_eq!(read(&place.join("file")), "data", "after {at}");
             bed.unmount(&place).ok();
         } else {
             said.fails("notFound", &[]);

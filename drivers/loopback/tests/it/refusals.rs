@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use crate::bed::{Bed, J, run, text};
+use crate::bed::{Bed, J, read, run, text, write};
 
 /// A call of every verb that has options, none of which may reach anything.
 fn all_refuse(bed: &Bed, j: &J, code: &str, words: &[&str]) {
@@ -125,7 +125,7 @@ fn there_is_no_second_writer() {
     let Some(bed) = Bed::new() else { return };
     let (j, place) = (bed.j("v"), bed.place("pod"));
     bed.mount(&place, &j).ok();
-    fs::write(place.join("file"), "data").unwrap();
+    write(&place.join("file"), "data");
     bed.unmount(&place).ok();
     let theirs = run("losetup", &["--find", "--show", text(&bed.image("v"))]);
     bed.mount(&place, &j).fails("busy", &[&theirs, "not by this driver", "losetup -d"]);
@@ -141,7 +141,7 @@ fn there_is_no_second_writer() {
     if later.status.success() {
         let later = String::from_utf8(later.stdout).unwrap();
         bed.mount(&bed.place("two"), &j).fails("busy", &[later.trim()]);
-        assert_eq!(fs::read_to_string(place.join("file")).unwrap(), "data");
+        assert_eq!(read(&place.join("file")), "data");
         bed.unmount(&place).ok();
         assert_eq!(bed.loops().len(), 1, "ours is gone, theirs is not");
         run("losetup", &["-d", later.trim()]);
@@ -168,7 +168,7 @@ fn a_locked_image_is_busy() {
     image.lock().unwrap();
     bed.mount(&place, &j).fails("busy", &["in use"]);
     bed.call(&["deletevolume", r#"{"flexvol/id":"v"}"#]).fails("busy", &["in use"]);
-    drop(image);
+    image.unlock().unwrap();
     bed.mount(&place, &j).ok();
     bed.unmount(&place).ok();
 }
@@ -193,10 +193,10 @@ fn a_full_disk_is_said_and_the_next_try_works() {
     fs::remove_file(&ballast).unwrap();
     run("mount", &["-o", "remount,size=64m", text(&full)]);
     bed.mount(&place, &j).ok();
-    fs::write(place.join("file"), "data").unwrap();
+    write(&place.join("file"), "data");
     bed.unmount(&place).ok();
     bed.mount(&place, &j).ok();
-    assert_eq!(fs::read_to_string(place.join("file")).unwrap(), "data");
+    assert_eq!(read(&place.join("file")), "data");
     bed.unmount(&place).ok();
     bed.assert_down("after all");
 }

@@ -1,10 +1,12 @@
 //! The staged life: attach, wait, mount once per node, bind per pod, and all of it back.
 
-use std::{fs, path::PathBuf};
+use std::{
+    io::Read,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
-use flexvolume_linux::mount::{Flags, Unmount, bind, unmount};
-
-use crate::bed::{Bed, run, text};
+use crate::bed::{Bed, read, run, text, try_write, write};
 
 fn staging(bed: &Bed) -> PathBuf {
     bed.sandbox.dir("pods/global/data").unwrap()
@@ -25,14 +27,14 @@ fn rounds(fs_type: &str) {
             assert_eq!(bed.twice(&["waitforattach", given, &j.text()]).word("device"), device);
         }
         bed.twice(&["mountdevice", text(&gdir), &device, &j.text()]);
-        bind(&gdir, &pod, Flags::default()).unwrap();
+        run("mount", &["--bind", text(&gdir), text(&pod)]);
         if round == 0 {
-            fs::write(pod.join("file"), fs_type).unwrap();
+            write(&pod.join("file"), fs_type);
         }
-        assert_eq!(fs::read_to_string(gdir.join("file")).unwrap(), fs_type);
+        assert_eq!(read(&gdir.join("file")), fs_type);
         bed.assert_up(2, fs_type);
         bed.call(&["detach", j.name(), "node"]).fails("busy", &[&device]);
-        unmount(&pod, Unmount::Plain).unwrap();
+        run("umount", &[text(&pod)]);
         bed.twice(&["unmountdevice", text(&gdir)]);
         bed.twice(&["detach", j.name(), "node"]);
         bed.assert_down(fs_type);
@@ -60,10 +62,15 @@ fn a_file_in_use_keeps_the_mount() {
     let (j, gdir) = (bed.j("v"), staging(&bed));
     let device = bed.attach(&j);
     bed.call(&["mountdevice", text(&gdir), &device, &j.text()]).ok();
-    let open = fs::File::create(gdir.join("file")).unwrap();
+    write(&gdir.join("file"), "data");
+    let mut reader =
+        Command::new("tail").args(["-f", text(&gdir.join("file"))]).stdout(Stdio::piped()).spawn().unwrap();
+    // It has the file open once it has said what is in it.
+    reader.stdout.as_mut().unwrap().read_exact(&mut [0; 4]).unwrap();
     bed.call(&["unmountdevice", text(&gdir)]).fails("busy", &[text(&gdir)]);
     bed.assert_up(1, "while a file is open");
-    drop(open);
+    reader.kill().unwrap();
+    reader.wait().unwrap();
     bed.call(&["unmountdevice", text(&gdir)]).ok();
     bed.call(&["detach", j.name(), "node"]).ok();
     bed.assert_down("after all");
@@ -124,14 +131,13 @@ fn read_only_devices_are_read_only_and_never_formatted() {
     bed.call(&["detach", j.name(), "node"]).ok();
     let device = bed.attach(&j);
     bed.call(&["mountdevice", text(&gdir), &device, &j.text()]).ok();
-    fs::write(gdir.join("file"), "data").unwrap();
+    write(&gdir.join("file"), "data");
     bed.call(&["unmountdevice", text(&gdir)]).ok();
     bed.call(&["detach", j.name(), "node"]).ok();
     let device = bed.attach(&ro);
     bed.twice(&["mountdevice", text(&gdir), &device, &ro.text()]);
-    assert_eq!(fs::read_to_string(gdir.join("file")).unwrap(), "data");
-    let error = fs::write(gdir.join("more"), "").unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    assert_eq!(read(&gdir.join("file")), "data");
+    assert!(try_write(&gdir.join("file"), "").unwrap_err().contains("Read-only file system"));
     bed.call(&["unmountdevice", text(&gdir)]).ok();
     bed.call(&["detach", j.name(), "node"]).ok();
     bed.assert_down("after all");

@@ -5,10 +5,10 @@ use std::{fs, path::Path};
 
 use flexvolume_testkit::killat::{Plan, Report, Victim};
 
-use crate::bed::{Bed, text};
+use crate::bed::{Bed, read, text, write};
 
 /// Effects of one call must be at least so many, else the tracer is blind.
-const LEAST: u64 = 15;
+const LEAST: u64 = 8;
 
 struct Field {
     bed: Bed,
@@ -27,12 +27,12 @@ impl Field {
     }
 
     fn write(&self, place: &Path, text: &str) {
-        fs::write(place.join("file"), text).unwrap();
+        write(&place.join("file"), text);
     }
 
     #[track_caller]
     fn holds(&self, place: &Path, text: &str, about: &str) {
-        assert_eq!(fs::read_to_string(place.join("file")).unwrap(), text, "{about}: data lost");
+        assert_eq!(read(&place.join("file")), text, "{about}: data lost");
     }
 }
 
