@@ -129,7 +129,7 @@ pub fn look_at_rest(ground: &Ground, record: &Record) -> Lost {
 /// Every op has an id of its own, written down before anything carries it.
 fn open_call(record: &mut Record) -> Result<()> {
     record.call = match record.state.doing {
-        Some(_) => Some(OpenCall { id: fresh_id()?, process: None }),
+        Some(_) => Some(OpenCall::new(fresh_id()?)),
         None => None,
     };
     Ok(())

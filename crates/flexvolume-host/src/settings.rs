@@ -144,13 +144,13 @@ impl DriverConfig {
         let kill = match (set.kill.map(Duration::from_secs_f64), usual.kill) {
             (None, Kill::After { .. } | Kill::Ask { .. } | Kill::Never) => Kill::Never,
             (Some(at), Kill::Ask { .. }) => Kill::Ask { at },
-            (Some(at), Kill::After { .. } | Kill::Never) => Kill::After { at, grace: GRACE },
+            (Some(at), Kill::After { .. } | Kill::Never) => Kill::After { at, grace: GRACE.min(at) },
         };
         Limits { answer: Duration::from_secs_f64(set.answer), kill }
     }
 }
 
-/// Between TERM and KILL, as Kubernetes has it.
+/// Between TERM and KILL, as Kubernetes has it; less where the limit itself is less.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Calls of 120 s and more are normal for drivers in use, so the limits are wide. What formats, checks, grows or

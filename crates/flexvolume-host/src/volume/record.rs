@@ -1,15 +1,15 @@
 //! The ledger's row for one volume: the machine's state, and what is needed to act on it after we were killed.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
-use flexvolume_linux::{mount::MountId, process::ProcessId};
-use flexvolume_protocol::{DriverName, UserOptions, VolumeName};
+use flexvolume_linux::{
+    mount::MountId,
+    process::{self, ProcessId},
+};
+use flexvolume_protocol::{DriverName, UserOptions, VerbName, VolumeName};
 use serde::{Deserialize, Serialize};
 
-use super::state::{Level, Place, State};
+use super::state::{Level, Op, Place, State};
 
 /// How a driver's volumes are handled; it follows from the answer to `init`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,8 +107,12 @@ pub enum Made {
 pub struct OpenCall {
     /// The id that every process of the call carries in its environment.
     pub id: String,
+    /// The session it was begun in: what stays there is at work, what leaves it is a daemon.
+    pub session: Option<u32>,
     /// The driver's process, once it was born.
     pub process: Option<ProcessId>,
+    /// What that process was asked.
+    pub verb: Option<VerbName>,
 }
 
 /// The row.
@@ -135,8 +139,8 @@ pub struct Record {
     pub state: State,
     /// The call under way.
     pub call: Option<OpenCall>,
-    /// Calls nobody acknowledged: what they left running is ended once they are undone.
-    pub leftovers: BTreeSet<String>,
+    /// Calls nobody acknowledged, and the op that undoes each: what they left running is ended after that.
+    pub leftovers: BTreeMap<String, Op>,
     /// What lies at the global directory.
     pub stage: Option<Made>,
     /// What lies at the places.
@@ -147,6 +151,13 @@ pub struct Record {
     pub machine: Option<String>,
     /// Pieced together from directories and mounts after the ledger was lost: it may only go down.
     pub rebuilt: bool,
+}
+
+impl OpenCall {
+    /// A call that we begin, of which nothing was born yet.
+    pub fn new(id: String) -> Self {
+        Self { id, session: process::session(std::process::id()), process: None, verb: None }
+    }
 }
 
 impl Record {
@@ -170,7 +181,7 @@ impl Record {
             users: BTreeMap::new(),
             state: State::unknown(kind.floor(), String::new()),
             call: None,
-            leftovers: BTreeSet::new(),
+            leftovers: BTreeMap::new(),
             stage: None,
             places: BTreeMap::new(),
             boot: ident.boot.clone(),

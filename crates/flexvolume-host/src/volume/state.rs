@@ -95,6 +95,15 @@ impl Op {
         }
     }
 
+    /// The op that takes away what this one made, or left half made.
+    pub fn undoing(&self) -> Self {
+        match self {
+            Self::Attach | Self::Detach => Self::Detach,
+            Self::Stage | Self::Unstage => Self::Unstage,
+            Self::Publish(place) | Self::Finish(place) | Self::Unpublish(place) => Self::Unpublish(place.clone()),
+        }
+    }
+
     /// The place it acts on, if it acts on one.
     pub fn place(&self) -> Option<&Place> {
         match self {

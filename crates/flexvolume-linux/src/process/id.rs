@@ -21,6 +21,7 @@ pub struct ProcessId {
 pub(super) struct Stat {
     pub(super) state: u8,
     pub(super) group: u32,
+    pub(super) session: u32,
     pub(super) kernel: bool,
     pub(super) threads: u64,
     pub(super) started: u64,
@@ -30,6 +31,12 @@ pub(super) struct Stat {
 pub fn alive(process: &ProcessId) -> bool {
     // A process that cannot be looked at is gone (ENOENT, ESRCH); `/proc/PID/stat` is readable by all.
     Stat::read(process.pid).is_ok_and(|stat| stat.started == process.started && stat.runs())
+}
+
+/// The session a process belongs to: what stays in that of the program that began it has not become a daemon. 0 if it
+/// was begun outside this pid namespace.
+pub fn session(pid: u32) -> Option<u32> {
+    Stat::read(pid).ok().map(|stat| stat.session)
 }
 
 impl fmt::Display for ProcessId {
@@ -54,6 +61,7 @@ impl Stat {
         Some(Self {
             state: *field(3)?.as_bytes().first()?,
             group: field(5)?.parse().ok()?,
+            session: field(6)?.parse().ok()?,
             kernel: field(9)?.parse::<u64>().ok()? & PF_KTHREAD != 0,
             threads: field(20)?.parse().ok()?,
             started: field(22)?.parse().ok()?,
@@ -75,9 +83,9 @@ mod tests {
 
     #[test]
     fn names_with_blanks_and_parentheses_do_not_shift_the_fields() {
-        let line = b"42 (a) R (b c) S 1 77 77 0 -1 2097152 0 0 0 0 0 0 0 0 20 0 3 0 123456 0 0\n";
+        let line = b"42 (a) R (b c) S 1 77 78 0 -1 2097152 0 0 0 0 0 0 0 0 20 0 3 0 123456 0 0\n";
         let stat = Stat::parse(line).unwrap();
-        assert_eq!(stat, Stat { state: b'S', group: 77, kernel: true, threads: 3, started: 123_456 });
+        assert_eq!(stat, Stat { state: b'S', group: 77, session: 78, kernel: true, threads: 3, started: 123_456 });
         for cut in 0..line.len() - 8 {
             let _ = Stat::parse(&line[..cut]);
         }
@@ -87,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_zombie_with_a_thread_left_still_runs() {
-        let zombie = Stat { state: b'Z', group: 1, kernel: false, threads: 1, started: 1 };
+        let zombie = Stat { state: b'Z', group: 1, session: 1, kernel: false, threads: 1, started: 1 };
         assert!(!zombie.runs());
         assert!(Stat { threads: 2, ..zombie }.runs());
     }

@@ -5,7 +5,7 @@ use flexvolume_protocol::{Attach, Came, Detach};
 use super::{Ended, Hands};
 use crate::{
     error::{Error, Kind, Result},
-    volume::state::Seen,
+    volume::state::{Op, Seen},
 };
 
 impl Hands<'_> {
@@ -32,7 +32,7 @@ impl Hands<'_> {
     pub(super) fn detach(&mut self) -> Ended {
         match self.call_detach() {
             Ok(()) => {
-                self.end_leftovers();
+                self.end_leftovers(&Op::Detach);
                 Ended { answer: Ok(String::new()), seen: Seen::Nothing }
             }
             Err(error) => Ended::failed(error, Seen::Nothing),

@@ -89,11 +89,12 @@ impl<'a> Hands<'a> {
         {
             ground.ledger.put(record, Durability::Process, true)?;
         }
-        let id = record.call.as_ref().map_or("", |call| call.id.as_str()).to_owned();
+        let open = record.call.clone().unwrap_or_else(|| OpenCall::new(String::new()));
+        let id = open.id.clone();
         let volume = record.key.clone();
         let redactor = Redactor::new(secrets);
         let born = &mut |process| {
-            record.call = Some(OpenCall { id: id.clone(), process: Some(process) });
+            record.call = Some(OpenCall { process: Some(process), verb: Some(V::NAME), ..open.clone() });
             // The id in the environment finds the process without this; it only makes the search shorter.
             ground.ledger.put(record, Durability::Process, true).or(Ok(()))
         };

@@ -15,7 +15,7 @@ use crate::{
     task::Task,
     volume::{
         record::{self, Made, User},
-        state::Seen,
+        state::{Op, Seen},
     },
 };
 
@@ -127,7 +127,7 @@ impl Hands<'_> {
             Ok(()) => {
                 self.prune(&relative);
                 self.record.places.remove(place);
-                self.end_leftovers();
+                self.end_leftovers(&Op::Unpublish(place.to_owned()));
                 Ended { answer: Ok(String::new()), seen }
             }
             Err(error) => Ended::failed(error, seen),

@@ -2,24 +2,31 @@
 
 use std::time::{Duration, Instant};
 
-use flexvolume_linux::process::{self, ProcessId};
+use flexvolume_linux::process::{self, Kill, ProcessId};
+use flexvolume_protocol::VerbName;
+use rustix::{
+    param::clock_ticks_per_second,
+    time::{ClockId, clock_gettime},
+};
 
-use super::Hands;
+use super::{Hands, stage::FORMAT};
 use crate::{
     drivers::call::{CALL_ID, WORKER},
     error::{Error, Kind, Result},
     note::Note,
     volume::{
-        record::Record,
+        record::{OpenCall, Record},
         state::{Op, Seen},
         step,
     },
 };
 
-/// How long processes of an interrupted call may go on by themselves before they are asked to end.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// Between TERM and KILL.
+/// Between TERM and KILL for a daemon, and at most for what is at work.
 const GRACE: Duration = Duration::from_secs(10);
+/// A worker of a dead host is at one step of the kernel, or at a walk that is begun anew: it need not end that.
+const WORKER_GRACE: Duration = Duration::from_secs(1);
+/// Between two looks at what is at work.
+const TICK: Duration = Duration::from_millis(5);
 
 /// What became of an interrupted op.
 pub enum Recovered {
@@ -46,60 +53,105 @@ pub fn boot_changed(record: &mut Record, boot: &str) -> bool {
 impl Hands<'_> {
     /// Waits for, then ends, the processes of the interrupted `op`; then looks.
     pub fn interrupted(&mut self, op: &Op) -> Result<Recovered> {
-        if let Some(call) = self.record.call.clone() {
-            let group = call.process.map(|process| process.pid);
-            // First the call's own group: it is at work. What left the group is a daemon that the call began.
-            if let Some(alive) = self.await_end(&call.id, group)? {
-                return Ok(Recovered::Busy(
-                    Error::new(
-                        Kind::Busy,
-                        format!(
-                            "pid {} of an interrupted {op} of volume {} cannot be ended",
-                            alive.pid, self.record.key
-                        ),
-                    )
-                    .hint(format!(
-                        "nothing is done for this volume until it has ended; see cat /proc/{}/stack",
-                        alive.pid
-                    )),
+        let call = self.record.call.clone();
+        if let Some(call) = &call {
+            // First what is at work. What left the call's group or session is a daemon that the call began.
+            if let Some(alive) = self.await_end(op, call)? {
+                let what = format!(
+                    "pid {}, at work for an interrupted {op} of volume {}, has not ended",
+                    alive.pid, self.record.key
+                );
+                return Ok(Recovered::Busy(Error::new(Kind::Busy, what).hint(format!(
+                    "nothing is done for this volume until it has; see what it waits for: cat /proc/{}/stack",
+                    alive.pid
+                ))));
+            }
+            self.record.leftovers.insert(call.id.clone(), op.undoing());
+        }
+        let seen = self.look(op);
+        if call.is_some() && seen == Seen::Nothing && op.undoing() != Op::Detach {
+            // There is nothing to undo, and what the call left running might mount yet.
+            self.end_leftovers(&op.undoing());
+        }
+        Ok(Recovered::Over(seen))
+    }
+
+    /// Ends daemons of calls that nobody acknowledged, now that `undone` has undone those calls.
+    pub(super) fn end_leftovers(&mut self, undone: &Op) {
+        let current = self.record.call.as_ref().map(|call| call.id.clone());
+        let mine = |id: &String, by: &mut Op| by == undone && Some(id) != current.as_ref();
+        let ids: Vec<String> = self.record.leftovers.extract_if(.., mine).map(|(id, _)| id).collect();
+        for id in ids {
+            let Ok(processes) = process::marked(CALL_ID, &id) else { continue };
+            for alive in process::end(&processes, GRACE, true) {
+                self.warn(format!(
+                    "pid {}, left behind by a call that was cut off, cannot be ended; it may still use the volume",
+                    alive.pid
                 ));
             }
-            self.record.leftovers.insert(call.id);
-        }
-        Ok(Recovered::Over(self.look(op)))
-    }
-
-    /// Ends daemons of calls that nobody acknowledged, now that those calls are undone.
-    pub(super) fn end_leftovers(&mut self) {
-        let current = self.record.call.as_ref().map(|call| call.id.clone());
-        for id in std::mem::take(&mut self.record.leftovers) {
-            if Some(&id) == current.as_ref() {
-                continue;
-            }
-            if let Ok(processes) = process::marked(CALL_ID, &id) {
-                process::end(&processes, GRACE, true);
-            }
         }
     }
 
-    /// `None` once no process at work on the call is left; else one that will not end.
-    fn await_end(&mut self, id: &str, group: Option<u32>) -> Result<Option<ProcessId>> {
+    /// `None` once no process at work on the call is left; else one that goes on, after its time is over.
+    fn await_end(&mut self, op: &Op, call: &OpenCall) -> Result<Option<ProcessId>> {
         let start = Instant::now();
         let mut told = false;
         loop {
-            let at_work = at_work(id, group)?;
+            let at_work = at_work(call)?;
             let Some(first) = at_work.first() else { return Ok(None) };
             if !told {
                 told = true;
                 (self.notes)(Note::Waiting {
                     volume: self.record.key.clone(),
-                    whom: format!("pid {}, left at work by an interrupted run", first.pid),
+                    whom: format!("pid {}, left at work by an interrupted run", first.id.pid),
                 });
             }
-            if start.elapsed() >= PATIENCE {
-                return Ok(process::end(&at_work, GRACE, true).into_iter().next());
+            let due: Vec<(&AtWork, Kill)> = at_work
+                .iter()
+                .map(|one| (one, self.limit(op, call, one)))
+                .filter(|(one, kill)| is_due(one, *kill, start.elapsed(), self.ground.settings.patience))
+                .collect();
+            if due.is_empty() {
+                std::thread::sleep(TICK);
+                continue;
             }
-            std::thread::sleep(Duration::from_millis(5));
+            let (killed, asked): (Vec<_>, Vec<_>) =
+                due.iter().filter(|(one, _)| one.certain).partition(|(_, kill)| matches!(kill, Kill::After { .. }));
+            let end = |some: Vec<&(&AtWork, Kill)>, kill| {
+                let ids: Vec<ProcessId> =
+                    some.iter().filter(|(_, kill)| *kill != Kill::Never).map(|(one, _)| one.id).collect();
+                let grace = some.iter().map(|(_, kill)| grace(*kill)).max().unwrap_or_default();
+                process::end(&ids, grace, kill)
+            };
+            end(killed, true);
+            end(asked, false);
+            if let Some((alive, _)) = due.iter().find(|(one, _)| process::alive(&one.id)) {
+                return Ok(Some(alive.id));
+            }
+        }
+    }
+
+    /// How long a process at work may take: a driver as its verb may, counted from its start.
+    fn limit(&self, op: &Op, call: &OpenCall, one: &AtWork) -> Kill {
+        let config = self.ground.settings.config.driver(&self.record.driver);
+        let of = |verb| config.limits(verb).kill;
+        if one.is_worker {
+            return match op {
+                // It may be at a format, whose tools are never killed.
+                Op::Stage => Kill::Ask { at: FORMAT },
+                Op::Attach | Op::Publish(_) | Op::Finish(_) | Op::Unpublish(_) | Op::Unstage | Op::Detach => {
+                    Kill::After { at: Duration::ZERO, grace: WORKER_GRACE }
+                }
+            };
+        }
+        match (call.verb, op) {
+            (Some(verb), _) => of(verb),
+            (None, Op::Attach) => of(VerbName::Attach),
+            (None, Op::Stage) => of(VerbName::MountDevice),
+            (None, Op::Publish(_) | Op::Finish(_)) => of(VerbName::Mount),
+            (None, Op::Unpublish(_)) => of(VerbName::Unmount),
+            (None, Op::Unstage) => of(VerbName::UnmountDevice),
+            (None, Op::Detach) => of(VerbName::Detach),
         }
     }
 
@@ -125,14 +177,63 @@ impl Hands<'_> {
     }
 }
 
-/// The call's living processes that are at work: its own group and our worker with its children; every one of them where
-/// the group was not recorded. A process of a dead host that has not yet become the driver cannot be missed: it
-/// still holds the volume's lock.
-fn at_work(id: &str, group: Option<u32>) -> Result<Vec<ProcessId>> {
-    let marked = process::marked(CALL_ID, id)?;
-    let Some(group) = group else { return Ok(marked) };
+/// A process at work.
+struct AtWork {
+    id: ProcessId,
+    /// When the call it works for was begun, as processes count time.
+    began: u64,
+    /// A worker of ours, or a child of one.
+    is_worker: bool,
+    /// It is this call's beyond doubt, so that it may be sent signals.
+    certain: bool,
+}
+
+/// The call's living processes that are at work: its own group, and our worker with its children. Where the group was
+/// not recorded, all that stayed in the session of the host that began it. A process of a dead host that has not yet
+/// become the driver cannot be missed: it still holds the volume's lock.
+fn at_work(call: &OpenCall) -> Result<Vec<AtWork>> {
+    let marked = process::marked(CALL_ID, &call.id)?;
     let workers = process::marked(WORKER.0, WORKER.1)?;
-    let members = process::group_members(group)?;
-    let at_work = |process: &ProcessId| members.contains(process) || workers.contains(process);
-    Ok(marked.into_iter().filter(at_work).collect())
+    let mut found: Vec<AtWork> = Vec::new();
+    let mut members = Vec::new();
+    if let Some(leader) = call.process {
+        members = process::group_members(leader.pid)?;
+        let (alive, replaced) =
+            (members.contains(&leader), members.iter().any(|id| id.pid == leader.pid && *id != leader));
+        // A child without our variable is the call's as long as the number of its group cannot be another's.
+        let unmarked = members.iter().filter(|id| !marked.contains(id) && !replaced);
+        found.extend(unmarked.map(|id| AtWork { id: *id, began: leader.started, is_worker: false, certain: alive }));
+    }
+    for id in marked {
+        let is_worker = workers.contains(&id);
+        let is_driver = match call.process {
+            Some(_) => members.contains(&id),
+            None => process::session(id.pid) == call.session,
+        };
+        if is_worker || is_driver {
+            let began = call.process.filter(|_| !is_worker).map_or(id.started, |leader| leader.started);
+            found.push(AtWork { id, began, is_worker, certain: true });
+        }
+    }
+    Ok(found)
+}
+
+/// Whether its time is over. What may go on for ever, or may not be sent signals, is waited for as long as a person would.
+fn is_due(one: &AtWork, kill: Kill, waited: Duration, patience: Duration) -> bool {
+    let at = match kill {
+        Kill::After { at, .. } | Kill::Ask { at } if one.certain => at,
+        Kill::After { .. } | Kill::Ask { .. } | Kill::Never => return waited >= patience,
+    };
+    let now = clock_gettime(ClockId::Boottime);
+    let now = Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0));
+    let began = Duration::from_millis(one.began.saturating_mul(1000) / clock_ticks_per_second().max(1));
+    now.saturating_sub(began) >= at
+}
+
+fn grace(kill: Kill) -> Duration {
+    match kill {
+        Kill::After { grace, .. } => grace,
+        Kill::Ask { at } => GRACE.min(at),
+        Kill::Never => Duration::ZERO,
+    }
 }

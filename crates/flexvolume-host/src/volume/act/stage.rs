@@ -14,11 +14,14 @@ use crate::{
     drivers::driver::Driver,
     error::{Error, Kind, Result},
     task::Task,
-    volume::{record::Made, state::Seen},
+    volume::{
+        record::Made,
+        state::{Op, Seen},
+    },
 };
 
 /// Formatting and checking take as long as they take; this only says when to call it hung.
-const FORMAT: Duration = Duration::from_secs(3600);
+pub(super) const FORMAT: Duration = Duration::from_secs(3600);
 
 impl Hands<'_> {
     fn global(&self) -> PathBuf {
@@ -124,7 +127,7 @@ impl Hands<'_> {
         match result {
             Ok(()) => {
                 self.record.stage = None;
-                self.end_leftovers();
+                self.end_leftovers(&Op::Unstage);
                 Ended { answer: Ok(String::new()), seen }
             }
             Err(error) => Ended::failed(error, seen),
