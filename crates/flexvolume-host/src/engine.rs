@@ -3,9 +3,12 @@
 //! Nothing is held in memory between steps, so any thread of any process may run it: the volume's lock is taken, the
 //! record read, and whatever an earlier run left unfinished is ended first. A `kill -9` between any two lines loses nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use flexvolume_linux::mount::{self, Presence};
+use flexvolume_linux::{
+    fs::{Intent, Intents, Phase},
+    mount::{self, Presence},
+};
 
 use crate::{
     error::{Error, Kind, Result},
@@ -88,10 +91,13 @@ pub fn drive(
         record.state = step(record.state.clone(), Event::Came(answer, ended.seen));
         forget_gone_users(record);
         open_call(record)?;
-        write(ground, record, touches_attachment(&op))?;
+        // What is over is struck out below, at once and durably; till then the op under way stands there.
+        if !record.state.is_over() {
+            write(ground, record, touches_attachment(&op))?;
+        }
     }
     if record.state.is_over() {
-        let _ = std::fs::remove_file(ground.layout.intent(&record.key));
+        forget_format(&ground.layout.intent(&record.storage()?));
         ground.ledger.remove(&record.key)?;
     }
     Ok(failed)
@@ -144,6 +150,15 @@ fn touches_attachment(op: &Op) -> bool {
     match op {
         Op::Attach | Op::Detach => true,
         Op::Stage | Op::Publish(_) | Op::Finish(_) | Op::Unpublish(_) | Op::Unstage => false,
+    }
+}
+
+/// The record of a format goes with the volume, unless the format was cut off: what it left on the device looks like
+/// unknown data to whoever does not have the record, and would never be formatted again.
+fn forget_format(path: &Path) {
+    let intents = Intents::new(path);
+    if let Ok(Some(Intent { phase: Phase::Formatted, .. })) = intents.read() {
+        let _ = intents.clear();
     }
 }
 

@@ -10,6 +10,10 @@ use flexvolume_protocol::{DriverName, UserOptions, VerbName, VolumeName};
 use serde::{Deserialize, Serialize};
 
 use super::state::{Level, Op, Place, State};
+use crate::{
+    digest,
+    error::{Error, Kind as ErrorKind, Result},
+};
 
 /// How a driver's volumes are handled; it follows from the answer to `init`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,6 +192,13 @@ impl Record {
             machine: ident.machine.clone(),
             rebuilt: false,
         }
+    }
+
+    /// What tells the storage itself from any other, as far as the host can know: the volume, and what it was asked for by.
+    pub fn storage(&self) -> Result<String> {
+        let spec = serde_json::to_vec(&self.spec)
+            .map_err(|e| Error::new(ErrorKind::Invalid, "cannot digest a volume's spec").because(e))?;
+        Ok(format!("{} {}", self.key, digest::hex(&spec, 16)))
     }
 }
 

@@ -12,7 +12,7 @@ pub use trust::{Trust, trusted_chain};
 
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, unlinkat},
+    fs::{AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, unlinkat},
     io::Errno,
 };
 
@@ -122,6 +122,23 @@ impl Pinned {
             Err(Errno::NOENT) => Ok(false),
             Err(error) => Err(self.error("remove the directory", error)),
         }
+    }
+
+    /// Whether the directory here holds nothing. Never enters a mount, so that no dead server can hold us up.
+    ///
+    /// Errors: it is no directory, or mounted on; it cannot be read.
+    pub fn is_empty(&self) -> Result<bool> {
+        let how = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let stay = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
+        let read = |error| self.error("read the directory", error);
+        let dir = openat2(&self.parent, &self.name, how, Mode::empty(), stay).map_err(read)?;
+        for entry in Dir::new(dir).map_err(read)? {
+            let entry = entry.map_err(read)?;
+            if entry.file_name() != c"." && entry.file_name() != c".." {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Opens what is there as a place only (`O_PATH`), which wakes no file system; a link is opened itself.

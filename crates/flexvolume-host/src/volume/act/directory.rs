@@ -8,7 +8,7 @@ use std::{
 use flexvolume_linux::{
     ErrorKind,
     beneath::{Pinned, Root},
-    mount::{self, Presence, table},
+    mount::{Presence, table},
 };
 
 use super::Hands;
@@ -80,6 +80,14 @@ impl Hands<'_> {
     /// What a driver's Success is worth: a mount of that very path, stripped of power before anybody uses it.
     pub(super) fn judge(&mut self, target: &Target, read_only: bool, may_be_empty: bool) -> Result<Made> {
         let path = target.path.display();
+        let now = target.pinned.path()?;
+        if now != target.path {
+            return Err(Error::new(
+                Kind::Refused,
+                format!("{path} was moved to {} while the driver worked", now.display()),
+            )
+            .hint("see who can write there, put it back, and look in the mount table for a mount that went astray"));
+        }
         match target.look()? {
             Presence::Mount(id) => {
                 let mounted = table::by_id(id)?;
@@ -89,11 +97,17 @@ impl Hands<'_> {
                         .hint("somebody changed the path while the driver worked; see who can write there"));
                 }
                 let power = self.power(read_only)?;
-                self.work(&Task::Restrict { target: target.path.clone(), power }, SOON)?;
+                // Write access is taken from the mount itself, also where the file system has none for the time being.
+                let restricted = mounted.is_some_and(|mounted| {
+                    !power.read_only && (power.suid_and_devices || (mounted.nosuid && mounted.nodev))
+                });
+                if !restricted {
+                    self.work(&Task::Restrict { target: target.path.clone(), power }, SOON)?;
+                }
                 Ok(Made::Mount(id))
             }
             Presence::Plain if may_be_empty => Ok(Made::NoMount),
-            Presence::Plain if mount::is_empty_dir(&target.path)? => Err(Error::new(
+            Presence::Plain if target.pinned.is_empty()? => Err(Error::new(
                 Kind::Driver,
                 format!("driver {} answered Success, but nothing is mounted at {path}", self.record.driver),
             )

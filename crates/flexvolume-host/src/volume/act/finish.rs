@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use flexvolume_linux::{fs::Usage, mount::Presence};
 
-use super::{Ended, Hands};
+use super::{Ended, Hands, directory::SOON};
 use crate::{
     error::Result,
     task::{Done, Task},
@@ -56,6 +56,8 @@ impl Hands<'_> {
             return Ok(());
         }
         let dir = self.absolute(&self.ground.layout.place(&user.uid, &self.record.driver, &self.record.name));
+        // A walk may take an hour, but one that cannot even begin is told soon.
+        self.work(&Task::Probe { path: dir.clone() }, SOON)?;
         let task = Task::FsGroup { dir, gid, on_mismatch: user.fs_group_on_mismatch };
         if let Done::Owned(applied) = self.work(&task, WALK)?
             && applied.failed > 0

@@ -89,14 +89,15 @@ impl Hands<'_> {
         if device.is_empty() {
             return Ok(true);
         }
-        let intent = self.ground.layout.intent(&self.record.key);
+        let storage = self.record.storage()?;
+        let intent = self.ground.layout.intent(&storage);
         if let Some(parent) = intent.parent() {
             std::fs::create_dir_all(parent)
                 .map_err(|e| Error::new(Kind::System, format!("cannot create {}", parent.display())).because(e))?;
         }
         let task = Task::FormatAndMount {
             device: device.into(),
-            identity: self.record.key.clone(),
+            identity: storage,
             fs_type: self.record.spec.fs_type.clone(),
             target: target.path.clone(),
             intent,
