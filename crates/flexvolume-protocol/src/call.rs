@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::options::Options;
 use crate::reply::{Answer, Attached, Created, Expanded, InitReply, VolumeNameReply};
-use crate::wire::{Arg, Args, Bytes, CallError, Device, Dir, Wire};
+use crate::wire::{Arg, Bytes, Device, Dir, Wire};
 
 /// One call of the contract as a value: it renders to argv and names the type of its reply.
 pub trait Verb {
@@ -18,6 +18,80 @@ pub trait Verb {
     fn put(&self, wire: &mut Wire);
     /// Its options, if the call has any.
     fn options(&self) -> Option<&Options>;
+}
+
+/// What a driver was called with: the arguments after the verb, and standard input as read.
+pub struct Args<'a> {
+    argv: std::vec::IntoIter<&'a str>,
+    stdin: &'a str,
+    taken: usize,
+}
+
+/// A known verb was called with arguments that do not fit it. No secret is in here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// Arguments are missing.
+    #[error("{verb} was called without its {argument} (argument {position}); the call is `{}`", .verb.usage())]
+    Missing {
+        /// The verb called.
+        verb: VerbName,
+        /// The first argument missing.
+        argument: &'static str,
+        /// Its place, the first after the verb being 1.
+        position: usize,
+    },
+    /// There are more arguments than the verb has.
+    #[error("{verb} was called with {given} arguments; the call is `{}`", .verb.usage())]
+    Extra {
+        /// The verb called.
+        verb: VerbName,
+        /// How many came after the verb.
+        given: usize,
+    },
+    /// One argument cannot be read.
+    #[error("{verb} was called with a bad {argument} (argument {position}): {why}")]
+    Bad {
+        /// The verb called.
+        verb: VerbName,
+        /// Which argument.
+        argument: &'static str,
+        /// Its place, the first after the verb being 1.
+        position: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl Wire {
+    /// Renders one call. With `by_stdin` the options go to standard input and `-` stands in their place, so that
+    /// secrets never show in a process list; only for drivers that announce the extension `stdin`.
+    pub fn render<V: Verb>(verb: &V, by_stdin: bool) -> Self {
+        let mut wire = Self::begin(V::NAME.as_str(), by_stdin);
+        verb.put(&mut wire);
+        wire
+    }
+}
+
+impl<'a> Args<'a> {
+    /// The arguments after the verb, and standard input (`""` when it was not read).
+    pub fn new<S: AsRef<str>>(argv: &'a [S], stdin: &'a str) -> Self {
+        let argv: Vec<&str> = argv.iter().map(AsRef::as_ref).collect();
+        Self { argv: argv.into_iter(), stdin, taken: 0 }
+    }
+
+    fn take<A: Arg>(&mut self, verb: VerbName, argument: &'static str) -> Result<A, CallError> {
+        self.taken += 1;
+        let position = self.taken;
+        let text = self.argv.next().ok_or(CallError::Missing { verb, argument, position })?;
+        A::take(text, self.stdin).map_err(|why| CallError::Bad { verb, argument, position, why })
+    }
+
+    fn end(&mut self, verb: VerbName) -> Result<(), CallError> {
+        match self.argv.len() {
+            0 => Ok(()),
+            more => Err(CallError::Extra { verb, given: self.taken + more }),
+        }
+    }
 }
 
 macro_rules! contract {

@@ -21,8 +21,8 @@ mod verdict;
 mod wire;
 
 pub use call::{
-    Attach, Call, CreateVolume, DeleteVolume, Detach, ExpandFs, ExpandVolume, GetVolumeName, Init, IsAttached, Mount,
-    MountDevice, Unmount, UnmountDevice, Verb, VerbName, WaitForAttach,
+    Args, Attach, Call, CallError, CreateVolume, DeleteVolume, Detach, ExpandFs, ExpandVolume, GetVolumeName, Init,
+    IsAttached, Mount, MountDevice, Unmount, UnmountDevice, Verb, VerbName, WaitForAttach,
 };
 pub use capabilities::Capabilities;
 pub use extension::Extension;
@@ -36,4 +36,4 @@ pub use reply::{
 pub use secret::{Secret, Secrets};
 pub use text::excerpt;
 pub use verdict::{Forgiven, Stream, Verdict};
-pub use wire::{Args, Bytes, CallError, Device, Dir, Wire};
+pub use wire::{Bytes, Device, Dir, Wire};
