@@ -31,13 +31,9 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// A log on standard error, when asked for with `FLEXVOL_LOG` (such as `flexvol=debug`) or with two `-v`.
+/// A log on standard error, when asked for with `FLEXVOL_LOG` (`error`, `warn`, `info`, `debug`) or with two `-v`.
 fn log(verbose: u8) {
-    use tracing_subscriber::EnvFilter;
-    let filter = match std::env::var("FLEXVOL_LOG") {
-        Ok(filter) => EnvFilter::new(filter),
-        Err(_) if verbose >= 2 => EnvFilter::new("flexvol=debug"),
-        Err(_) => return,
-    };
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
+    let asked = std::env::var("FLEXVOL_LOG").ok().and_then(|level| level.parse::<tracing::Level>().ok());
+    let Some(level) = asked.or((verbose >= 2).then_some(tracing::Level::DEBUG)) else { return };
+    let _ = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(false).try_init();
 }
