@@ -1,6 +1,9 @@
 //! After a crash: what an interrupted op left running is ended before anything else is done for its volume.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use flexvolume_linux::process::{self, Kill, ProcessId};
 use flexvolume_protocol::VerbName;
@@ -15,8 +18,8 @@ use crate::{
     error::{Error, Kind, Result},
     note::Note,
     volume::{
-        record::{OpenCall, Record},
-        state::{Op, Seen},
+        record::{Made, OpenCall, Record},
+        state::{At, Op, Seen},
         step,
     },
 };
@@ -43,6 +46,10 @@ pub fn boot_changed(record: &mut Record, boot: &str) -> bool {
     }
     record.boot = boot.to_owned();
     record.state = step::rebooted(record.state.clone());
+    // What was no mount did not go with them: it is undone through the driver.
+    for place in record.places.iter().filter(|(_, made)| **made == Made::NoMount).map(|(place, _)| place) {
+        record.state.places.insert(place.clone(), At::Half);
+    }
     record.call = None;
     record.leftovers.clear();
     record.stage = None;
@@ -51,6 +58,21 @@ pub fn boot_changed(record: &mut Record, boot: &str) -> bool {
 }
 
 impl Hands<'_> {
+    /// Takes away the empty directories at which mounts of an earlier boot lay.
+    pub fn remove_bare_mount_points(&self) {
+        let Record { driver, name, users, .. } = &*self.record;
+        let remove = |relative: &Path| {
+            self.existing(relative).is_ok_and(|target| target.is_some_and(|target| target.remove().is_ok()))
+        };
+        for place in users.keys() {
+            let relative = self.ground.layout.place(place, driver, name);
+            if remove(&relative) {
+                self.prune(&relative);
+            }
+        }
+        remove(&self.ground.layout.global(driver, name));
+    }
+
     /// Waits for, then ends, the processes of the interrupted `op`; then looks.
     pub fn interrupted(&mut self, op: &Op) -> Result<Recovered> {
         let call = self.record.call.clone();
@@ -78,9 +100,8 @@ impl Hands<'_> {
 
     /// Ends daemons of calls that nobody acknowledged, now that `undone` has undone those calls.
     pub(super) fn end_leftovers(&mut self, undone: &Op) {
-        let current = self.record.call.as_ref().map(|call| call.id.clone());
-        let mine = |id: &String, by: &mut Op| by == undone && Some(id) != current.as_ref();
-        let ids: Vec<String> = self.record.leftovers.extract_if(.., mine).map(|(id, _)| id).collect();
+        let ids: Vec<String> =
+            self.record.leftovers.extract_if(.., |_, undoing| undoing == undone).map(|(id, _)| id).collect();
         for id in ids {
             let Ok(processes) = process::marked(CALL_ID, &id) else { continue };
             for alive in process::end(&processes, GRACE, true) {
