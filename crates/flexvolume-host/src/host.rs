@@ -1,6 +1,6 @@
 //! The host's face: publish a volume for a pod, take it away, list what there is.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use flexvolume_linux::fs::Usage;
 use flexvolume_protocol::Secrets;
@@ -16,7 +16,7 @@ use crate::{
         act::{Hands, Keys},
         admit::{Request, admit},
         record::{self, Record},
-        state::{At, Event, Want},
+        state::{At, Event, Level, Want},
         step::step,
     },
 };
@@ -99,6 +99,17 @@ impl Host {
         .hint("give the volume another name in the pod"))
     }
 
+    /// Takes back what was begun with settings that never brought the volume up, so that the new ones find nothing of it.
+    fn undo(&self, record: &mut Record, place: &str, keys: Keys<'_>, notes: Notes<'_>) -> Result<()> {
+        let nothing = Want { hold: Level::Absent, places: BTreeSet::new() };
+        let failed = drive(&self.ground, record, Event::Want(nothing), keys, notes)?;
+        if !record.state.is_over() {
+            return Err(first(failed, place, &record.key));
+        }
+        record.users.clear();
+        Ok(())
+    }
+
     fn publish_record(
         &self,
         mut record: Record,
@@ -108,6 +119,9 @@ impl Host {
     ) -> Result<Published> {
         let place = request.uid.as_str().to_owned();
         let path = self.ground.layout.root().join(self.ground.layout.place(&place, &record.driver, &record.name));
+        if request.supersedes(&record) {
+            self.undo(&mut record, &place, keys, notes)?;
+        }
         admit(&mut record, request)?;
         // What is seen at rest says nothing while an op is open: the drive below looks up how that ended.
         if record.state.doing.is_none() && record.boot == self.ground.ident.boot {
@@ -159,9 +173,16 @@ impl Host {
             .collect())
     }
 
-    /// Ends what interrupted runs left behind: volumes that no pod wants any more and that are still here.
-    pub fn settle(&self, keys: Keys<'_>, notes: Notes<'_>) -> Result<Vec<(Record, Result<()>)>> {
-        let idle = self.records()?.into_iter().flatten().filter(|record| record.state.want.places.is_empty());
+    /// Ends what interrupted runs left behind: volumes that no pod wants any more and that are still here, but for those
+    /// that were tried just now.
+    pub fn settle(
+        &self,
+        tried: &BTreeSet<String>,
+        keys: Keys<'_>,
+        notes: Notes<'_>,
+    ) -> Result<Vec<(Record, Result<()>)>> {
+        let is_idle = |record: &Record| record.state.want.places.is_empty() && !tried.contains(&record.key);
+        let idle = self.records()?.into_iter().flatten().filter(is_idle);
         Ok(idle.map(|record| (record.clone(), self.take(&record.key, None, keys, notes))).collect())
     }
 
@@ -200,7 +221,7 @@ impl Host {
 
 /// The failure that kept `place` waiting: of the last one that concerns it or the ladder beneath it.
 fn first(failed: Vec<Failed>, place: &str, key: &str) -> Error {
-    let concerns = |failed: &Failed| failed.op.place().is_none_or(|other| other == place);
+    let concerns = |failed: &Failed| place.is_empty() || failed.op.place().is_none_or(|other| other == place);
     match failed.into_iter().find(concerns) {
         Some(failed) => failed.error,
         None => Error::new(Kind::Busy, format!("volume {key} is not done yet"))

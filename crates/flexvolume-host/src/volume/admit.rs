@@ -48,6 +48,12 @@ impl Request {
         Ok(names)
     }
 
+    /// Whether `record` is this pod's own attempt with other settings, which never came up: it is undone, not refused.
+    pub fn supersedes(&self, record: &Record) -> bool {
+        let alone = record.users.keys().all(|uid| uid == self.uid.as_str());
+        record.spec != self.spec && !record.rebuilt && alone && record.state.places.is_empty()
+    }
+
     /// Whether `record`, of one of [`Request::names`], is another volume than the one wished for.
     pub fn is_other(&self, record: &Record) -> bool {
         !self.persistent && record.spec != self.spec && !record.users.contains_key(self.uid.as_str())
@@ -74,7 +80,9 @@ pub fn admit(record: &mut Record, request: &Request) -> Result<()> {
         return Err(Error::new(Kind::Refused, format!("volume {} is up with other settings: {changes}", record.key))
             .hint("take it down first (flexvol down), then bring it up with the new settings"));
     }
-    if let Some(old) = record.users.get(place) {
+    if let Some(old) = record.users.get(place)
+        && record.state.places.contains_key(place)
+    {
         let same = |user: &User| (user.read_only, user.fs_group);
         if same(old) != same(&request.user) {
             return Err(Error::new(
