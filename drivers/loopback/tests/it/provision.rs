@@ -128,6 +128,29 @@ fn two_creations_at_once_are_one() {
     }
 }
 
+/// A host provisions by name what pods are made to create by volumeID: whoever comes first makes it, for all.
+#[test]
+fn creations_by_a_host_and_by_pods_meet_in_one_image() {
+    let Some(bed) = Bed::new() else { return };
+    let places: Vec<_> = (0..2).map(|n| bed.place(&format!("pod{n}"))).collect();
+    for round in 0..8 {
+        let name = format!("v{round}");
+        let j = bed.j(&name);
+        thread::scope(|scope| {
+            for place in &places {
+                scope.spawn(|| bed.mount(place, &j).ok());
+                scope.spawn(|| create(&bed, &name, 8 * MIB, 0).ok());
+            }
+        });
+        bed.assert_up(places.len(), &name);
+        for place in &places {
+            bed.unmount(place).ok();
+        }
+        delete(&bed, &name).ok();
+        assert_eq!(bed.names(), Vec::<String>::new());
+    }
+}
+
 #[test]
 fn a_lost_volume_is_not_created_again_but_can_be_deleted() {
     let Some(bed) = Bed::new() else { return };

@@ -135,6 +135,24 @@ fn a_second_pods_calls_die_at_every_effect() {
     beside_another(Victim::Tree);
 }
 
+/// The mount table alone leads from the place to the device; once unmounted, it does so no more.
+#[test]
+fn an_unmount_without_records_dies_at_every_effect() {
+    let Some(bed) = Bed::new() else { return };
+    let place = bed.place("pod");
+    for at in 1.. {
+        bed.mount(&place, &bed.j("v")).ok();
+        fs::remove_dir_all(bed.sandbox.path().join("run")).unwrap();
+        let report = bed.traced(&["unmount", text(&place)], Plan::Kill { victim: Victim::Tree, at });
+        bed.unmount(&place).ok();
+        bed.assert_down(&format!("killed at {at}"));
+        if report.struck.is_none() {
+            assert!(at > LEAST, "{at} effects");
+            break;
+        }
+    }
+}
+
 #[test]
 fn the_same_call_has_the_same_effects() {
     let Some(bed) = Bed::new() else { return };
