@@ -16,7 +16,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{helper, raw, table::path_of};
+use super::{raw, table::path_of};
 use crate::{Error, ErrorKind, Result};
 
 /// What a mount forbids. A flag that is false changes nothing: it never takes away what is forbidden already.
@@ -145,23 +145,6 @@ impl AsFd for Tree {
     }
 }
 
-/// Mounts a file system at `target`, a directory that is not a link; it has all its flags before it can be seen.
-///
-/// Types with a helper program of mount(8) (`/sbin/mount.nfs` and the like) go through that; their flags are given as
-/// options and made sure of afterwards. May block as long as device or server pleases.
-///
-/// Errors: as [`Tree::new`] and [`Tree::attach`]; what a helper said is the error's cause. After an error nothing is
-/// mounted that was not before.
-pub fn mount(wanted: &FsMount<'_>, target: &Path) -> Result<()> {
-    match helper::find(wanted.fs_type) {
-        Some(program) => {
-            let sorted = sort(wanted)?;
-            helper::run(&program, wanted, sorted.read_only, target)
-        }
-        None => Tree::new(wanted)?.attach(target),
-    }
-}
-
 /// Makes the directory or file `source` visible at `target` too, with the flags in force before it is. Neither may be
 /// a link. Mounts below `source` are not carried along. Never reaches into the file system.
 ///
@@ -211,6 +194,13 @@ fn open_point(path: &Path) -> Result<OwnedFd> {
         return Err(Error::new(ErrorKind::Refused, context).with_hint("name the place that it leads to"));
     }
     Ok(fd)
+}
+
+/// Whether the mount is to be read-only, by its flags or by its options.
+///
+/// Errors: `Refused` for options that allow what the flags forbid.
+pub(super) fn is_read_only(wanted: &FsMount<'_>) -> Result<bool> {
+    sort(wanted).map(|sorted| sorted.read_only)
 }
 
 /// Tells mount(8)'s generic options from the file system's own.

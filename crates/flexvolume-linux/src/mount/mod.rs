@@ -5,6 +5,7 @@
 //! [`unmount`], [`unmount_ladder`], [`probe`] and [`is_empty_dir`] may block for ever: call them in a process that
 //! can be thrown away.
 
+mod any;
 mod api;
 mod helper;
 mod look;
@@ -19,7 +20,8 @@ pub(crate) mod testing;
 mod tests;
 mod unmount;
 
-pub use api::{Flags, FsMount, Tree, bind, mount, set_flags};
+pub use any::mount;
+pub use api::{Flags, FsMount, Tree, bind, set_flags};
 pub(crate) use look::look_at;
 pub use look::{Presence, corrupted, is_empty_dir, look, probe};
 pub use mounted::{MountId, Mounted};
