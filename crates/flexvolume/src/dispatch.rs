@@ -9,7 +9,7 @@ use std::{
 
 use flexvolume_protocol::{Answer, Args, Call, Came, Code, Extension, InitReply, VerbName, render_reply};
 
-use crate::{Driver, Failure, Result, World, staged};
+use crate::{Driver, Failure, Result, World, panics, staged};
 
 /// What a driver was called with. [`crate::run`] takes it from the process; a test writes it down.
 ///
@@ -73,7 +73,7 @@ impl Dispatcher {
         let world = World::of(self.argv.first(), &self.env);
         let ran = catch_unwind(AssertUnwindSafe(|| self.answer(driver, &world)));
         let answered = ran.unwrap_or_else(|panic| {
-            world.log(format_args!("panic: {}", crate::run::panic_text(&message(panic.as_ref()))));
+            world.log(format_args!("panic: {}", panics::told(&message(panic.as_ref()))));
             let failure = Failure::internal("the driver broke off by a fault of its own; its log says where");
             render::<()>(VerbName::Init, Err(failure), &world)
         });

@@ -33,6 +33,7 @@ mod failure;
 mod lock;
 mod log;
 mod options;
+mod panics;
 mod run;
 mod settings;
 mod size;

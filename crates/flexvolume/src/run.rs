@@ -1,17 +1,10 @@
 //! A driver's whole `main`: settle the process, take the call, print the one line, say by the exit code how it went.
 
-use std::{
-    io::Write,
-    process::ExitCode,
-    sync::{Mutex, PoisonError},
-};
+use std::{io::Write, process::ExitCode};
 
 use flexvolume_linux::process::settle;
 
-use crate::{Dispatcher, Driver};
-
-/// What a panic said and where, kept off the standard streams: they hold one JSON value and nothing else.
-static PANIC: Mutex<Option<String>> = Mutex::new(None);
+use crate::{Dispatcher, Driver, panics};
 
 /// Serves the one call that this process was started for. Exits with 0 after Success, Not supported and In progress,
 /// with 1 after Failure.
@@ -25,18 +18,11 @@ static PANIC: Mutex<Option<String>> = Mutex::new(None);
 /// ```
 pub fn run<D: Driver>(driver: D) -> ExitCode {
     settle();
-    std::panic::set_hook(Box::new(|panic| {
-        *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic.to_string());
-    }));
+    panics::keep();
     let answered = Dispatcher::of_process().dispatch(&driver);
     let mut line = answered.text;
     line.push('\n');
     let mut stdout = std::io::stdout().lock();
     let told = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
     if answered.success && told.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// The panic's own account with its place, where [`run`] has caught it, else just its message.
-pub(crate) fn panic_text(message: &str) -> String {
-    PANIC.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_else(|| message.to_owned())
 }
