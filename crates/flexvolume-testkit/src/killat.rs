@@ -24,134 +24,14 @@
 mod effects;
 mod filter;
 mod report;
+mod spec;
 mod supervise;
 mod tree;
 
-use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
-use std::time::Duration;
 
 pub use report::{Effect, Ended, Report};
-
-/// Who dies at the N-th effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Victim {
-    /// The root process: the one we started.
-    Host,
-    /// The process about to act.
-    Actor,
-    /// Every process of the tree, found by a mark in its environment or because it acted. One that escapes the search
-    /// (no mark, no effect so far) dies at its next effect, before it runs.
-    Tree,
-}
-
-/// What to do. Effects are numbered from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Plan {
-    /// Nothing: count.
-    Count,
-    /// SIGKILL the victim before the `at`-th effect runs. That effect still runs if its actor lives.
-    Kill {
-        /// Who dies.
-        victim: Victim,
-        /// The effect's number.
-        at: u64,
-    },
-    /// The `at`-th effect does not run and fails with this errno.
-    Inject {
-        /// The error number, for example `libc::ENOSPC`.
-        errno: i32,
-        /// The effect's number.
-        at: u64,
-    },
-}
-
-/// What becomes of processes that outlive the root.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Orphans {
-    /// They are supervised and awaited to their end.
-    #[default]
-    Await,
-    /// We return as soon as the root is dead; they go on, uncounted, under a small keeper process of their own.
-    Leave,
-}
-
-/// Which writes at an offset count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Writes {
-    /// The 1st, 2nd, 4th, 8th … of each uninterrupted run.
-    #[default]
-    Runs,
-    /// Every one.
-    Each,
-    /// None.
-    No,
-}
-
-/// The program to run, and how.
-#[derive(Debug, Clone)]
-pub struct Spec {
-    /// The program; without a slash it is looked up in PATH.
-    pub exe: PathBuf,
-    /// Its arguments, without argv[0].
-    pub args: Vec<OsString>,
-    /// Added to our own environment.
-    pub env: Vec<(OsString, OsString)>,
-    /// Its working directory; none: ours.
-    pub cwd: Option<PathBuf>,
-    /// What becomes of processes that outlive the root.
-    pub after: Orphans,
-    /// Whether stdin is empty and both outputs come back in the report; else all three are ours.
-    pub capture: bool,
-    /// After this time all are killed.
-    pub limit: Option<Duration>,
-    /// Which writes at an offset count.
-    pub writes: Writes,
-    /// Command names whose effects are neither counted nor struck (a tool that must never be killed in mid-course).
-    pub spare: Vec<String>,
-    /// Where to log as JSON lines; see [`Report::read`].
-    pub log: Option<PathBuf>,
-}
-
-impl Spec {
-    /// A program with no arguments, outputs captured, orphans awaited, two minutes to live.
-    pub fn new(exe: impl Into<PathBuf>) -> Spec {
-        Spec {
-            exe: exe.into(),
-            args: Vec::new(),
-            env: Vec::new(),
-            cwd: None,
-            after: Orphans::Await,
-            capture: true,
-            limit: Some(Duration::from_secs(120)),
-            writes: Writes::Runs,
-            spare: Vec::new(),
-            log: None,
-        }
-    }
-
-    /// Adds arguments.
-    #[must_use]
-    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Spec {
-        self.args.extend(args.into_iter().map(Into::into));
-        self
-    }
-
-    /// Adds a variable to the environment.
-    #[must_use]
-    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Spec {
-        self.env.push((name.into(), value.into()));
-        self
-    }
-
-    /// Says what becomes of processes that outlive the root.
-    #[must_use]
-    pub fn after(mut self, after: Orphans) -> Spec {
-        self.after = after;
-        self
-    }
-}
+pub use spec::{Orphans, Plan, Spec, Victim, Writes};
 
 /// Runs the program under the plan, to the end of its whole tree (or as [`Orphans`] says).
 ///

@@ -16,9 +16,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::effects::{self, Caller, When};
 use super::filter::{self, Answer};
-use super::report::Log;
+use super::report::{Effect, Ended, Log, Report};
+use super::spec::{Orphans, Plan, Spec, Victim, Writes};
 use super::tree::{self, Tree};
-use super::{Effect, Ended, Orphans, Plan, Report, Spec, Victim, Writes};
 
 /// How long a killed process may take to be gone before we go on without it.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -7,12 +7,23 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Answer, Script, Scripted, Shell};
+use super::installed::Scripted;
+use super::script::{Answer, Script, Shell};
 
 /// The folder of records, beside the script: real drivers write there too, and a scan passes over dot files.
 const RECORD: &str = ".calls";
 
-pub(super) fn install(script: &Script, plugins: &Path, name: &str) -> io::Result<Scripted> {
+impl Script {
+    /// Writes `<plugins>/<vendor~driver>/<driver>`, executable, over one that is there; calls recorded before stay.
+    ///
+    /// # Errors
+    /// The name has no sensible last part, or a file cannot be written.
+    pub fn install(&self, plugins: &Path, name: &str) -> io::Result<Scripted> {
+        install(self, plugins, name)
+    }
+}
+
+fn install(script: &Script, plugins: &Path, name: &str) -> io::Result<Scripted> {
     let file = name.rsplit('/').next().unwrap_or_default();
     if file.is_empty() || file.starts_with('.') {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("no name for a driver: {name:?}")));
