@@ -163,6 +163,7 @@ pub(crate) fn main() -> Result<()> {
     let mut cargo = sh::cargo();
     sh::run(cargo.args(["build", "--release", "--workspace", "--exclude", "xtask", "--bins"]))?;
     let release = sh::bin_dir()?.with_file_name("release");
+    let machine = machine()?;
     let mut figures = Vec::new();
     for measure in figures::ALL {
         for figure in measure(&release)? {
@@ -171,7 +172,7 @@ pub(crate) fn main() -> Result<()> {
         }
     }
     let path = sh::project().join(PAGE);
-    std::fs::write(&path, page(&figures, &machine()?)).with_context(|| format!("cannot write {}", path.display()))?;
+    std::fs::write(&path, page(&figures, &machine)).with_context(|| format!("cannot write {}", path.display()))?;
     println!("written to {PAGE}");
     Ok(())
 }
@@ -231,8 +232,10 @@ fn machine() -> Result<String> {
         .map_or("unknown processor", |(_, name)| name);
     let count = std::thread::available_parallelism().map_or(1, usize::from);
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
+    let loads = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = loads.split(' ').next().unwrap_or("unknown");
     Ok(format!(
-        "{}, kernel {}, {count} × {cpu}, {}, flexvol {}",
+        "{}, kernel {}, {count} × {cpu}, load average {load} before the first figure, {}, flexvol {}",
         one("date", &["-u", "+%Y-%m-%d"])?,
         one("uname", &["-r"])?,
         one(&rustc, &["--version"])?,

@@ -21,7 +21,7 @@ pub(super) fn all(release: &Path) -> Result<Vec<Figure>> {
     let bed = Bed::new(release)?;
     let mut figures = Vec::new();
     match machine::no_loop_devices() {
-        None => figures.push(loopback(&bed)?),
+        None => figures.extend(loopback(&bed)?),
         Some(why) => println!("left out: the loopback volume, for {why}"),
     }
     figures.push(crowd(&bed)?);
@@ -111,25 +111,53 @@ losetup -d "$device"
 rm "$dir/by-hand.img"
 "#;
 
-fn loopback(bed: &Bed) -> Result<Figure> {
+/// What a careful person would type, with as much to show for it.
+const CAREFULLY: &str = r#"
+truncate -s 64M "$dir/by-hand.img"
+sync "$dir/by-hand.img"
+device=$(losetup -f --show "$dir/by-hand.img")
+if blkid -p "$device"; then exit 1; fi
+mkfs.ext4 -q -F -m0 "$device"
+mount -t ext4 -o nosuid,nodev,errors=remount-ro "$device" "$dir/by-hand"
+mkdir -p "$dir/pod"
+mount --bind "$dir/by-hand" "$dir/pod"
+sync "$dir"
+umount "$dir/pod"
+rmdir "$dir/pod"
+umount "$dir/by-hand"
+losetup -d "$device"
+rm "$dir/by-hand.img"
+sync "$dir"
+"#;
+
+fn loopback(bed: &Bed) -> Result<Vec<Figure>> {
     let images = bed.scratch.make("images")?;
     bed.scratch.make("by-hand")?;
     let options = format!("{{volumeID: bench, size: 64Mi, create: \"true\", directory: {}}}", images.display());
     bed.pod("disk", &format!("{{driver: flexvol.io/loopback, fsType: ext4, options: {options}}}"))?;
     let run = |script: &str| timed(|| sh::output(&mut bed.script(script)).map(drop));
-    let (ours, other) = side_by_side(50, &mut || run(OURS), &mut || run(BY_HAND))?;
-    Ok(Figure {
-        name: "a loopback volume comes and goes".into(),
-        how: format!(
-            "A pod with a new ext4 volume of 64 MiB: `up`, `down`, and its image removed. The other is a shell script that makes, \
-             mounts and removes such a volume, without a record of what it does, a directory of the pod's own, or a sync. \
-             Both are run by `sh -e`:\n\n```sh{OURS}```\n\n```sh{BY_HAND}```"
-        ),
-        unit: Unit::Time,
-        ours,
-        other: Some(other),
-        limit_ratio: Some(1.0),
-    })
+    let figure = |name: &str, how: &str, script: &str, limit_ratio: Option<f64>| -> Result<Figure> {
+        let (ours, other) = side_by_side(100, &mut || run(OURS), &mut || run(script))?;
+        let how = format!("{how} Both are run by `sh -e`:\n\n```sh{OURS}```\n\n```sh{script}```");
+        Ok(Figure { name: name.into(), how, unit: Unit::Time, ours, other: Some(other), limit_ratio })
+    };
+    Ok(vec![
+        figure(
+            "a loopback volume comes and goes",
+            "A pod with a new ext4 volume of 64 MiB: `up`, `down`, and its image removed. The other is a shell script that makes, mounts \
+             and removes such a volume, without a look at what is there, a place of the pod's own, or a record that outlives a power cut. \
+             It takes seven programs and four syncs (all of mkfs); ours fourteen programs (the command twice, seven calls of the driver, \
+             two workers, blkid, mkfs, rm) and 25 syncs, and that is the difference.",
+            BY_HAND,
+            Some(1.0),
+        )?,
+        figure(
+            "the same, with care",
+            "As above; the script looks before it formats, binds the volume at a place of the pod's own, and syncs what must not be lost.",
+            CAREFULLY,
+            None,
+        )?,
+    ])
 }
 
 /// How many mounts stand around, few and many: a ten and a hundred times a hundred.
