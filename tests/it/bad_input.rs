@@ -298,7 +298,9 @@ fn a_formatting_driver_is_never_killed_and_nothing_is_done_beside_it() {
     bed.manifest("flexvol.json", &limits.to_string());
     let file = bed.sandbox.path().join("image");
     image(&file, 16);
-    let deaf = Answer::shell("trap '' TERM; while [ ! -e \"$_d/../go\" ]; do sleep 0.05; done; echo '{\"status\":\"Failure\"}'; _end 1");
+    let deaf = Answer::shell(
+        "trap '' TERM; while [ ! -e \"$_d/../go\" ]; do sleep 0.05; done; echo '{\"status\":\"Failure\"}'; _end 1",
+    );
     let driver = bed.script("v/disk", attachable(&file).on_each("mountdevice", [deaf, Answer::not_supported()]));
     let good = bed.manifest("good.yaml", &pod("web", &[("data", "{driver: v/disk}")]));
     let mut first = bed.command(["up", &good]).spawn().unwrap();

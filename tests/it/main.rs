@@ -4,7 +4,10 @@
 mod bad_input;
 mod bed;
 mod command;
+mod faults;
+mod ledger;
 mod life;
 mod scripts;
 mod secrets;
 mod sweep;
+mod wild;

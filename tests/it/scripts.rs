@@ -59,3 +59,16 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// Announces `staged`: a tmpfs at the global directory, bound for each pod by the host.
+pub fn staged() -> Script {
+    let init = json!({"status": "Success", "capabilities": {"attach": false}, "extensions": ["staged"]});
+    Script::sh()
+        .on("init", Answer::json(&init))
+        .on("attach", Answer::json(&json!({"status": "Success", "device": "none"})))
+        .on("waitforattach", Answer::json(&json!({"status": "Success", "device": "none"})))
+        .on("mountdevice", Answer::success().run(r#"mount -t tmpfs none "$2""#))
+        .on("unmountdevice", Answer::success().run(r#"umount "$2""#))
+        .on("detach", Answer::success())
+        .otherwise(Answer::failure("not for this driver"))
+}

@@ -1,12 +1,6 @@
 //! A secret is nowhere but where the driver gets it: not in output, log, ledger, and not in argv where the driver spares it.
 
-use std::{
-    fs,
-    os::unix::fs::MetadataExt,
-    path::Path,
-    process::Stdio,
-    time::Duration,
-};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, process::Stdio, time::Duration};
 
 use flexvolume_testkit::scripted::{Answer, Script};
 use serde_json::json;
@@ -40,13 +34,14 @@ fn needles(value: &str) -> Vec<String> {
     let mut all = Vec::new();
     let lines = value.lines().filter(|line| line.len() > 3);
     for text in [value, value.trim()].into_iter().chain(lines) {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), text).unwrap();
-        let path = file.path().to_str().unwrap();
-        let base64 = tool("base64", &["-w0", path]);
-        // The last group depends on what follows.
-        all.push(base64.trim_end_matches('=')[..base64.trim_end_matches('=').len() - 2].to_owned());
-        all.push(all[all.len() - 1].replace('+', "-").replace('/', "_"));
+        for before in ["", "x", "xy"] {
+            let base64 = base64(&format!("{before}{text}"));
+            // The first group depends on what precedes, the last on what follows.
+            let whole = base64.trim_end_matches('=');
+            let part = &whole[if before.is_empty() { 0 } else { 4 }..whole.len() - 2];
+            all.extend([part.to_owned(), part.replace('+', "-").replace('/', "_")]);
+        }
+        all.push(text.bytes().map(|byte| format!("%{byte:02x}")).collect());
         all.push(text.bytes().map(|byte| format!("{byte:02x}")).collect());
         all.push(text.bytes().map(|byte| format!("{byte:02X}")).collect());
         let quoted = json!(text).to_string();
@@ -56,6 +51,12 @@ fn needles(value: &str) -> Vec<String> {
     all.sort();
     all.dedup();
     all
+}
+
+fn base64(text: &str) -> String {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), text).unwrap();
+    tool("base64", &["-w0", file.path().to_str().unwrap()])
 }
 
 fn assert_none(needles: &[String], text: &[u8], what: &str) {
@@ -138,9 +139,7 @@ fn a_driver_that_tells_all_it_knows_tells_nobody() {
         let mount = calls.iter().find(|call| call.verb() == "mount").unwrap();
         let options: serde_json::Value = serde_json::from_str(&mount.argv[2]).unwrap();
         let got = options["kubernetes.io/secret/password"].as_str().unwrap();
-        let base64 = bed.sandbox.path().join("value");
-        fs::write(&base64, value).unwrap();
-        assert_eq!(got, tool("base64", &["-w0", base64.to_str().unwrap()]));
+        assert_eq!(got, base64(value));
         for call in calls.iter().filter(|call| call.verb() != "mount") {
             assert!(!format!("{call:?}").contains(got), "{} got the secret", call.verb());
         }
@@ -183,7 +182,10 @@ fn processes_during_mount(bed: &Bed, file: &str) -> (flexvolume_testkit::scripte
     let extensions = if stdin { json!(["stdin"]) } else { json!([]) };
     let init = json!({"status": "Success", "capabilities": {"attach": false}, "extensions": extensions});
     let slow = Answer::success()
-        .run(format!(r#"mount -t tmpfs none "$2"; while [ ! -e {}/go ]; do sleep 0.05; done"#, bed.sandbox.path().display()))
+        .run(format!(
+            r#"mount -t tmpfs none "$2"; while [ ! -e {}/go ]; do sleep 0.05; done"#,
+            bed.sandbox.path().display()
+        ))
         .sleep(Duration::from_millis(1));
     let mut script = direct().on("init", Answer::json(&init)).on("mount", slow);
     if stdin {

@@ -38,7 +38,10 @@ pub fn step(mut state: State, event: Event) -> State {
     }
     if state.doing.is_none() {
         let useful = useful(&state);
-        state.trouble.retain(|op, _| useful.contains(op));
+        let mut trouble = std::mem::take(&mut state.trouble);
+        // What failed and left something is not forgotten while that is undone, else it would be tried for ever.
+        trouble.retain(|op, _| useful.contains(op) || is_behind_undo(&state, op));
+        state.trouble = trouble;
         // One place's failure starves no other: the first that is not held.
         state.doing = useful.into_iter().find(|op| state.trouble.get(op).is_none_or(|trouble| !trouble.held));
     }
@@ -102,6 +105,16 @@ fn useful(state: &State) -> Vec<Op> {
         Some(At::Half | At::Ready) => None,
     });
     undo.chain(ladder).chain(serve).collect()
+}
+
+/// Whether `op` will be useful once what lies in its way is undone.
+fn is_behind_undo(state: &State, op: &Op) -> bool {
+    match (op, &state.rung) {
+        (Op::Publish(place), _) => state.places.get(place) == Some(&At::Half) && state.want.places.contains(place),
+        (Op::Stage, Rung::Half(_)) => !state.want.places.is_empty() || state.want.hold == Level::Staged,
+        (Op::Stage, Rung::Unsure | Rung::Absent | Rung::Attached(_) | Rung::Staged(_)) => false,
+        (Op::Attach | Op::Finish(_) | Op::Unpublish(_) | Op::Unstage | Op::Detach, _) => false,
+    }
 }
 
 fn settle(state: &mut State, op: Op, answer: Result<String, String>, mounted: bool) {
