@@ -11,7 +11,7 @@ use flexvolume_protocol::{
 };
 use serde::Serialize;
 
-use super::{Done, settings};
+use super::ground::{Done, settings};
 use crate::{cli::Cli, output::Show, problem::Problems};
 
 #[derive(Serialize)]

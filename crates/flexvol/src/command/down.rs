@@ -1,11 +1,14 @@
 //! `flexvol down`: the volumes of pods, taken away. What cannot be taken is reported; the rest is taken all the same.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use serde::Serialize;
 
 use super::{
-    Done, host, no_secrets,
+    ground::{Done, host, no_secrets},
     pods::{self, Pod},
 };
 use crate::{cli::Cli, manifest, output::Show, problem::Problems};
@@ -34,8 +37,10 @@ pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool) -> Done {
     }
     let mut rows = Vec::new();
     let mut problems = Vec::new();
+    let mut tried = BTreeSet::new();
     for pod in chosen.values() {
         for (record, done) in host.unpublish(&pod.uid, &no_secrets, &|note| show.note(note))? {
+            tried.insert(record.key.clone());
             let volume = record.users.get(&pod.uid).map_or(record.key, |user| user.volume.clone());
             let subject = format!("pod {}/{}, volume {volume}", pod.namespace, pod.name);
             match done {
@@ -49,7 +54,7 @@ pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool) -> Done {
             }
         }
     }
-    for (record, done) in host.settle(&no_secrets, &|note| show.note(note))? {
+    for (record, done) in host.settle(&tried, &no_secrets, &|note| show.note(note))? {
         if let Err(error) = done {
             problems.push(Problems::from(error).about(&format!("volume {}", record.key)));
         }

@@ -3,7 +3,7 @@
 use flexvolume_host::{drivers::driver::Driver, volume::record::Kind};
 use serde::Serialize;
 
-use super::{Done, host};
+use super::ground::{Done, host};
 use crate::{cli::Cli, output::Show, problem::Problems};
 
 #[derive(Serialize)]

@@ -11,7 +11,10 @@ use flexvolume_host::{
 };
 use flexvolume_linux::namespace::{self, Shown, View};
 
-use super::{Done, host, pods};
+use super::{
+    ground::{Done, host},
+    pods,
+};
 use crate::{cli::Cli, output::Show};
 
 pub(super) fn exec(cli: &Cli, show: &Show, pod: &str, container: Option<&str>, argv: &[OsString]) -> Done {

@@ -11,7 +11,7 @@ use flexvolume_host::{Error, Kind};
 use flexvolume_protocol::DriverName;
 use serde::Serialize;
 
-use super::{Done, settings};
+use super::ground::{Done, settings};
 use crate::{cli::Cli, output::Show, problem::Problems};
 
 #[derive(Serialize)]

@@ -9,7 +9,7 @@ use flexvolume_host::{
 };
 use serde::Serialize;
 
-use super::{Done, host};
+use super::ground::{Done, host};
 use crate::{cli::Cli, output::Show, problem::Problems};
 
 /// One volume of one pod; a volume that no pod uses has no pod.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use flexvolume_host::{Error, Host, Kind, volume::record::Record};
 
-use super::Done;
+use super::ground::Done;
 
 /// A pod that has volumes here.
 #[derive(Clone, Debug, PartialEq, Eq)]

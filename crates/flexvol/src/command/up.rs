@@ -15,7 +15,7 @@ use flexvolume_host::{
 use flexvolume_protocol::Secrets;
 use serde::Serialize;
 
-use super::{Done, host};
+use super::ground::{Done, host};
 use crate::{
     cli::Cli,
     manifest::{self, AccessMode, FsGroupPolicy, Objects, Origin, PodPlan, SecretRef, VolumePlan},

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::kinds::{Found, Objects};
+use super::object::{Found, Objects};
 use super::problem::{ManifestError, shown};
 
 type Claim = Found<PersistentVolumeClaim>;

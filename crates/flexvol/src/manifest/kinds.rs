@@ -1,62 +1,17 @@
 //! Sorts the documents of all sources by kind, so that each kind we read is typed and every other is named and passed over.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use flexvolume_protocol::Namespace;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
 use serde::de::DeserializeOwned;
 
+use super::object::{Found, Objects, PassedOver, check_name, types_of};
 use super::problem::{ManifestError, Place, shown};
-use super::read::Source;
-use super::resolve::types_of;
 use super::secrets::SecretObject;
+use super::source::Source;
 use super::tree::{self, Node, Places, Value, child, element};
 use super::typed::typed;
-
-/// All objects of the input.
-///
-/// Its `Debug` shows numbers only: the pods' fields and the Secrets are not for logs.
-#[derive(Clone, Default)]
-pub struct Objects {
-    /// The pods.
-    pub pods: Vec<Found<Pod>>,
-    /// The PersistentVolumes, of whatever type.
-    pub volumes: Vec<Found<PersistentVolume>>,
-    /// The PersistentVolumeClaims.
-    pub claims: Vec<Found<PersistentVolumeClaim>>,
-    /// The Secrets, their values already out of reach of `Debug`.
-    pub secrets: Vec<Found<SecretObject>>,
-    /// Objects of kinds that are not read.
-    pub passed_over: Vec<PassedOver>,
-    /// What is allowed but probably not meant, each a sentence with its place.
-    pub warnings: Vec<String>,
-    /// The names of all sources, to say where something was looked for.
-    pub sources: Vec<String>,
-}
-
-/// An object and where its parts stand.
-#[derive(Clone)]
-pub struct Found<T> {
-    /// The object itself.
-    pub object: T,
-    /// `metadata.name`, checked.
-    pub name: String,
-    /// `metadata.namespace` or `default`, checked; of no meaning for a PersistentVolume.
-    pub namespace: Namespace,
-    pub(super) places: Places,
-}
-
-/// An object of a kind that is not read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PassedOver {
-    /// Its kind, such as `Deployment`.
-    pub kind: String,
-    /// Its name; empty if it has none.
-    pub name: String,
-    /// Where it begins.
-    pub place: Place,
-}
 
 /// Sorts every document of every source; a `List` counts as the objects in it.
 ///
@@ -85,31 +40,6 @@ struct Head<'a> {
     group: &'a str,
     version: &'a str,
     kind: &'a str,
-}
-
-impl<T> Found<T> {
-    /// Where the object begins.
-    pub fn place(&self) -> Place {
-        self.places.start()
-    }
-
-    /// Namespace and name, as kubectl shows them.
-    pub(super) fn full_name(&self) -> String {
-        format!("{}/{}", self.namespace, self.name)
-    }
-}
-
-impl fmt::Debug for Objects {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Objects")
-            .field("pods", &self.pods.len())
-            .field("volumes", &self.volumes.len())
-            .field("claims", &self.claims.len())
-            .field("secrets", &self.secrets.len())
-            .field("passed_over", &self.passed_over.len())
-            .field("warnings", &self.warnings.len())
-            .finish()
-    }
 }
 
 impl Sorter {
@@ -334,18 +264,4 @@ fn read_as<T: DeserializeOwned>(what: &str, node: &Node, places: &Places) -> Res
             None => error,
         }
     })
-}
-
-/// Any object's name: what Kubernetes allows for the widest of them.
-pub(super) fn check_name(text: &str) -> Result<(), String> {
-    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let label =
-        |label: &str| label.starts_with(edge) && label.ends_with(edge) && label.chars().all(|c| edge(c) || c == '-');
-    match text.len() <= 253 && text.split('.').all(label) {
-        true => Ok(()),
-        false => Err(format!(
-            "`{}` is no name for an object: lower-case letters, digits, `-` and `.`, at most 253, beginning and ending with a letter or digit",
-            shown(text)
-        )),
-    }
 }

@@ -11,24 +11,30 @@
 #[cfg(test)]
 mod bad_input;
 mod claims;
+mod entitled;
 mod kinds;
 mod mounts;
+mod object;
 mod plan;
 mod problem;
 mod read;
 mod resolve;
 mod secrets;
+mod source;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod typed;
 
-pub use kinds::{Found, Objects, PassedOver, parse};
+pub use entitled::secrets_for;
+pub use kinds::parse;
+pub use object::{Found, Objects, PassedOver};
 pub use plan::{AccessMode, ContainerPlan, FsGroupPolicy, MountPlan, Origin, PodPlan, SecretRef, VolumePlan};
 pub use problem::{ManifestError, Place};
-pub use read::{Source, gather};
+pub use read::gather;
 pub use resolve::{identify, resolve};
-pub use secrets::{SecretObject, secrets_for};
+pub use secrets::SecretObject;
+pub use source::Source;
 
 /// The namespace and the service account of whoever names none.
 const DEFAULT: &str = "default";

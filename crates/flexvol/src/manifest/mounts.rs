@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, VolumeMount};
 
-use super::kinds::{Found, check_name};
+use super::object::{Found, check_name};
 use super::plan::{ContainerPlan, MountPlan, VolumePlan};
 use super::problem::{ManifestError, shown};
 use super::tree::{child, element};

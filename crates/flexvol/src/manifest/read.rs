@@ -1,28 +1,14 @@
 //! Collects the text of manifests from files, folders and standard input: the only part of this folder that does I/O.
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::problem::{ManifestError, Place};
+use super::source::{Source, document_at};
 
 /// No set of manifests comes near this; a device or a disk image given by mistake does.
 const LARGEST: u64 = 16 << 20;
-
-/// One text to be read as manifests.
-pub struct Source {
-    /// The file's path as given or found, or `standard input`; errors show it.
-    pub name: String,
-    /// The whole text; it may hold Secrets, so it is never shown.
-    pub text: String,
-}
-
-impl fmt::Debug for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Source({}, {} bytes)", self.name, self.text.len())
-    }
-}
 
 /// Reads every path: a file, a folder (its `*.yaml`, `*.yml` and `*.json`, sorted by name, not those of folders within,
 /// no dot files), or `-` for standard input.
@@ -92,7 +78,7 @@ fn read_text(name: String, reader: impl Read) -> Result<Source, ManifestError> {
             let line_start = good.rfind('\n').map_or(0, |n| n + 1);
             let place = Place {
                 file: name,
-                document: super::tree::document_at(&good, u64::MAX),
+                document: document_at(&good, u64::MAX),
                 line: good.matches('\n').count() as u64 + 1,
                 column: good[line_start..].chars().count() as u64 + 1,
             };
@@ -147,11 +133,5 @@ mod tests {
 
         let error = gather(&["/dev/zero".to_owned()]).unwrap_err();
         assert!(error.why.contains("16 MiB"), "{error}");
-    }
-
-    #[test]
-    fn the_text_is_not_shown_by_debug() {
-        let source = Source { name: "s.yaml".into(), text: "hunter22".into() };
-        assert_eq!(format!("{source:?}"), "Source(s.yaml, 8 bytes)");
     }
 }

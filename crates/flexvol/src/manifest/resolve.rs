@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 use sha2::{Digest, Sha256};
 
 use super::claims::{self, Bound};
-use super::kinds::{Found, Objects, check_name};
+use super::object::{Found, Objects, check_name, types_of};
 use super::plan::{AccessMode, FsGroupPolicy, Origin, PodPlan, SecretRef, VolumePlan};
 use super::problem::{ManifestError, shown};
 use super::tree::{Places, child, element};
@@ -80,13 +80,6 @@ fn derived_uid(namespace: &Namespace, name: &PodName) -> String {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
     parts.join("-")
-}
-
-/// The types a pod's volume has, by their names in the manifest; a right one has one.
-pub(super) fn types_of(volume: &Volume) -> Vec<String> {
-    let value = serde_json::to_value(volume).unwrap_or_default();
-    let keys = value.as_object().into_iter().flat_map(|map| map.keys());
-    keys.filter(|key| *key != "name").cloned().collect()
 }
 
 /// Plans one pod, gathering what is wrong with it.

@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned, UserMessageFormatter};
 
 use super::problem::{ManifestError, Place};
-use super::read::Source;
+use super::source::{Source, document_at};
 
 /// Line and column, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,26 +100,6 @@ fn why(error: &serde_saphyr::Error) -> String {
         return "its aliases expand to more than any manifest needs".to_owned();
     }
     super::problem::shown(&UserMessageFormatter.format_message(error).replace('\n', "; "))
-}
-
-/// The number of the document that `line` belongs to: a line `---` begins the next, unless nothing came before it.
-pub(super) fn document_at(text: &str, line: u64) -> usize {
-    let mut number = 1;
-    let mut begun = false;
-    for (n, text) in (1..).zip(text.lines()) {
-        if n > line {
-            break;
-        }
-        let text = text.trim_start_matches('\u{feff}');
-        let marker = text.strip_prefix("---");
-        if marker.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t'])) {
-            number += usize::from(begun);
-            begun = true;
-        } else if !(text.trim().is_empty() || text.starts_with(['#', '%'])) {
-            begun = true;
-        }
-    }
-    number
 }
 
 /// Adds a key to a path.

@@ -204,7 +204,7 @@ fn kind_of(found: &Unexpected<'_>) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::read::Source;
+    use super::super::source::Source;
     use super::*;
     use k8s_openapi::api::core::v1::Pod;
 
