@@ -6,6 +6,22 @@ use serde::Serialize;
 
 use crate::{cli::Format, problem::Problems};
 
+/// Prints a line of results. That nobody can read it any more stops nothing that is under way.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut anstream::stdout(), format_args!("{}\n", format_args!($($text)*)));
+    }};
+}
+
+/// Prints a line for people, on standard error; as [`say`] it never stops anything.
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut anstream::stderr(), format_args!("{}\n", format_args!($($text)*)));
+    }};
+}
+
+pub(crate) use {say, tell};
+
 /// How this run prints.
 pub(crate) struct Show {
     format: Format,
@@ -26,7 +42,7 @@ impl Show {
         nothing: &str,
     ) -> Result<(), Problems> {
         match self.format {
-            Format::Table if rows.is_empty() => anstream::println!("{nothing}"),
+            Format::Table if rows.is_empty() => say!("{nothing}"),
             Format::Table => {
                 let mut table = Table::new();
                 table.load_preset(presets::NOTHING).set_header(headers);
@@ -36,7 +52,7 @@ impl Show {
                 for column in table.column_iter_mut() {
                     column.set_padding((0, 2));
                 }
-                anstream::println!("{}", table.trim_fmt());
+                say!("{}", table.trim_fmt());
             }
             Format::Json | Format::Yaml => self.value(&rows)?,
         }
@@ -50,7 +66,7 @@ impl Show {
             Format::Yaml => serde_saphyr::to_string(value).map_err(|e| e.to_string()),
         };
         match text {
-            Ok(text) => anstream::println!("{}", text.trim_end()),
+            Ok(text) => say!("{}", text.trim_end()),
             Err(error) => return Err(Problems::usage(format!("cannot print the result: {error}"), "try -o table")),
         }
         Ok(())
@@ -74,10 +90,10 @@ impl Show {
             }
             Note::Waiting { volume, whom } => format!("{}waiting for {whom}", about(&volume)),
             Note::Warning { volume, text } => {
-                anstream::eprintln!("\x1b[1;33mwarning:\x1b[0m {}{text}", about(&volume));
+                tell!("\x1b[1;33mwarning:\x1b[0m {}{text}", about(&volume));
                 return;
             }
         };
-        anstream::eprintln!("{text}");
+        tell!("{text}");
     }
 }

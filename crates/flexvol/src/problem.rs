@@ -4,7 +4,7 @@ use std::{error::Error as _, process::ExitCode};
 
 use flexvolume_host::{Error, Kind};
 
-use crate::manifest::ManifestError;
+use crate::{manifest::ManifestError, output::tell};
 
 /// Bad usage or a bad manifest.
 pub(crate) const USAGE: u8 = 2;
@@ -45,7 +45,7 @@ impl Problems {
     /// Prints all and gives the exit code: that of the first.
     pub(crate) fn tell(&self) -> ExitCode {
         for problem in &self.0 {
-            anstream::eprintln!("{}", problem.text());
+            tell!("{}", problem.text());
         }
         ExitCode::from(self.0.first().map_or(1, |problem| problem.code))
     }
@@ -71,7 +71,7 @@ impl From<Error> for Problems {
             Kind::Invalid => USAGE,
             Kind::NotFound => 3,
             Kind::Refused => 4,
-            Kind::Busy => 5,
+            Kind::Busy | Kind::Stuck => 5,
             Kind::Ledger => 6,
         };
         let mut causes = Vec::new();

@@ -13,7 +13,7 @@ use flexvolume_linux::{
 use crate::{
     error::{Error, Kind, Result},
     ground::Ground,
-    ident::fresh_id,
+    ident::{fresh_id, is_inhabited},
     ledger::Durability,
     note::Notes,
     volume::{
@@ -33,6 +33,15 @@ pub struct Failed {
     pub error: Error,
 }
 
+/// How far a run may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Wherever the wish leads.
+    Both,
+    /// Only undoing: what other pods still wait for stays as it is, for a run that has their specs and secrets at hand.
+    Down,
+}
+
 /// Drives one volume, whose lock the caller holds, until nothing more can be done now; returns what failed on the way.
 ///
 /// `record` may be new. It is in the ledger when this returns, or gone from it if it is over.
@@ -43,9 +52,12 @@ pub fn drive(
     ground: &Ground,
     record: &mut Record,
     event: Event,
+    scope: Scope,
     keys: Keys<'_>,
     notes: Notes<'_>,
 ) -> Result<Vec<Failed>> {
+    // What was pieced together has no spec to go up with.
+    let scope = if record.rebuilt { Scope::Down } else { scope };
     if record.machine.is_some() && ground.ident.machine.is_some() && record.machine != ground.ident.machine {
         return Err(Error::new(
             Kind::Refused,
@@ -53,8 +65,18 @@ pub fn drive(
         )
         .hint("this root was copied here; nothing is detached or deleted. Start with an empty root instead"));
     }
+    let elsewhere = record.boot == ground.ident.boot && record.namespace != ground.ident.namespace;
+    if elsewhere && is_inhabited(&record.namespace) {
+        return Err(Error::new(
+            Kind::Refused,
+            format!("volume {} is handled in another mount namespace, {}", record.key, record.namespace),
+        )
+        .hint("its mounts are not seen here: run flexvol where it was run before, for the host itself: nsenter -t 1 -m flexvol …"));
+    }
     let before = record.clone();
-    boot_changed(record, &ground.ident.boot);
+    if boot_changed(record, &ground.ident) {
+        Hands::new(ground, record, keys, notes).look_after_reboot();
+    }
     let mut failed = Vec::new();
     if let Some(op) = record.state.doing.clone() {
         match Hands::new(ground, record, keys, notes).interrupted(&op)? {
@@ -66,7 +88,7 @@ pub fn drive(
         }
     }
     record.state = step(record.state.clone(), event);
-    open_call(record)?;
+    open_call(record, scope)?;
     if *record != before || before.generation == 0 {
         write(ground, record, true)?;
     }
@@ -90,7 +112,7 @@ pub fn drive(
         }
         record.state = step(record.state.clone(), Event::Came(answer, ended.seen));
         forget_gone_users(record);
-        open_call(record)?;
+        open_call(record, scope)?;
         // What is over is struck out below, at once and durably; till then the op under way stands there.
         if !record.state.is_over() {
             write(ground, record, touches_attachment(&op))?;
@@ -132,8 +154,11 @@ pub fn look_at_rest(ground: &Ground, record: &Record) -> Lost {
     }
 }
 
-/// Every op has an id of its own, written down before anything carries it.
-fn open_call(record: &mut Record) -> Result<()> {
+/// Every op has an id of its own, written down before anything carries it. One that is beyond the scope is not begun.
+fn open_call(record: &mut Record, scope: Scope) -> Result<()> {
+    if scope == Scope::Down && record.state.doing.as_ref().is_some_and(|op| !op.goes_down()) {
+        record.state.doing = None;
+    }
     record.call = match record.state.doing {
         Some(_) => Some(OpenCall::new(fresh_id()?)),
         None => None,

@@ -14,8 +14,10 @@ pub enum Kind {
     NotFound,
     /// Not done, because data or trust would be at risk.
     Refused,
-    /// Another process or an unfinished call is at it.
+    /// Another process is at it, or something still uses it.
     Busy,
+    /// A process of ours lives on and cannot be ended: nothing is known until it does.
+    Stuck,
     /// A driver failed, did not answer, or answered something that is no answer.
     Driver,
     /// The system under us failed.

@@ -56,6 +56,10 @@ impl Ground {
         let root = std::fs::canonicalize(&root)
             .map_err(|e| Error::new(Kind::System, format!("cannot resolve the root {}", root.display())).because(e))?;
         let trust = settings.config.trust();
+        if root.to_str().is_none() {
+            let what = format!("the root {} is not UTF-8, so drivers cannot be told of it", root.display());
+            return Err(Error::new(Kind::Invalid, what).hint("choose another folder with --root"));
+        }
         trusted_chain(&root, &trust)?;
         let layout = Layout::new(&root);
         let opened = Ledger::open(&layout.ledger())?;

@@ -6,9 +6,10 @@ use flexvolume_linux::fs::Usage;
 use flexvolume_protocol::Secrets;
 
 use crate::{
-    engine::{Failed, Lost, drive, look_at_rest},
+    engine::{Failed, Lost, Scope, drive, look_at_rest},
     error::{Error, Kind, Result},
     ground::Ground,
+    ledger::Durability,
     note::{Note, Notes},
     rebuild,
     settings::Settings,
@@ -75,7 +76,23 @@ impl Host {
         self.ground.ledger.check_writable()?;
         let kind = self.ground.drivers.get(&request.driver, notes)?.kind();
         let uid = request.uid.as_str();
-        for name in request.names()? {
+        if let Some(mine) = self.own_record(request)? {
+            if mine.kind != kind {
+                return Err(Error::new(
+                    Kind::Refused,
+                    format!(
+                        "driver {} now handles volumes another way than when {} was published",
+                        request.driver, mine.key
+                    ),
+                )
+                .hint("take its pods down with the old driver in place, then install the new one"));
+            }
+            let _lock = self.ground.lock(&mine.key, notes)?;
+            if let Some(record) = self.ground.ledger.get(&mine.key)? {
+                return self.publish_record(record, request, keys, notes);
+            }
+        }
+        for name in request.names() {
             let key = record::key(&request.driver, &name, kind, uid);
             let _lock = self.ground.lock(&key, notes)?;
             let record = match self.ground.ledger.get(&key)? {
@@ -83,13 +100,6 @@ impl Host {
                 Some(record) => record,
                 None => Record::new(request.driver.clone(), name, kind, uid, request.spec.clone(), &self.ground.ident),
             };
-            if record.kind != kind {
-                return Err(Error::new(
-                    Kind::Refused,
-                    format!("driver {} now handles volumes another way than when {key} was published", request.driver),
-                )
-                .hint("take its pods down with the old driver in place, then install the new one"));
-            }
             return self.publish_record(record, request, keys, notes);
         }
         Err(Error::new(
@@ -99,10 +109,20 @@ impl Host {
         .hint("give the volume another name in the pod"))
     }
 
+    /// The record of this very volume of this pod, under whatever name and however it was handled when it came up.
+    fn own_record(&self, request: &Request) -> Result<Option<Record>> {
+        let uid = request.uid.as_str();
+        let mine = |record: &Record| {
+            let same = |user: &record::User| user.volume == request.user.volume;
+            record.driver == request.driver && record.users.get(uid).is_some_and(same)
+        };
+        Ok(self.ground.ledger.of_pod(uid)?.into_iter().flatten().find(mine))
+    }
+
     /// Takes back what was begun with settings that never brought the volume up, so that the new ones find nothing of it.
     fn undo(&self, record: &mut Record, place: &str, keys: Keys<'_>, notes: Notes<'_>) -> Result<()> {
         let nothing = Want { hold: Level::Absent, places: BTreeSet::new() };
-        let failed = drive(&self.ground, record, Event::Want(nothing), keys, notes)?;
+        let failed = drive(&self.ground, record, Event::Want(nothing), Scope::Down, keys, notes)?;
         if !record.state.is_over() {
             return Err(first(failed, place, &record.key));
         }
@@ -119,20 +139,23 @@ impl Host {
     ) -> Result<Published> {
         let place = request.uid.as_str().to_owned();
         let path = self.ground.layout.root().join(self.ground.layout.place(&place, &record.driver, &record.name));
+        let read = record.clone();
         if request.supersedes(&record) {
             self.undo(&mut record, &place, keys, notes)?;
         }
         admit(&mut record, request)?;
         // What is seen at rest says nothing while an op is open: the drive below looks up how that ended.
-        if record.state.doing.is_none() && record.boot == self.ground.ident.boot {
+        if record.state.doing.is_none() && self.is_current(&record) {
             self.notice_losses(&mut record, &place, keys, notes);
         }
-        let before = (record.state.clone(), record.generation);
+        if read.generation > 0 && record.users != read.users {
+            self.ground.ledger.put(&mut record, Durability::Power, false)?;
+        }
         let mut places = record.state.want.places.clone();
         places.insert(place.clone());
         let want = Event::Want(Want { hold: record.state.want.hold, places });
-        let failed = drive(&self.ground, &mut record, want, keys, notes)?;
-        let changed = before.1 == 0 || before.0 != record.state;
+        let failed = drive(&self.ground, &mut record, want, Scope::Both, keys, notes)?;
+        let changed = record.generation != read.generation;
         match (record.state.places.get(&place), record.state.doing.is_some()) {
             (Some(At::Ready), false) => Ok(Published { key: record.key, path, changed }),
             (Some(At::Half | At::Mounted | At::Ready) | None, _) => Err(first(failed, &place, &record.key)),
@@ -160,7 +183,7 @@ impl Host {
 
     /// Takes every volume of one pod away; goes on after a failure and reports each, with its record as it was before.
     pub fn unpublish(&self, uid: &str, keys: Keys<'_>, notes: Notes<'_>) -> Result<Vec<(Record, Result<()>)>> {
-        let mine = self.records()?.into_iter().flatten().filter(|record| {
+        let mine = self.ground.ledger.of_pod(uid)?.into_iter().flatten().filter(|record| {
             record.users.contains_key(uid)
                 || record.state.want.places.contains(uid)
                 || record.state.places.contains_key(uid)
@@ -195,13 +218,25 @@ impl Host {
         if let Some(uid) = uid {
             want.places.remove(uid);
         }
-        let failed = drive(&self.ground, &mut record, Event::Want(want), keys, notes)?;
+        let failed = drive(&self.ground, &mut record, Event::Want(want), Scope::Down, keys, notes)?;
         let left = uid.is_some_and(|uid| record.state.places.contains_key(uid));
         let stays = record.state.want.places.is_empty() && !record.state.is_over();
         if left || stays || record.state.doing.is_some() {
             return Err(first(failed, uid.unwrap_or(""), key));
         }
         Ok(())
+    }
+
+    /// Whether the record's mounts are of this boot and this mount namespace.
+    fn is_current(&self, record: &Record) -> bool {
+        let ident = &self.ground.ident;
+        record.boot == ident.boot && record.namespace == ident.namespace
+    }
+
+    /// Whether what the record says is mounted for a pod still is, in this boot.
+    pub fn is_mounted(&self, record: &Record, uid: &str) -> bool {
+        record.boot == self.ground.ident.boot
+            && !look_at_rest(&self.ground, record).places.iter().any(|lost| lost == uid)
     }
 
     /// How full a pod's volume is; `None` for a driver that does not announce `supportsMetrics`.

@@ -9,6 +9,8 @@ use crate::error::{Error, Kind, Result};
 pub struct Ident {
     /// The kernel's random id of this boot.
     pub boot: String,
+    /// The mount namespace, such as `mnt:[4026531841]`: the mounts of one are not those of another.
+    pub namespace: String,
     /// `/etc/machine-id`, where there is one.
     pub machine: Option<String>,
     /// The node's name as drivers are told it.
@@ -24,7 +26,11 @@ impl Ident {
             Some(node) => node.to_owned(),
             None => read("/proc/sys/kernel/hostname").unwrap_or_else(|| "localhost".into()),
         };
-        Ok(Self { boot, machine: read("/etc/machine-id"), node })
+        let namespace = fs::read_link("/proc/self/ns/mnt").map_err(|e| {
+            Error::new(Kind::System, "cannot tell the mount namespace").because(e).hint("is /proc mounted?")
+        })?;
+        let namespace = namespace.to_string_lossy().into_owned();
+        Ok(Self { boot, namespace, machine: read("/etc/machine-id"), node })
     }
 }
 
@@ -33,6 +39,15 @@ pub(crate) fn fresh_id() -> Result<String> {
     let uuid = read("/proc/sys/kernel/random/uuid")
         .ok_or_else(|| Error::new(Kind::System, "cannot draw a random id").hint("is /proc mounted?"))?;
     Ok(uuid.replace('-', ""))
+}
+
+/// Whether any process still lives in that mount namespace.
+pub(crate) fn is_inhabited(namespace: &str) -> bool {
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|process| fs::read_link(process.path().join("ns/mnt")).is_ok_and(|theirs| theirs.as_os_str() == namespace))
 }
 
 fn read(path: impl AsRef<Path>) -> Option<String> {

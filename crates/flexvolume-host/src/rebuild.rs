@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -10,7 +10,7 @@ use flexvolume_linux::mount::{self, Presence};
 use flexvolume_protocol::{DriverName, PodUid, UserOptions, VolumeName};
 
 use crate::{
-    error::Result,
+    error::{Error, Kind as ErrorKind, Result},
     ground::Ground,
     ledger::Durability,
     note::{Note, Notes},
@@ -24,7 +24,7 @@ use crate::{
 pub(crate) fn rebuild(ground: &Ground, notes: Notes<'_>) -> Result<()> {
     let root = ground.layout.root();
     let mut records: BTreeMap<String, Record> = BTreeMap::new();
-    for (driver, name) in globals(&root.join("plugins/kubernetes.io/flexvolume")) {
+    for (driver, name) in globals(&root.join("plugins/kubernetes.io/flexvolume"))? {
         let path = root.join(ground.layout.global(&driver, &name));
         let mut record = unknown(ground, driver.clone(), name, kind(ground, &driver, Kind::Attachable, notes), "");
         if let Some(made) = made(&path) {
@@ -33,7 +33,7 @@ pub(crate) fn rebuild(ground: &Ground, notes: Notes<'_>) -> Result<()> {
         }
         records.insert(record.key.clone(), record);
     }
-    for (uid, driver, name) in places(&root.join("pods")) {
+    for (uid, driver, name) in places(&root.join("pods"))? {
         let path = root.join(ground.layout.place(&uid, &driver, &name));
         let staged = records.contains_key(&record::key(&driver, &name, Kind::Attachable, &uid));
         let kind = kind(ground, &driver, if staged { Kind::Attachable } else { Kind::Direct }, notes);
@@ -92,54 +92,54 @@ fn nobody(uid: &str, volume: &str) -> User {
     }
 }
 
-/// Names of what lies in `dir`, sorted; nothing if it cannot be listed.
-fn list(dir: &Path) -> Vec<(String, PathBuf)> {
-    let mut all: Vec<_> = fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
-        .collect();
+/// Names of what lies in `dir`, sorted; a directory that is not there holds nothing, one that cannot be read is an error.
+fn list(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let fail =
+        |e| Error::new(ErrorKind::System, format!("cannot see what is mounted below {}", dir.display())).because(e);
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(fail(error)),
+    };
+    let mut all = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(fail)?;
+        all.extend(entry.file_name().into_string().ok().map(|name| (name, entry.path())));
+    }
     all.sort();
-    all
+    Ok(all)
 }
 
 /// `<driver>/mounts/<name>`, where the driver's name is one or two levels deep.
-fn globals(dir: &Path) -> Vec<(DriverName, VolumeName)> {
+fn globals(dir: &Path) -> Result<Vec<(DriverName, VolumeName)>> {
     let mut found = Vec::new();
-    for (first, path) in list(dir) {
-        let one = (first.clone(), path.join("mounts"));
-        let two = list(&path)
-            .into_iter()
-            .filter(|(second, _)| second != "mounts")
-            .map(|(second, path)| (format!("{first}/{second}"), path.join("mounts")));
-        for (driver, mounts) in std::iter::once(one).chain(two) {
+    for (first, path) in list(dir)? {
+        let mut drivers = vec![(first.clone(), path.join("mounts"))];
+        let deeper = list(&path)?.into_iter().filter(|(second, _)| second != "mounts");
+        drivers.extend(deeper.map(|(second, path)| (format!("{first}/{second}"), path.join("mounts"))));
+        for (driver, mounts) in drivers {
             let Ok(driver) = DriverName::parse(&driver) else { continue };
-            found.extend(
-                list(&mounts)
-                    .into_iter()
-                    .filter_map(|(name, _)| Some((driver.clone(), VolumeName::parse(&name).ok()?))),
-            );
+            let names = list(&mounts)?.into_iter().filter_map(|(name, _)| VolumeName::parse(&name).ok());
+            found.extend(names.map(|name| (driver.clone(), name)));
         }
     }
-    found
+    Ok(found)
 }
 
 /// `<uid>/volumes/<vendor~driver>/<name>`.
-fn places(dir: &Path) -> Vec<(String, DriverName, VolumeName)> {
+fn places(dir: &Path) -> Result<Vec<(String, DriverName, VolumeName)>> {
     let mut found = Vec::new();
-    for (uid, path) in list(dir) {
+    for (uid, path) in list(dir)? {
         if PodUid::parse(&uid).is_err() {
             continue;
         }
-        for (driver, path) in list(&path.join("volumes")) {
+        for (driver, path) in list(&path.join("volumes"))? {
             let Ok(driver) = DriverName::from_dir(&driver) else { continue };
-            found.extend(
-                list(&path)
-                    .into_iter()
-                    .filter_map(|(name, _)| Some((uid.clone(), driver.clone(), VolumeName::parse(&name).ok()?))),
-            );
+            let names = list(&path)?.into_iter().filter_map(|(name, _)| VolumeName::parse(&name).ok());
+            found.extend(names.map(|name| (uid.clone(), driver.clone(), name)));
         }
     }
-    found
+    Ok(found)
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use flexvolume_linux::{
-    beneath::Trust,
+    beneath::{Trust, trusted_chain},
     process::{Kill, Limits},
 };
 use flexvolume_protocol::{DriverName, VerbName};
@@ -108,6 +108,9 @@ impl Config {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(fail().because(error)),
         };
+        // It can grant trust to others: it is as good as root's own word, or it is not read.
+        let path = std::path::absolute(path).map_err(|e| fail().because(e))?;
+        trusted_chain(&path, &Trust::here())?;
         let config: Self = serde_json::from_str(&text)
             .map_err(|e| fail().because(e).hint("mend the file; the book's page on settings lists its keys"))?;
         for driver in config.drivers.values().chain([&config.defaults]) {

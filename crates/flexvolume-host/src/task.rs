@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use flexvolume_linux::{
     fs::{self, Applied, FsType, Intents, Usage, Wanted},
-    mount::{self, Flags, Presence},
+    loopdev,
+    mount::{self, Flags, Presence, Step, Unmount},
     worker,
 };
 use serde::{Deserialize, Serialize};
@@ -21,8 +22,13 @@ pub enum Task {
         /// How.
         power: Power,
     },
-    /// Take away every layer mounted at `target`.
+    /// Take away every layer mounted at `target`, as long as nobody uses it.
     Unmount {
+        /// Where.
+        target: PathBuf,
+    },
+    /// Take away every layer mounted at `target`, whatever it takes: for what does not answer any more.
+    Break {
         /// Where.
         target: PathBuf,
     },
@@ -56,6 +62,11 @@ pub enum Task {
         gid: u32,
         /// Leave it alone when the root directory already has it.
         on_mismatch: bool,
+    },
+    /// Look whether nobody holds a block device.
+    IsFree {
+        /// The device.
+        device: PathBuf,
     },
     /// Look whether a mount still answers.
     Probe {
@@ -102,6 +113,8 @@ pub enum Done {
     Seen(Presence),
     /// How full.
     Usage(Usage),
+    /// Whether nobody holds it.
+    Free(bool),
 }
 
 impl worker::Task for Task {
@@ -112,7 +125,10 @@ impl worker::Task for Task {
             Self::Bind { source, target, power } => {
                 mount::bind(&source, &target, power.flags()).map(|()| Done::Plainly)
             }
-            Self::Unmount { target } => unmount_all(&target),
+            Self::Unmount { target } => {
+                every_layer(&target, |target| mount::unmount(target, Unmount::Plain).map(|()| Step::Plain))
+            }
+            Self::Break { target } => every_layer(&target, mount::unmount_ladder),
             Self::Restrict { target, power } => mount::set_flags(&target, power.flags()).map(|()| Done::Plainly),
             Self::FormatAndMount { device, identity, fs_type, target, intent, power } => {
                 let made = fs::format_and_mount(
@@ -132,6 +148,7 @@ impl worker::Task for Task {
                 Ok(Done::Told(format!("{made:?}")))
             }
             Self::FsGroup { dir, gid, on_mismatch } => fs::apply_fs_group(&dir, gid, on_mismatch).map(Done::Owned),
+            Self::IsFree { device } => loopdev::is_free(&device).map(Done::Free),
             Self::Probe { path } => mount::probe(&path).map(Done::Seen),
             Self::Usage { path } => fs::usage(&path).map(Done::Usage),
         }
@@ -141,12 +158,15 @@ impl worker::Task for Task {
 /// A driver may have stacked several mounts; more than this many layers is a fault that no loop should chase.
 const LAYERS: usize = 64;
 
-fn unmount_all(target: &Path) -> flexvolume_linux::Result<Done> {
+fn every_layer(
+    target: &Path,
+    take: impl Fn(&Path) -> flexvolume_linux::Result<Step>,
+) -> flexvolume_linux::Result<Done> {
     let mut steps = Vec::new();
     for _ in 0..LAYERS {
         match mount::look(target)? {
             Presence::Mount(_) | Presence::Corrupted(_) => {
-                steps.push(format!("{:?}", mount::take_away(target)?).to_lowercase())
+                steps.push(format!("{:?}", take(target)?).to_lowercase())
             }
             Presence::Absent | Presence::Plain | Presence::Symlink | Presence::Other => break,
         }

@@ -7,12 +7,16 @@ use flexvolume_host::{
 use flexvolume_linux::process::{self, How};
 use flexvolume_protocol::{
     Answer, Attached, Came, Created, Device, DriverName, Expanded, InitReply, Said, VerbName, VolumeNameReply, excerpt,
-    is_complete, strict, tolerant,
+    is_complete, render_reply, strict, tolerant,
 };
 use serde::Serialize;
 
 use super::ground::{Done, settings};
-use crate::{cli::Cli, output::Show, problem::Problems};
+use crate::{
+    cli::Cli,
+    output::{Show, say, tell},
+    problem::Problems,
+};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -48,7 +52,7 @@ pub(super) fn call(cli: &Cli, show: &Show, driver: &str, verb: &str, args: &[Str
     }
     let outcome =
         process::spawn(&program(&found.exe, argv, stdin, "by-hand"))?.wait(&limits, &is_complete, &mut |after| {
-            anstream::eprintln!("still running after {} s", after.as_secs());
+            tell!("still running after {} s", after.as_secs());
         });
     let said = Said {
         stdout: &outcome.stdout,
@@ -82,24 +86,20 @@ fn limits(config: &Config, name: &DriverName, verb: Option<VerbName>) -> process
 }
 
 fn tell(seen: &Seen) {
-    let stream = |text: &str| {
-        let text = text.trim_end();
-        if text.is_empty() {
-            " (empty)".to_owned()
-        } else {
-            format!("\n  {}", excerpt(text, 20_000).replace("\\n", "\n  "))
-        }
+    let stream = |text: &str| match text.trim_end() {
+        "" => " (empty)".to_owned(),
+        text => text.lines().map(|line| format!("\n  {}", excerpt(line, 4000))).collect(),
     };
     for (n, arg) in seen.argv.iter().enumerate() {
-        anstream::println!("argv[{n}]: {arg}");
+        say!("argv[{n}]: {arg}");
     }
-    anstream::println!("ended: {} after {:.1} ms", seen.ended, seen.milliseconds);
-    anstream::println!("stdout:{}", stream(&seen.stdout));
-    anstream::println!("stderr:{}", stream(&seen.stderr));
-    anstream::println!("Kubernetes would say: {}", seen.kubernetes);
-    anstream::println!("flexvol says: {}", seen.flexvol);
+    say!("ended: {} after {:.1} ms", seen.ended, seen.milliseconds);
+    say!("stdout:{}", stream(&seen.stdout));
+    say!("stderr:{}", stream(&seen.stderr));
+    say!("Kubernetes would say: {}", seen.kubernetes);
+    say!("flexvol says: {}", seen.flexvol);
     for forgiven in &seen.forgiven {
-        anstream::println!("  forgiven: {forgiven}");
+        say!("  forgiven: {forgiven}");
     }
 }
 
@@ -124,17 +124,17 @@ fn verdicts(verb: Option<VerbName>, said: &Said<'_>) -> (String, String, Vec<Str
     }
 }
 
-fn both<R: Answer + std::fmt::Debug>(verb: VerbName, said: &Said<'_>) -> (String, String, Vec<String>) {
+fn both<R: Answer>(verb: VerbName, said: &Said<'_>) -> (String, String, Vec<String>) {
     let reading = tolerant::<R>(verb, said);
     let forgiven = reading.forgiven.iter().map(ToString::to_string).collect();
     (word(strict::<R>(verb, said)), word(reading.verdict), forgiven)
 }
 
-fn word<R: std::fmt::Debug>(verdict: Result<Came<R>, flexvolume_protocol::Verdict>) -> String {
+fn word<R: Answer>(verdict: Result<Came<R>, flexvolume_protocol::Verdict>) -> String {
     match verdict {
         Ok(Came::Done(reply)) => {
-            let reply = format!("{reply:?}");
-            if reply == "()" { "Success".into() } else { format!("Success, {reply}") }
+            let read = render_reply(Ok(Came::Done(reply)));
+            if read == r#"{"status":"Success"}"# { "Success".into() } else { format!("Success, read as {read}") }
         }
         Ok(Came::NotSupported) => "Not supported".into(),
         Ok(Came::InProgress) => "In progress".into(),

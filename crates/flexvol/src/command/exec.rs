@@ -65,7 +65,7 @@ fn mounts(host: &Host, uid: &str) -> Done<Vec<(PathBuf, ContainerMount)>> {
     let mut mounts = Vec::new();
     for record in host.records()?.into_iter().flatten() {
         let Some(user) = record.users.get(uid) else { continue };
-        if !is_ready(&record, uid) {
+        if !is_ready(&record, uid) || !host.is_mounted(&record, uid) {
             return Err(Error::new(Kind::Busy, format!("volume {} of pod {} is not mounted", user.volume, user.pod))
                 .hint("run flexvol up again; flexvol ls shows what went wrong")
                 .into());

@@ -7,10 +7,15 @@ use flexvolume_host::{
         state::{At, Rung},
     },
 };
+use flexvolume_protocol::excerpt;
 use serde::Serialize;
 
 use super::ground::{Done, host};
-use crate::{cli::Cli, output::Show, problem::Problems};
+use crate::{
+    cli::Cli,
+    output::{Show, say},
+    problem::Problems,
+};
 
 /// One volume of one pod; a volume that no pod uses has no pod.
 #[derive(Serialize)]
@@ -66,7 +71,7 @@ pub(super) fn ls(cli: &Cli, show: &Show, usage: bool) -> Done {
     if show.is_table() {
         for row in &rows {
             for trouble in &row.trouble {
-                anstream::println!("\n{}: {trouble}", row.key);
+                say!("\n{}: {trouble}", row.key);
             }
         }
     }
@@ -119,7 +124,7 @@ fn of(host: &Host, record: &Record) -> Vec<Row> {
         pod: record.users.get(uid).map_or(String::new(), |user| user.pod.clone()),
         uid: uid.to_owned(),
         state,
-        device: record.state.rung.device().to_owned(),
+        device: excerpt(record.state.rung.device(), 200),
         path,
         used_bytes: None,
         total_bytes: None,
@@ -127,17 +132,18 @@ fn of(host: &Host, record: &Record) -> Vec<Row> {
         trouble: trouble.clone(),
     };
     let path = |uid: &str| layout.root().join(layout.place(uid, &record.driver, &record.name)).display().to_string();
-    let rows: Vec<_> = record.users.keys().map(|uid| row(uid, state(record, uid), path(uid))).collect();
+    let rows: Vec<_> = record.users.keys().map(|uid| row(uid, state(host, record, uid), path(uid))).collect();
     if rows.is_empty() { vec![row("", rung(record), String::new())] } else { rows }
 }
 
-fn state(record: &Record, uid: &str) -> String {
+fn state(host: &Host, record: &Record, uid: &str) -> String {
     let wanted = record.state.want.places.contains(uid);
     if let Some(op) = &record.state.doing {
         return format!("{op} under way");
     }
     match (record.state.places.get(uid), wanted) {
-        (Some(At::Ready), true) => "mounted".into(),
+        (Some(At::Ready), true) if host.is_mounted(record, uid) => "mounted".into(),
+        (Some(At::Ready), true) => "lost: flexvol up makes it anew".into(),
         (Some(At::Ready | At::Mounted | At::Half), false) => "going".into(),
         (Some(At::Mounted), true) => "mounted, not owned yet".into(),
         (Some(At::Half), true) => "half mounted".into(),

@@ -1,8 +1,11 @@
 //! `flexvol up`: every flex volume of the pods in the manifests, published.
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use flexvolume_host::{
@@ -19,7 +22,7 @@ use super::ground::{Done, host};
 use crate::{
     cli::Cli,
     manifest::{self, AccessMode, FsGroupPolicy, Objects, Origin, PodPlan, SecretRef, VolumePlan},
-    output::Show,
+    output::{Show, tell},
     problem::Problems,
 };
 
@@ -51,12 +54,7 @@ pub(super) fn up(cli: &Cli, show: &Show, files: &[String], jobs: usize) -> Done 
     secrets_are_there(&objects, &plans)?;
     for plan in &plans {
         if show.is_table() && !plan.skipped.is_empty() {
-            anstream::eprintln!(
-                "pod {}/{}: passed over, as no flex volumes: {}",
-                plan.namespace,
-                plan.name,
-                plan.skipped.join(", ")
-            );
+            tell!("pod {}/{}: passed over, as no flex volumes: {}", plan.namespace, plan.name, plan.skipped.join(", "));
         }
     }
     let host = host(cli, show)?;
@@ -93,27 +91,49 @@ fn publish_all(
     wishes: &[(&PodPlan, &VolumePlan)],
     jobs: usize,
 ) -> Vec<Done<Row>> {
-    let next = AtomicUsize::new(0);
+    // Who writes comes first: a volume that a reader brought up alone is read-only on the whole node.
+    let (readers, writers): (Vec<usize>, Vec<usize>) = (0..wishes.len()).partition(|index| wishes[*index].1.read_only);
     let results: Mutex<Vec<(usize, Done<Row>)>> = Mutex::new(Vec::new());
-    let work = || {
+    let work = |groups: &[Vec<usize>], next: &AtomicUsize| {
         loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some((pod, volume)) = wishes.get(index) else { return };
-            let result = publish(host, show, objects, pod, volume);
-            if let Ok(mut results) = results.lock() {
-                results.push((index, result));
+            let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
+            for &index in group {
+                let (pod, volume) = &wishes[index];
+                let result = publish(host, show, objects, pod, volume);
+                if let Ok(mut results) = results.lock() {
+                    results.push((index, result));
+                }
             }
         }
     };
-    let jobs = jobs.min(wishes.len());
-    if jobs <= 1 {
-        work();
-    } else {
-        std::thread::scope(|scope| (0..jobs).for_each(|_| drop(scope.spawn(work))));
+    for indices in [writers, readers] {
+        let groups = by_volume(wishes, &indices);
+        let next = AtomicUsize::new(0);
+        let jobs = jobs.min(groups.len());
+        if jobs <= 1 {
+            work(&groups, &next);
+        } else {
+            std::thread::scope(|scope| (0..jobs).for_each(|_| drop(scope.spawn(|| work(&groups, &next)))));
+        }
     }
     let mut results = results.into_inner().unwrap_or_default();
     results.sort_by_key(|(index, _)| *index);
     results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Pods that may share a volume take their turn: side by side they would only wait for each other's lock, in vain at last.
+fn by_volume(wishes: &[(&PodPlan, &VolumePlan)], indices: &[usize]) -> Vec<Vec<usize>> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut known: BTreeMap<_, usize> = BTreeMap::new();
+    for &index in indices {
+        let volume = wishes[index].1;
+        let group = *known.entry((&volume.driver, &volume.name)).or_insert(groups.len());
+        match groups.get_mut(group) {
+            Some(group) => group.push(index),
+            None => groups.push(vec![index]),
+        }
+    }
+    groups
 }
 
 fn publish(host: &Host, show: &Show, objects: &Objects, pod: &PodPlan, volume: &VolumePlan) -> Done<Row> {
@@ -192,11 +212,11 @@ fn secrets(objects: &Objects, wanted: &SecretRef, volume: &VolumePlan) -> Result
 
 fn tell_passed_over(show: &Show, objects: &Objects) {
     for warning in &objects.warnings {
-        anstream::eprintln!("\x1b[1;33mwarning:\x1b[0m {warning}");
+        tell!("\x1b[1;33mwarning:\x1b[0m {warning}");
     }
     if show.is_table() {
         for other in &objects.passed_over {
-            anstream::eprintln!(
+            tell!(
                 "{}: {} {} passed over: flexvol reads pods, volumes, claims and secrets",
                 other.place,
                 other.kind,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use flexvolume_linux::process::{self, How, Outcome, ProcessId, Program};
+use flexvolume_linux::process::{self, How, OUTPUT_LIMIT, Outcome, ProcessId, Program};
 use flexvolume_protocol::{
     Answer, Came, Forgiven, Redactor, Said, Verb, VerbName, Verdict, Wire, excerpt, is_complete, strict, tolerant,
 };
@@ -121,6 +121,10 @@ fn read<R: Answer>(
 /// Fails when the process was ended at its limit or could not be ended.
 fn ended(driver: &Driver, verb: VerbName, outcome: &Outcome, redactor: &Redactor) -> Result<()> {
     let name = &driver.name;
+    if outcome.cut {
+        let what = format!("driver {name} wrote more than {} KiB in answer to {verb}", OUTPUT_LIMIT >> 10);
+        return Err(Error::new(Kind::Driver, what).hint("an answer is one JSON object; its log belongs in a file"));
+    }
     let said = || excerpt(&redactor.text(&String::from_utf8_lossy(&outcome.stderr)), SHOWN);
     match &outcome.how {
         How::Exited(_) | How::Signalled(_) | How::Stayed(_) => Ok(()),
@@ -135,7 +139,7 @@ fn ended(driver: &Driver, verb: VerbName, outcome: &Outcome, redactor: &Redactor
             )))
         }
         How::Stuck(id) => Err(Error::new(
-            Kind::Busy,
+            Kind::Stuck,
             format!(
                 "driver {name} has not answered {verb} for {} and still runs as pid {}",
                 seconds(outcome.took),

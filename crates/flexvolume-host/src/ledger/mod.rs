@@ -56,11 +56,19 @@ impl Ledger {
 
     /// Every record, or why it cannot be believed, in the order of their keys.
     pub fn all(&self) -> Result<Vec<Result<Record>>> {
+        self.query("SELECT key, generation, record, sum FROM volume ORDER BY key", &[])
+    }
+
+    /// Every record that mentions a pod's uid, in the order of their keys.
+    pub fn of_pod(&self, uid: &str) -> Result<Vec<Result<Record>>> {
+        self.query("SELECT key, generation, record, sum FROM volume WHERE instr(record, ?1) ORDER BY key", &[uid])
+    }
+
+    fn query(&self, sql: &str, parameters: &[&str]) -> Result<Vec<Result<Record>>> {
         let db = self.locked()?;
-        let mut statement = db
-            .prepare("SELECT key, generation, record, sum FROM volume ORDER BY key")
-            .map_err(|e| self.fail("read", e))?;
-        let rows = statement.query_map([], Row::read).map_err(|e| self.fail("read", e))?;
+        let mut statement = db.prepare(sql).map_err(|e| self.fail("read", e))?;
+        let rows =
+            statement.query_map(rusqlite::params_from_iter(parameters), Row::read).map_err(|e| self.fail("read", e))?;
         rows.map(|row| Ok(row.map_err(|e| self.fail("read", e))?.record(&self.path))).collect()
     }
 

@@ -11,7 +11,7 @@ use crate::{
 };
 
 fn record(name: &str) -> Record {
-    let ident = Ident { boot: "b".into(), machine: None, node: "n".into() };
+    let ident = Ident { boot: "b".into(), namespace: "m".into(), machine: None, node: "n".into() };
     let spec = Spec { fs_type: String::new(), options: UserOptions::default(), secret: None };
     let driver = DriverName::parse("v/d").unwrap();
     Record::new(driver, VolumeName::parse(name).unwrap(), record::Kind::Staged, "u", spec, &ident)

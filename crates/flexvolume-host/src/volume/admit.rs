@@ -34,18 +34,12 @@ pub struct Request {
 
 impl Request {
     /// The names to try, in order. An inline volume of the same name with other options must never share with the first.
-    pub fn names(&self) -> Result<Vec<VolumeName>> {
-        let mut names = vec![self.name.clone()];
-        if !self.persistent {
-            let spec = serde_json::to_vec(&self.spec)
-                .map_err(|e| Error::new(Kind::Invalid, "cannot digest a volume's spec").because(e))?;
-            let suffixed = format!("{}-{}", self.name, digest::hex(&spec, 6));
-            names.push(
-                VolumeName::parse(&suffixed)
-                    .map_err(|e| Error::new(Kind::Invalid, "the volume's name is too long").because(e))?,
-            );
-        }
-        Ok(names)
+    pub fn names(&self) -> Vec<VolumeName> {
+        let suffixed = || {
+            let spec = serde_json::to_vec(&self.spec).ok()?;
+            VolumeName::parse(&format!("{}-{}", self.name, digest::hex(&spec, 6))).ok()
+        };
+        std::iter::once(self.name.clone()).chain((!self.persistent).then(suffixed).flatten()).collect()
     }
 
     /// Whether `record` is this pod's own attempt with other settings, which never came up: it is undone, not refused.

@@ -141,6 +141,10 @@ pub struct Record {
     pub users: BTreeMap<Place, User>,
     /// The machine.
     pub state: State,
+    /// What `attach` answered: given to `waitforattach`, whatever that made of it before.
+    pub attached: String,
+    /// The node it was attached to, by the name drivers were told.
+    pub node: String,
     /// The call under way.
     pub call: Option<OpenCall>,
     /// Calls nobody acknowledged, and the op that undoes each: what they left running is ended after that.
@@ -151,6 +155,8 @@ pub struct Record {
     pub places: BTreeMap<Place, Made>,
     /// The boot in which mounts, devices and processes above mean something.
     pub boot: String,
+    /// The mount namespace that the mounts are in.
+    pub namespace: String,
     /// The machine it belongs to, if that is known.
     pub machine: Option<String>,
     /// Pieced together from directories and mounts after the ledger was lost: it may only go down.
@@ -184,11 +190,14 @@ impl Record {
             read_only: false,
             users: BTreeMap::new(),
             state: State::unknown(kind.floor(), String::new()),
+            attached: String::new(),
+            node: ident.node.clone(),
             call: None,
             leftovers: BTreeMap::new(),
             stage: None,
             places: BTreeMap::new(),
             boot: ident.boot.clone(),
+            namespace: ident.namespace.clone(),
             machine: ident.machine.clone(),
             rebuilt: false,
         }
@@ -206,6 +215,7 @@ impl Record {
 pub fn key(driver: &DriverName, name: &VolumeName, kind: Kind, uid: &str) -> String {
     match kind {
         Kind::Attachable | Kind::Staged => format!("{driver}/{name}"),
-        Kind::Direct => format!("{driver}/{uid}-{name}"),
+        // No name holds a colon, so no two keys meet.
+        Kind::Direct => format!("{driver}/{uid}:{name}"),
     }
 }

@@ -1,11 +1,17 @@
 //! The first and last rung: attach and detach.
 
-use flexvolume_protocol::{Attach, Came, Detach};
+use std::os::unix::fs::FileTypeExt;
 
-use super::{Ended, Hands};
+use flexvolume_protocol::{Attach, Came, Detach, Device, Redactor, Secrets};
+
+use super::{Ended, Hands, directory::SOON};
 use crate::{
     error::{Error, Kind, Result},
-    volume::state::{Op, Seen},
+    task::{Done, Task},
+    volume::{
+        record,
+        state::{Op, Seen},
+    },
 };
 
 impl Hands<'_> {
@@ -21,8 +27,13 @@ impl Hands<'_> {
         let secrets = self.secrets(&driver, false)?;
         let options = self.device_options().with_secrets(secrets.clone());
         let node = self.ground.ident.node.clone();
+        self.record.node.clone_from(&node);
         match self.call(&driver, &secrets, &Attach { options, node })? {
-            Came::Done(device) => Ok(device.0),
+            Came::Done(device) => {
+                let device = self.sound(device, &secrets)?;
+                self.record.attached.clone_from(&device);
+                Ok(device)
+            }
             // As Kubernetes has it: a driver without attach has nothing to attach.
             Came::NotSupported => Ok(String::new()),
             Came::InProgress => Err(unfinished("attach")),
@@ -41,13 +52,55 @@ impl Hands<'_> {
 
     fn call_detach(&mut self) -> Result<()> {
         let driver = self.driver()?;
-        let detach = Detach { name: self.record.name.as_str().to_owned(), node: self.ground.ident.node.clone() };
+        self.unused()?;
+        // The node it was attached to: the machine may have been renamed since.
+        let detach = Detach { name: self.record.name.as_str().to_owned(), node: self.record.node.clone() };
         match self.call(&driver, &Default::default(), &detach)? {
             Came::Done(()) | Came::NotSupported => Ok(()),
             Came::InProgress => Err(unfinished("detach")),
         }
     }
 }
+
+impl Hands<'_> {
+    /// A device's name as it may be recorded and shown: bounded, and free of secrets.
+    pub(super) fn sound(&self, device: Device, secrets: &Secrets) -> Result<String> {
+        let Device(device) = device;
+        let redactor = Redactor::new(secrets);
+        // A secret too short to look for cannot be found in a name either.
+        let tells = !redactor.withhold() && redactor.text(&device) != device;
+        if device.len() > LONGEST_DEVICE || tells {
+            let what = format!("driver {} answered a device that is too long or holds a secret", self.record.driver);
+            return Err(Error::new(Kind::Driver, what).hint("a device is a short name or a path"));
+        }
+        Ok(device)
+    }
+
+    /// A device that something still has open is not taken from under it. A staged driver looks itself, for it alone
+    /// knows who else may share the device.
+    fn unused(&mut self) -> Result<()> {
+        let device = std::path::PathBuf::from(self.record.state.rung.device());
+        let is_block = std::fs::metadata(&device).is_ok_and(|meta| meta.file_type().is_block_device());
+        if self.record.kind == record::Kind::Staged || !device.is_absolute() || !is_block {
+            return Ok(());
+        }
+        match self.work(&Task::IsFree { device: device.clone() }, SOON)? {
+            Done::Free(false) => {
+                Err(Error::new(Kind::Busy, format!("{} is still in use, so it is not detached", device.display()))
+                    .hint(format!(
+                        "end what uses it, perhaps in another mount namespace, then try again: fuser -vm {}",
+                        device.display()
+                    )))
+            }
+            Done::Free(true) | Done::Plainly | Done::Told(_) | Done::Owned(_) | Done::Seen(_) | Done::Usage(_) => {
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Longer than any path of a device.
+const LONGEST_DEVICE: usize = 4096;
 
 /// "In progress" is an answer of extension verbs only; the contract's own verbs end or fail.
 pub(super) fn unfinished(verb: &str) -> Error {

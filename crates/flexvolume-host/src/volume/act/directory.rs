@@ -11,10 +11,13 @@ use flexvolume_linux::{
     mount::{Presence, table},
 };
 
+use flexvolume_protocol::excerpt;
+use rustix::io::Errno;
+
 use super::Hands;
 use crate::{
     error::{Error, Kind, Result},
-    task::{Power, Task},
+    task::{Done, Power, Task},
     volume::{record::Made, state::Seen},
 };
 
@@ -51,11 +54,32 @@ impl Target {
     pub(super) fn remove(&self) -> Result<()> {
         match self.pinned.rmdir() {
             Ok(_) => Ok(()),
-            Err(error) => Err(Error::from(error).hint(format!(
-                "look at what is left in {}, keep or delete it by hand, then try again: flexvol never deletes files there",
-                self.path.display()
-            ))),
+            Err(error) => {
+                let error = Error::from(error);
+                let Some(left) = self.left() else { return Err(error) };
+                Err(error.hint(format!(
+                    "left in it: {left}; keep or delete that by hand, then try again: flexvol never deletes files there"
+                )))
+            }
         }
+    }
+
+    /// The first few names in a directory that nothing is mounted at.
+    fn left(&self) -> Option<String> {
+        match self.pinned.look() {
+            Ok(Presence::Plain) => {}
+            Ok(Presence::Symlink | Presence::Other) => return Some("something that is no directory".to_owned()),
+            Ok(Presence::Absent | Presence::Mount(_) | Presence::Corrupted(_)) | Err(_) => return None,
+        }
+        let mut names: Vec<_> = std::fs::read_dir(&self.path)
+            .ok()?
+            .take(6)
+            .filter_map(|entry| Some(excerpt(&entry.ok()?.file_name().to_string_lossy(), 60)))
+            .collect();
+        if names.len() > 5 {
+            names[5] = "…".to_owned();
+        }
+        (!names.is_empty()).then(|| names.join(", "))
     }
 }
 
@@ -152,12 +176,12 @@ impl Hands<'_> {
         match (target.look()?, driver_said) {
             (Presence::Mount(_) | Presence::Corrupted(_), Err(error)) => return Err(error),
             (Presence::Mount(_) | Presence::Corrupted(_), Ok(())) => {
-                self.work(&Task::Unmount { target: target.path.clone() }, UNMOUNT)?;
+                self.take_away(&target.path)?;
             }
             (Presence::Absent | Presence::Plain | Presence::Symlink | Presence::Other, Ok(())) => {}
             (Presence::Absent | Presence::Plain | Presence::Symlink | Presence::Other, Err(error)) => {
                 // A process that still runs may mount yet; any other failure of an unmount is moot once nothing is mounted.
-                if error.kind() == Kind::Busy {
+                if error.kind() == Kind::Stuck {
                     return Err(error);
                 }
                 self.warn(format!(
@@ -170,17 +194,51 @@ impl Hands<'_> {
         target.remove()
     }
 
+    /// Takes away whatever is mounted at `target`. What is in use and answers stays; what is dead, or has not answered
+    /// for as long as a person would wait, goes whatever it takes.
+    pub(super) fn take_away(&mut self, target: &Path) -> Result<()> {
+        let refused = match self.work(&Task::Unmount { target: target.to_owned() }, UNMOUNT) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == Kind::Busy => error,
+            Err(error) => return Err(error),
+        };
+        match self.work(&Task::Probe { path: target.to_owned() }, SOON) {
+            Ok(Done::Seen(Presence::Corrupted(_))) => {}
+            Err(error) if error.kind() == Kind::Stuck => {}
+            Ok(_) | Err(_) => {
+                return Err(refused
+                    .hint(format!("end what uses it, then try again; see who does: fuser -vm {}", target.display())));
+            }
+        }
+        if let Done::Told(steps) = self.work(&Task::Break { target: target.to_owned() }, UNMOUNT)? {
+            self.warn(format!("the mount at {} did not answer; it was taken away by: {steps}", target.display()));
+        }
+        Ok(())
+    }
+
+    /// After a failure with nothing mounted: takes the directory away again, and those above it. False if one of them
+    /// stays that is owed an undoing; files that a driver left in it are not in the way of its next try.
+    pub(super) fn cleared(&self, target: &Target, relative: &Path) -> bool {
+        match target.remove() {
+            Ok(()) => self.prune(relative).is_ok(),
+            Err(_) => target.pinned.is_empty().is_ok_and(|empty| !empty),
+        }
+    }
+
     /// Takes away the empty directories above a pod's volume, up to the pod's own.
-    pub(super) fn prune(&self, relative: &Path) {
-        let Ok(root) = Root::open(self.ground.layout.root()) else { return };
+    pub(super) fn prune(&self, relative: &Path) -> Result<()> {
+        let root = Root::open(self.ground.layout.root())?;
         // pods/<uid>/volumes/<driver>/<name>: three parents belong to the pod, and go when the last volume does.
         for parent in relative.ancestors().skip(1).take(3) {
             match root.pin(parent).and_then(|pinned| pinned.rmdir()) {
                 Ok(_) => {}
                 // Some of them may be gone already, by a run that was cut off here.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(_) => return,
+                // Another volume of the pod is there.
+                Err(error) if error.errno() == Some(Errno::NOTEMPTY.raw_os_error()) => break,
+                Err(error) => return Err(error.into()),
             }
         }
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use flexvolume_linux::{fs::Usage, mount::Presence};
+use flexvolume_protocol::excerpt;
 
 use super::{Ended, Hands, directory::SOON};
 use crate::{
@@ -43,7 +44,7 @@ impl Hands<'_> {
         let path = self.absolute(&self.ground.layout.place(place, &self.record.driver, &self.record.name));
         match self.work(&Task::Usage { path }, PROBE)? {
             Done::Usage(usage) => Ok(Some(usage)),
-            Done::Plainly | Done::Told(_) | Done::Owned(_) | Done::Seen(_) => Ok(None),
+            Done::Plainly | Done::Told(_) | Done::Owned(_) | Done::Seen(_) | Done::Free(_) => Ok(None),
         }
     }
 
@@ -68,7 +69,7 @@ impl Hands<'_> {
                 applied
                     .missed
                     .iter()
-                    .map(|m| format!("{} ({})", m.path.display(), m.why))
+                    .map(|m| format!("{} ({})", excerpt(&m.path.to_string_lossy(), 200), m.why))
                     .collect::<Vec<_>>()
                     .join(", ")
             ));

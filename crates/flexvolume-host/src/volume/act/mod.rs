@@ -47,7 +47,7 @@ pub struct Ended {
 impl Ended {
     fn failed(error: Error, seen: Seen) -> Self {
         // A process that cannot be ended makes whatever the kernel shows provisional.
-        let seen = if error.kind() == Kind::Busy { Seen::Busy } else { seen };
+        let seen = if error.kind() == Kind::Stuck { Seen::Busy } else { seen };
         Self { answer: Err(error), seen }
     }
 }
@@ -82,7 +82,7 @@ impl<'a> Hands<'a> {
 
     /// Calls the driver with `verb` in the name of the op under way.
     fn call<V: Verb>(&mut self, driver: &Driver, secrets: &Secrets, verb: &V) -> Result<Came<V::Reply>> {
-        let Self { ground, record, notes, .. } = self;
+        let Self { ground, record, notes, keys, .. } = self;
         // The process of an earlier call of this op must not be taken for this one's, should we die before it is recorded.
         if let Some(open) = &mut record.call
             && open.process.take().is_some()
@@ -92,7 +92,12 @@ impl<'a> Hands<'a> {
         let open = record.call.clone().unwrap_or_else(|| OpenCall::new(String::new()));
         let id = open.id.clone();
         let volume = record.key.clone();
-        let redactor = Redactor::new(secrets);
+        // A driver may know a secret from before: where it is at hand, it is kept out of the words of every call.
+        let known = match &record.spec.secret {
+            Some(reference) if secrets.is_empty() => keys(reference).unwrap_or_default(),
+            Some(_) | None => secrets.clone(),
+        };
+        let redactor = Redactor::new(&known);
         let born = &mut |process| {
             record.call = Some(OpenCall { process: Some(process), verb: Some(V::NAME), ..open.clone() });
             // The id in the environment finds the process without this; it only makes the search shorter.
@@ -113,7 +118,7 @@ impl<'a> Hands<'a> {
         match worker.ask(task, limit) {
             Ok(done) => Ok(done?),
             Err(WorkerError::Stuck(process, _)) => Err(Error::new(
-                Kind::Busy,
+                Kind::Stuck,
                 format!("the kernel has not answered for {} s; the worker, pid {}, was told to end", limit.as_secs(), process.pid),
             )
             .hint(format!(

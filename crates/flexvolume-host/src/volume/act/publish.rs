@@ -8,7 +8,7 @@ use flexvolume_protocol::{Came, Dir, Mount, Options, PodKeys, Unmount};
 use super::{
     Ended, Hands,
     attach::unfinished,
-    directory::{SOON, Target, UNMOUNT},
+    directory::{SOON, Target},
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -32,7 +32,10 @@ impl Hands<'_> {
         let relative = self.place(&user.uid);
         let target = match self.make(&relative) {
             Ok(target) => target,
-            Err(error) => return Ended::failed(error, Seen::Nothing),
+            Err(error) => {
+                let _ = self.prune(&relative);
+                return Ended::failed(error, Seen::Nothing);
+            }
         };
         match self.publish_at(&target, &user) {
             Ok(made) => {
@@ -40,11 +43,8 @@ impl Hands<'_> {
                 Ended { answer: Ok(String::new()), seen: Seen::Mounted }
             }
             Err(error) => {
-                let seen = target.seen();
-                if seen == Seen::Nothing && target.remove().is_ok() {
-                    self.prune(&relative);
-                }
-                Ended::failed(error, seen)
+                let gone = target.seen() == Seen::Nothing && self.cleared(&target, &relative);
+                Ended::failed(error, if gone { Seen::Nothing } else { Seen::Mounted })
             }
         }
     }
@@ -70,8 +70,7 @@ impl Hands<'_> {
             record::Kind::Attachable | record::Kind::Direct => {
                 let secrets = self.secrets(&driver, true)?;
                 let options = self.pod_options(user).with_secrets(secrets.clone());
-                let dir =
-                    Dir::parse(&target.path.to_string_lossy()).map_err(|e| Error::new(Kind::Invalid, e.to_string()))?;
+                let dir = Dir::try_from(target.path.as_path()).map_err(|e| Error::new(Kind::Invalid, e.to_string()))?;
                 match (self.call(&driver, &secrets, &Mount { dir, options })?, self.record.kind) {
                     (Came::Done(()), _) => {}
                     (Came::NotSupported, record::Kind::Attachable | record::Kind::Staged) => {
@@ -123,9 +122,13 @@ impl Hands<'_> {
             }
             Err(error) => (Err(error), Seen::Mounted),
         };
+        let (result, seen) = match result.map(|()| self.prune(&relative)) {
+            Ok(Err(error)) => (Err(error), Seen::Mounted),
+            Ok(Ok(())) => (Ok(()), seen),
+            Err(error) => (Err(error), seen),
+        };
         match result {
             Ok(()) => {
-                self.prune(&relative);
                 self.record.places.remove(place);
                 self.end_leftovers(&Op::Unpublish(place.to_owned()));
                 Ended { answer: Ok(String::new()), seen }
@@ -147,10 +150,10 @@ impl Hands<'_> {
 
     fn call_unmount(&mut self, target: &Target) -> Result<()> {
         let driver = self.driver()?;
-        let dir = Dir::parse(&target.path.to_string_lossy()).map_err(|e| Error::new(Kind::Invalid, e.to_string()))?;
+        let dir = Dir::try_from(target.path.as_path()).map_err(|e| Error::new(Kind::Invalid, e.to_string()))?;
         match self.call(&driver, &Default::default(), &Unmount { dir })? {
             Came::Done(()) => Ok(()),
-            Came::NotSupported => self.work(&Task::Unmount { target: target.path.clone() }, UNMOUNT).map(drop),
+            Came::NotSupported => self.take_away(&target.path),
             Came::InProgress => Err(unfinished("unmount")),
         }
     }

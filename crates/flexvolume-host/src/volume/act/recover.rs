@@ -1,9 +1,6 @@
 //! After a crash: what an interrupted op left running is ended before anything else is done for its volume.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use flexvolume_linux::process::{self, Kill, ProcessId};
 use flexvolume_protocol::VerbName;
@@ -16,10 +13,11 @@ use super::{Hands, stage::FORMAT};
 use crate::{
     drivers::call::{CALL_ID, WORKER},
     error::{Error, Kind, Result},
+    ident::Ident,
     note::Note,
     volume::{
         record::{Made, OpenCall, Record},
-        state::{At, Op, Seen},
+        state::{At, Op, Place, Seen},
         step,
     },
 };
@@ -39,18 +37,21 @@ pub enum Recovered {
     Busy(Error),
 }
 
-/// The record as it is after a reboot: mounts are gone, devices and processes mean nothing.
-pub fn boot_changed(record: &mut Record, boot: &str) -> bool {
-    if record.boot == boot {
+/// The record as it is after a reboot, or after its mount namespace has gone: mounts are gone, devices and processes mean
+/// nothing.
+pub fn boot_changed(record: &mut Record, ident: &Ident) -> bool {
+    if record.boot == ident.boot && record.namespace == ident.namespace {
         return false;
     }
-    record.boot = boot.to_owned();
+    record.boot.clone_from(&ident.boot);
+    record.namespace.clone_from(&ident.namespace);
     record.state = step::rebooted(record.state.clone());
     // What was no mount did not go with them: it is undone through the driver.
     for place in record.places.iter().filter(|(_, made)| **made == Made::NoMount).map(|(place, _)| place) {
         record.state.places.insert(place.clone(), At::Half);
     }
     record.call = None;
+    record.attached.clear();
     record.leftovers.clear();
     record.stage = None;
     record.places.clear();
@@ -58,19 +59,21 @@ pub fn boot_changed(record: &mut Record, boot: &str) -> bool {
 }
 
 impl Hands<'_> {
-    /// Takes away the empty directories at which mounts of an earlier boot lay.
-    pub fn remove_bare_mount_points(&self) {
-        let Record { driver, name, users, .. } = &*self.record;
-        let remove = |relative: &Path| {
-            self.existing(relative).is_ok_and(|target| target.is_some_and(|target| target.remove().is_ok()))
-        };
-        for place in users.keys() {
-            let relative = self.ground.layout.place(place, driver, name);
-            if remove(&relative) {
-                self.prune(&relative);
+    /// After a reboot: the bare directories at which mounts lay are taken away; a mount that is there all the same is nobody's.
+    pub fn look_after_reboot(&mut self) {
+        let places: Vec<Place> = self.record.users.keys().cloned().collect();
+        for place in places {
+            let relative = self.ground.layout.place(&place, &self.record.driver, &self.record.name);
+            let Ok(Some(target)) = self.existing(&relative) else { continue };
+            if target.seen() == Seen::Mounted {
+                self.record.state.places.insert(place, At::Half);
+            } else if target.remove().is_ok() {
+                let _ = self.prune(&relative);
             }
         }
-        remove(&self.ground.layout.global(driver, name));
+        if let Ok(Some(target)) = self.existing(&self.ground.layout.global(&self.record.driver, &self.record.name)) {
+            let _ = target.remove();
+        }
     }
 
     /// Waits for, then ends, the processes of the interrupted `op`; then looks.
@@ -191,8 +194,8 @@ impl Hands<'_> {
             Ok(Some(_) | None) => {}
             Err(_) => return Seen::Mounted,
         }
-        if op.place().is_some() {
-            self.prune(&relative);
+        if op.place().is_some() && self.prune(&relative).is_err() {
+            return Seen::Mounted;
         }
         Seen::Nothing
     }

@@ -8,7 +8,7 @@ use flexvolume_protocol::{Came, Device, Dir, MountDevice, UnmountDevice, WaitFor
 use super::{
     Ended, Hands,
     attach::unfinished,
-    directory::{Target, UNMOUNT},
+    directory::Target,
 };
 use crate::{
     drivers::driver::Driver,
@@ -56,7 +56,14 @@ impl Hands<'_> {
                     Kind::Refused,
                     format!("something nobody recorded is mounted at {}", target.path.display()),
                 )
-                .hint("it is taken away now; try again"));
+                .hint(if self.record.state.places.is_empty() {
+                    "it is taken away now; try again".to_owned()
+                } else {
+                    format!(
+                        "pods live on the volume, so it is left alone; look what it is, then: umount {}",
+                        target.path.display()
+                    )
+                }));
             }
             Presence::Symlink | Presence::Other => {
                 return Err(Error::new(Kind::Refused, format!("{} is no directory", target.path.display()))
@@ -66,14 +73,19 @@ impl Hands<'_> {
         let driver = self.driver()?;
         let secrets = self.secrets(&driver, false)?;
         let options = self.device_options().with_secrets(secrets.clone());
-        let given = Device(self.record.state.rung.device().to_owned());
+        let given = match self.record.attached.as_str() {
+            "" => Device(self.record.state.rung.device().to_owned()),
+            attached => Device(attached.to_owned()),
+        };
         let wait = WaitForAttach { device: given.clone(), options: options.clone() };
         let device = match self.call(&driver, &secrets, &wait)? {
-            Came::Done(device) => device,
-            Came::NotSupported => given,
+            // Some answer without the device: taken for none, their volume would be a folder on the host's own disk.
+            Came::Done(device) if !device.0.is_empty() => device,
+            Came::Done(_) | Came::NotSupported => given,
             Came::InProgress => return Err(unfinished("waitforattach")),
         };
-        let dir = Dir::parse(&target.path.to_string_lossy()).map_err(|e| Error::new(Kind::Invalid, e.to_string()))?;
+        let device = Device(self.sound(device, &secrets)?);
+        let dir = Dir::try_from(target.path.as_path()).map_err(|e| Error::new(Kind::Invalid, e.to_string()))?;
         let read_only = self.record.read_only;
         let may_be_empty = match self.call(&driver, &secrets, &MountDevice { dir, device: device.clone(), options })? {
             Came::Done(()) => driver.config.allow_unmounted,
@@ -145,7 +157,7 @@ impl Hands<'_> {
         };
         if let Some(mounted) = id.map(table::by_id).transpose()?.flatten() {
             let others = table::of_device(mounted.dev)?;
-            if let Some(other) = others.iter().find(|o| o.root == mounted.root && o.point != target.path) {
+            if let Some(other) = others.iter().find(|o| o.root.starts_with(&mounted.root) && o.point != target.path) {
                 return Err(Error::new(
                     Kind::Refused,
                     format!("the volume is also mounted at {}", other.point.display()),
@@ -158,13 +170,10 @@ impl Hands<'_> {
     }
 
     fn call_unmount_device(&mut self, driver: &Driver, target: &Target) -> Result<()> {
-        let dir = Dir::parse(&target.path.to_string_lossy()).map_err(|e| Error::new(Kind::Invalid, e.to_string()))?;
+        let dir = Dir::try_from(target.path.as_path()).map_err(|e| Error::new(Kind::Invalid, e.to_string()))?;
         match self.call(driver, &Default::default(), &UnmountDevice { dir })? {
             Came::Done(()) => Ok(()),
-            Came::NotSupported => {
-                self.work(&Task::Unmount { target: target.path.clone() }, UNMOUNT)?;
-                Ok(())
-            }
+            Came::NotSupported => self.take_away(&target.path),
             Came::InProgress => Err(unfinished("unmountdevice")),
         }
     }
