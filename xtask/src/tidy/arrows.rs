@@ -1,6 +1,6 @@
 //! The arrows between our crates: who may use whom, as the floor plan draws it, held against what cargo sees.
 
-use super::Finding;
+use super::finding::Finding;
 use crate::sh;
 use anyhow::{Context, Result, anyhow};
 use serde_json::Value;

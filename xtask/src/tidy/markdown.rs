@@ -1,6 +1,6 @@
 //! Rules for the pages: every link leads to a file, and every page of the book can be reached from its summary.
 
-use super::{File, Finding};
+use super::finding::{File, Finding};
 use std::path::{Component, Path, PathBuf};
 
 const SUMMARY: &str = "docs/SUMMARY.md";

@@ -3,44 +3,18 @@
 //! Every rule is a function from files already read to findings, so that its test needs no folder.
 
 mod arrows;
+mod circles;
+mod code;
+mod finding;
 mod markdown;
+mod modules;
 mod source;
 mod words;
 
 use crate::sh;
 use anyhow::{Context, Result, bail};
-use std::fmt;
+use finding::{File, Finding};
 use std::path::{Path, PathBuf};
-
-/// One text file of the project; its path is relative to the project's folder.
-pub(crate) struct File {
-    pub(crate) path: String,
-    pub(crate) text: String,
-}
-
-/// One broken rule: where, what, and what to do instead.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Finding {
-    path: String,
-    /// Counted from one; none if it is about the whole file.
-    line: Option<usize>,
-    what: String,
-}
-
-impl Finding {
-    fn new(path: &str, line: Option<usize>, what: impl Into<String>) -> Finding {
-        Finding { path: path.to_owned(), line, what: what.into() }
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}:{line}: {}", self.path, self.what),
-            None => write!(f, "{}: {}", self.path, self.what),
-        }
-    }
-}
 
 /// The door: prints every finding; any finding is a failure.
 pub(crate) fn main() -> Result<()> {
@@ -77,6 +51,7 @@ fn findings() -> Result<Vec<Finding>> {
         all.extend(words::check(file));
         all.extend(markdown::links(file, &exists));
     }
+    all.extend(circles::check(&files));
     all.extend(markdown::summary(&files));
     Ok(all)
 }
@@ -103,17 +78,6 @@ fn walk(project: &Path, below: &Path, into: &mut Vec<PathBuf>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Does `text` hold `word` at byte `at` as a word of its own, not as a piece of a longer name?
-fn is_word(text: &str, at: usize, word: &str) -> bool {
-    let part = |c: char| c.is_alphanumeric() || c == '_';
-    !text[..at].chars().next_back().is_some_and(part) && !text[at + word.len()..].chars().next().is_some_and(part)
-}
-
-/// The number of the line that holds byte `at`, counted from one.
-fn line_of(text: &str, at: usize) -> usize {
-    text[..at].matches('\n').count() + 1
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The project stands alone: no file points to a place or a note that its reader does not have.
 
-use super::{File, Finding, line_of};
+use super::finding::{File, Finding, line_of};
 
 /// Paths of one machine. Written in two pieces, so that this file does not find itself.
 const PLACES: &[&str] = &[concat!("../", "shared"), concat!("/wo", "rk/"), concat!("/ro", "ot/.cargo")];
