@@ -7,6 +7,7 @@ mod command;
 pub mod manifest;
 mod output;
 mod problem;
+mod speak;
 
 use std::process::ExitCode;
 

@@ -4,7 +4,7 @@ use std::{error::Error as _, process::ExitCode};
 
 use flexvolume_host::{Error, Kind};
 
-use crate::{manifest::ManifestError, output::tell};
+use crate::{manifest::ManifestError, speak::tell};
 
 /// Bad usage or a bad manifest.
 pub(crate) const USAGE: u8 = 2;

@@ -14,8 +14,9 @@ use serde::Serialize;
 use super::ground::{Done, settings};
 use crate::{
     cli::Cli,
-    output::{Show, say, tell},
+    output::Show,
     problem::Problems,
+    speak::{say, tell},
 };
 
 #[derive(Serialize)]

@@ -11,11 +11,7 @@ use flexvolume_protocol::excerpt;
 use serde::Serialize;
 
 use super::ground::{Done, host};
-use crate::{
-    cli::Cli,
-    output::{Show, say},
-    problem::Problems,
-};
+use crate::{cli::Cli, output::Show, problem::Problems, speak::say};
 
 /// One volume of one pod; a volume that no pod uses has no pod.
 #[derive(Serialize)]

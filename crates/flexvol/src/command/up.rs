@@ -22,8 +22,9 @@ use super::ground::{Done, host};
 use crate::{
     cli::Cli,
     manifest::{self, AccessMode, FsGroupPolicy, Objects, Origin, PodPlan, SecretRef, VolumePlan},
-    output::{Show, tell},
+    output::Show,
     problem::Problems,
+    speak::tell,
 };
 
 /// One volume as `up` reports it.
