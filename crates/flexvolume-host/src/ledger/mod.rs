@@ -6,6 +6,7 @@
 //! opened through SQLite only, since closing any other descriptor of it would drop SQLite's locks.
 
 mod ballast;
+mod cause;
 mod open;
 
 use std::{
@@ -137,12 +138,12 @@ impl Ledger {
             act(&db)
         };
         let mut result = attempt();
-        if result.as_ref().is_err_and(open::is_full) {
+        if result.as_ref().is_err_and(cause::is_full) {
             // The log may hold all the room there is; what is in it can go to its place.
             let _ = shorten(&db);
             result = attempt();
         }
-        if spare && result.as_ref().is_err_and(open::is_full) && ballast::spend(&self.path) {
+        if spare && result.as_ref().is_err_and(cause::is_full) && ballast::spend(&self.path) {
             result = attempt();
         }
         result.map(drop).map_err(|e| self.fail("write", e))
@@ -153,9 +154,9 @@ impl Ledger {
     }
 
     fn fail(&self, what: &str, error: rusqlite::Error) -> Error {
-        let hint = if open::is_full(&error) {
+        let hint = if cause::is_full(&error) {
             FULL
-        } else if open::is_damaged(&error) {
+        } else if cause::is_damaged(&error) {
             "run any flexvol command again: a damaged ledger is set aside and rebuilt from the mount table"
         } else {
             "look at the disk beneath it; nothing was done that is not recorded"

@@ -7,9 +7,12 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, OpenFlags};
 
-use super::{Ledger, ballast};
+use super::{
+    Ledger, ballast,
+    cause::{is_damaged, is_full, is_read_only},
+};
 use crate::{
     error::{Error, Kind, Result},
     lock::Lock,
@@ -175,24 +178,4 @@ fn set_aside(path: &Path) -> Result<PathBuf> {
 /// A path as SQLite's URI form wants it.
 fn percent(path: &Path) -> String {
     path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23")
-}
-
-fn code(error: &rusqlite::Error) -> Option<ErrorCode> {
-    error.sqlite_error_code()
-}
-
-/// Whether the disk is full.
-pub(super) fn is_full(error: &rusqlite::Error) -> bool {
-    // The second: no room for the shared memory.
-    code(error) == Some(ErrorCode::DiskFull)
-        || error.sqlite_error().is_some_and(|e| e.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
-}
-
-/// Whether the file is no database, or a damaged one.
-pub(super) fn is_damaged(error: &rusqlite::Error) -> bool {
-    matches!(code(error), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-}
-
-fn is_read_only(error: &rusqlite::Error) -> bool {
-    matches!(code(error), Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied))
 }
