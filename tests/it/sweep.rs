@@ -1,7 +1,7 @@
 //! The kill sweep: `up` and `down` of two pods that share a loopback volume, killed before every effect, run again, and
 //! compared: nothing lost, nothing doubled, and what was written is there.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, io::Write, path::PathBuf};
 
 use flexvolume_testkit::{
     killat::{self, Orphans, Plan, Report, Spec, Victim},
@@ -112,7 +112,7 @@ fn sweep(way: Way) {
         field.bed.assert_clean();
     }
     assert!(u64::from(kills) >= ups + downs, "only {kills} kills struck");
-    println!("{way:?}: {ups} effects up, {downs} down, {kills} kills");
+    let _ = writeln!(std::io::stderr(), "{way:?}: {ups} effects up, {downs} down, {kills} kills");
 }
 
 #[test]

@@ -165,9 +165,7 @@ fn every_layer(
     let mut steps = Vec::new();
     for _ in 0..LAYERS {
         match mount::look(target)? {
-            Presence::Mount(_) | Presence::Corrupted(_) => {
-                steps.push(format!("{:?}", take(target)?).to_lowercase())
-            }
+            Presence::Mount(_) | Presence::Corrupted(_) => steps.push(format!("{:?}", take(target)?).to_lowercase()),
             Presence::Absent | Presence::Plain | Presence::Symlink | Presence::Other => break,
         }
     }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use flexvolume::{Attachment, Code, Failure, ONLY_READER, Options, Result};
+use flexvolume::{Attachment, Code, Failure, Options, Result};
 use flexvolume_linux::{
     Error,
     fs::{FsType, Wanted, format_and_mount, make_ready},
@@ -16,7 +16,12 @@ use flexvolume_linux::{
 };
 use rustix::fs::{fstat, major, minor};
 
-use crate::{digest, image, mark::Mark, place::Place};
+use crate::{
+    digest::digest,
+    image::{self, reads_only},
+    mark::Mark,
+    place::Place,
+};
 
 /// For whoever still has the device open, such as a prober of the system's own.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -128,11 +133,6 @@ pub(crate) fn mount(place: &Place, dir: &Path, options: &Options) -> Result<Vec<
     }
     wanted.read_only = options.read_only();
     Ok(format_and_mount(&wanted, dir)?.notes)
-}
-
-/// Whether the volume is for reading alone: then nothing is made or formatted for it.
-pub(crate) fn reads_only(options: &Options) -> bool {
-    options.read_only() || options.get(ONLY_READER).is_some()
 }
 
 /// Whether this very device is what is mounted there; anything else there is a failure.

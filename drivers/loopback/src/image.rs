@@ -13,15 +13,19 @@ use std::{
     path::Path,
 };
 
-use flexvolume::{Code, Failure, Options, OptionsExt, Result, Size};
+use flexvolume::{Code, Failure, ONLY_READER, Options, OptionsExt, Result, Size};
 use flexvolume_linux::Error;
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 
 use crate::{
-    device::reads_only,
     mark::{Mark, gone},
     place::Place,
 };
+
+/// Whether the volume is for reading alone: then nothing is made or formatted for it.
+pub(crate) fn reads_only(options: &Options) -> bool {
+    options.read_only() || options.get(ONLY_READER).is_some()
+}
 
 /// Opens the image that the options name; makes it if it was never there and they say `create: "true"`. From now on its
 /// absence is a loss.

@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod device;
+mod digest;
 mod image;
 mod mark;
 mod place;
@@ -89,11 +90,6 @@ impl Driver for Loopback {
     fn deletevolume(&self, call: &DeleteVolume, world: &World) -> Result<()> {
         provision::delete(&call.options, world)
     }
-}
-
-/// FNV-1a: tells names apart, proves nothing.
-fn digest(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn main() -> std::process::ExitCode {

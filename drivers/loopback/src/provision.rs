@@ -10,7 +10,9 @@ use rustix::{
 };
 
 use crate::{
-    device, digest, image,
+    device,
+    digest::digest,
+    image,
     mark::{Mark, gone},
     place::Place,
 };

@@ -5,11 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use flexvolume_linux::mount::{Presence, table};
 use flexvolume_protocol::{Came, Device, Dir, MountDevice, UnmountDevice, WaitForAttach};
 
-use super::{
-    Ended, Hands,
-    attach::unfinished,
-    directory::Target,
-};
+use super::{Ended, Hands, attach::unfinished, directory::Target};
 use crate::{
     drivers::driver::Driver,
     error::{Error, Kind, Result},
