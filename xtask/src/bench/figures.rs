@@ -1,6 +1,7 @@
 //! The figures themselves: what is measured against what, and how many times the other's median ours may be.
 
-use super::{Figure, Row, Unit, from_helper, pods, side_by_side, timed};
+use super::measure::{Figure, Row, Unit, from_helper, side_by_side, timed};
+use super::pods;
 use crate::sh;
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};

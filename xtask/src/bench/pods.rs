@@ -1,6 +1,6 @@
 //! The figures that need whole pods: volumes that come and go, a crowd of mounts around them, memory.
 
-use super::{Figure, Samples, Unit, side_by_side, timed};
+use super::measure::{Figure, Samples, Unit, side_by_side, timed};
 use crate::{
     demo::scratch::{self, Scratch},
     machine, sh,

@@ -1,0 +1,216 @@
+//! Measuring: two sides in turn, many samples of each, and what they come to.
+
+use crate::sh;
+use anyhow::{Context, Result, ensure};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// What the numbers of a figure are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Unit {
+    /// Seconds.
+    Time,
+    /// Bytes.
+    Memory,
+}
+
+/// Many measurements of one thing, sorted; never none.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Samples(pub(super) Vec<f64>);
+
+impl Samples {
+    pub(crate) fn new(mut all: Vec<f64>) -> Result<Samples> {
+        ensure!(!all.is_empty(), "a figure without a single measurement");
+        all.sort_by(f64::total_cmp);
+        Ok(Samples(all))
+    }
+
+    /// The value below which this part (0 to 1) of the measurements lies, between neighbours in a straight line.
+    pub(super) fn at(&self, part: f64) -> f64 {
+        let place = part * (self.0.len() - 1) as f64;
+        let (low, high) = (self.0[place.floor() as usize], self.0[place.ceil() as usize]);
+        low + (high - low) * place.fract()
+    }
+
+    pub(crate) fn median(&self) -> f64 {
+        self.at(0.5)
+    }
+
+    /// Median and spread, in a unit a person reads: `160 µs (min 151, quartiles 156 and 171, n 500)`.
+    pub(super) fn words(&self, unit: Unit) -> String {
+        let (by, name) = scale(self.median(), unit);
+        let value = |part| number(self.at(part) / by);
+        format!(
+            "{} {name} (min {}, quartiles {} and {}, n {})",
+            value(0.5),
+            value(0.0),
+            value(0.25),
+            value(0.75),
+            self.0.len()
+        )
+    }
+}
+
+/// One figure: ours, what it is measured against, and how many times the other's median ours may be.
+pub(crate) struct Figure {
+    pub(crate) name: String,
+    /// What was done, in a sentence, for both sides.
+    pub(crate) how: String,
+    pub(crate) unit: Unit,
+    pub(crate) ours: Samples,
+    pub(crate) other: Option<Samples>,
+    pub(crate) limit_ratio: Option<f64>,
+}
+
+impl Figure {
+    pub(super) fn ratio(&self) -> Option<f64> {
+        self.other.as_ref().map(|other| self.ours.median() / other.median())
+    }
+
+    /// Does it miss its mark?
+    pub(super) fn misses(&self) -> bool {
+        matches!((self.ratio(), self.limit_ratio), (Some(ratio), Some(limit)) if ratio > limit)
+    }
+}
+
+/// One side of a figure: does the thing once and says what it took, in the figure's unit.
+pub(crate) type Side<'a> = &'a mut dyn FnMut() -> Result<f64>;
+
+/// How long one call of `what` takes, in seconds.
+pub(crate) fn timed(what: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let start = Instant::now();
+    what()?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
+/// Both sides in turn, A B A B, so that what disturbs the machine disturbs both. A tenth more at the beginning is thrown away.
+pub(crate) fn side_by_side(rounds: usize, ours: Side<'_>, other: Side<'_>) -> Result<(Samples, Samples)> {
+    for _ in 0..rounds.div_ceil(10) {
+        ours()?;
+        other()?;
+    }
+    let (mut a, mut b) = (Vec::with_capacity(rounds), Vec::with_capacity(rounds));
+    for round in 0..rounds {
+        // Whoever comes second finds the caches as the first left them; take turns at that too.
+        if round % 2 == 0 {
+            a.push(ours()?);
+            b.push(other()?);
+        } else {
+            b.push(other()?);
+            a.push(ours()?);
+        }
+    }
+    Ok((Samples::new(a)?, Samples::new(b)?))
+}
+
+/// Figures measured inside a helper: an executable that prints lines `name<TAB>ours|other<TAB>number`, in turn.
+/// `table` gives for each name how it was measured, its unit and its limit.
+pub(crate) fn from_helper(helper: &mut Command, table: &[Row]) -> Result<Vec<Figure>> {
+    let mut text = String::new();
+    let end = sh::watch(helper, Duration::from_secs(1200), &mut |stream, line| match stream {
+        sh::Stream::Out => text = format!("{text}{line}\n"),
+        sh::Stream::Err => eprintln!("{line}"),
+    })?;
+    ensure!(end.success(), "`{}` did not end well: {end:?}", sh::typed(helper));
+    table.iter().map(|row| row.figure(&text)).collect()
+}
+
+/// What the helper cannot say of a figure.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) how: &'static str,
+    pub(crate) unit: Unit,
+    pub(crate) limit_ratio: Option<f64>,
+}
+
+impl Row {
+    fn figure(&self, lines: &str) -> Result<Figure> {
+        let side = |side: &str| -> Result<Vec<f64>> {
+            let mut numbers = Vec::new();
+            for line in lines.lines() {
+                let fields: Vec<&str> = line.split('\t').collect();
+                if let [name, found, number] = fields.as_slice()
+                    && *name == self.name
+                    && *found == side
+                {
+                    numbers.push(number.parse().with_context(|| format!("a measurement that is no number: {line}"))?);
+                }
+            }
+            Ok(numbers)
+        };
+        let other = side("other")?;
+        Ok(Figure {
+            name: self.name.into(),
+            how: self.how.into(),
+            unit: self.unit,
+            ours: Samples::new(side("ours")?).with_context(|| format!("the helper measured no `{}`", self.name))?,
+            other: if other.is_empty() { None } else { Some(Samples::new(other)?) },
+            limit_ratio: self.limit_ratio,
+        })
+    }
+}
+
+/// The unit in which a value is best read, and how much of the base unit it is.
+pub(super) fn scale(value: f64, unit: Unit) -> (f64, &'static str) {
+    match unit {
+        Unit::Time if value < 1e-3 => (1e-6, "µs"),
+        Unit::Time if value < 1.0 => (1e-3, "ms"),
+        Unit::Time => (1.0, "s"),
+        Unit::Memory if value < 1048576.0 => (1024.0, "KiB"),
+        Unit::Memory => (1048576.0, "MiB"),
+    }
+}
+
+/// Three digits are enough for anybody.
+pub(super) fn number(value: f64) -> String {
+    if value >= 100.0 {
+        format!("{value:.0}")
+    } else if value >= 10.0 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.2}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(values: &[f64]) -> Samples {
+        Samples::new(values.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn medians_and_quartiles_are_right() {
+        let five = samples(&[5.0, 1.0, 4.0, 2.0, 3.0]);
+        assert_eq!((five.at(0.0), five.at(0.25), five.median(), five.at(0.75)), (1.0, 2.0, 3.0, 4.0));
+        assert_eq!(samples(&[1.0, 2.0]).median(), 1.5);
+        assert!(Samples::new(Vec::new()).is_err());
+    }
+
+    #[test]
+    fn sides_take_turns() {
+        let log = std::cell::RefCell::new(String::new());
+        let side = |name: char| {
+            let log = &log;
+            move || {
+                log.borrow_mut().push(name);
+                Ok(1.0)
+            }
+        };
+        let (a, b) = side_by_side(4, &mut side('a'), &mut side('b')).unwrap();
+        assert_eq!((a.0.len(), b.0.len()), (4, 4));
+        assert_eq!(*log.borrow(), "ababbaabba");
+    }
+
+    #[test]
+    fn a_helper_is_heard() {
+        let row = |name| Row { name, how: "h", unit: Unit::Time, limit_ratio: None };
+        let mut helper = Command::new("printf");
+        helper.arg(r"x\tours\t0.5\nx\tother\t1\nnoise\nx\tours\t0.7\n");
+        let figures = from_helper(&mut helper, &[row("x")]).unwrap();
+        assert_eq!((figures[0].ours.0.as_slice(), figures[0].ratio()), ([0.5, 0.7].as_slice(), Some(0.6)));
+        assert!(from_helper(&mut helper, &[row("y")]).is_err(), "a figure that nobody measured");
+        assert!(from_helper(Command::new("printf").arg(r"x\tours\tfast\n"), &[row("x")]).is_err());
+    }
+}
