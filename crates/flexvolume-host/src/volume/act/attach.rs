@@ -88,7 +88,7 @@ impl Hands<'_> {
             Done::Free(false) => {
                 Err(Error::new(Kind::Busy, format!("{} is still in use, so it is not detached", device.display()))
                     .hint(format!(
-                        "end what uses it, perhaps in another mount namespace, then try again: fuser -vm {}",
+                        "end what uses it, perhaps in another mount namespace (fuser -vm {}), then: flexvol down --all",
                         device.display()
                     )))
             }
