@@ -75,13 +75,8 @@ impl Bed {
 
     /// Runs it with `text` on standard input.
     pub fn feed<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>, text: &str) -> Ran {
-        let mut child = self
-            .command(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            self.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         Ran::of(child.wait_with_output().unwrap())
     }
@@ -114,9 +109,11 @@ impl Bed {
     /// Where one pod's volume is, as `ls` says.
     pub fn path_of(&self, pod: &str, volume: &str) -> PathBuf {
         let rows = self.json(["ls"]);
-        let row = rows.as_array().unwrap().iter().find(|row| {
-            row["pod"] == pod && row["path"].as_str().unwrap().ends_with(&format!("/{volume}"))
-        });
+        let row = rows
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|row| row["pod"] == pod && row["path"].as_str().unwrap().ends_with(&format!("/{volume}")));
         row.unwrap_or_else(|| panic!("no {volume} of {pod} in {rows}"))["path"].as_str().unwrap().into()
     }
 
@@ -154,7 +151,8 @@ impl Ran {
 /// A pod with these volumes, each `(name, the flexVolume source as YAML in braces)`, mounted at `/data/<name>`.
 pub fn pod(name: &str, volumes: &[(&str, &str)]) -> String {
     let mounts: String = volumes.iter().map(|(v, _)| format!("    - {{name: {v}, mountPath: /data/{v}}}\n")).collect();
-    let sources: String = volumes.iter().map(|(v, source)| format!("  - name: {v}\n    flexVolume: {source}\n")).collect();
+    let sources: String =
+        volumes.iter().map(|(v, source)| format!("  - name: {v}\n    flexVolume: {source}\n")).collect();
     format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  containers:\n  - name: main\n    image: none\n    volumeMounts:\n{mounts}  volumes:\n{sources}"
     )
