@@ -25,4 +25,4 @@ pub use api::{Flags, FsMount, Tree, bind, set_flags};
 pub(crate) use look::look_at;
 pub use look::{Presence, corrupted, is_empty_dir, look, probe};
 pub use mounted::{MountId, Mounted};
-pub use unmount::{LADDER, Step, Unmount, take_away, unmount, unmount_ladder, unmount_step};
+pub use unmount::{LADDER, Step, Unmount, unmount, unmount_ladder, unmount_step};

@@ -9,7 +9,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Mounted, Presence, look, probe, raw, table};
+use super::{Mounted, Presence, look, raw, table};
 use crate::{Error, ErrorKind, Result};
 
 /// How to unmount.
@@ -65,26 +65,6 @@ pub fn unmount(target: &Path, how: Unmount) -> Result<()> {
             _ => error,
         }
     })
-}
-
-/// Unmounts what is on top at `target`: plainly while it is alive, whatever it takes (see [`unmount_ladder`]) only when it
-/// is dead; says which step did it. May block.
-///
-/// Errors: `Busy` if it is alive and in use: nothing was done; what the last step said.
-pub fn take_away(target: &Path) -> Result<Step> {
-    let error = match unmount(target, Unmount::Plain) {
-        Ok(()) => return Ok(Step::Plain),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Step::Nothing),
-        Err(error) => error,
-    };
-    match probe(target)? {
-        Presence::Corrupted(_) => unmount_ladder(target),
-        Presence::Absent | Presence::Plain => Ok(Step::Plain),
-        Presence::Mount(_) | Presence::Symlink | Presence::Other => {
-            Err(error
-                .with_hint(format!("end what uses it, then try again; see who does: fuser -vm {}", target.display())))
-        }
-    }
 }
 
 /// Unmounts what is on top at `target`, whatever it takes, and says which step did it: thaw, plain, cut a FUSE
