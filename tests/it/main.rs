@@ -1,6 +1,7 @@
 //! What needs the whole: the command, real drivers, real mounts, real kills.
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "these are tests")]
 
+mod apart;
 mod bad_input;
 mod bed;
 mod command;
