@@ -147,7 +147,7 @@ fn loopback(bed: &Bed) -> Result<Vec<Figure>> {
             "A pod with a new ext4 volume of 64 MiB: `up`, `down`, and its image removed. The other is a shell script that makes, mounts \
              and removes such a volume, without a look at what is there, a place of the pod's own, or a record that outlives a power cut. \
              It takes seven programs and four syncs (all of mkfs); ours fourteen programs (the command twice, seven calls of the driver, \
-             two workers, blkid, mkfs, rm) and 25 syncs, and that is the difference.",
+             two workers, blkid, mkfs, rm) and 25 syncs.",
             BY_HAND,
             Some(1.0),
         )?,
