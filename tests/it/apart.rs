@@ -164,3 +164,22 @@ fn exec_never_runs_beside_the_volume() {
     bed.ok(["down", "web"]);
     bed.assert_clean();
 }
+
+#[test]
+fn a_command_in_one_pod_keeps_no_other_pods_volume() {
+    let Some(bed) = Bed::new() else { return };
+    for name in ["one", "two"] {
+        let disk = bed.sandbox.path().join(name);
+        image(&disk, 16);
+        bed.script(&format!("v/{name}"), attachable(&disk));
+        let file = bed.manifest("pod.yaml", &pods(&[name], &format!("{{driver: v/{name}}}")));
+        bed.ok(["up", &file]);
+    }
+    let mut holder = holding(&bed, "one");
+    bed.ok(["down", "two"]);
+    assert_eq!(bed.sandbox.loops().unwrap().len(), 1, "the other pod's device was kept");
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    bed.ok(["down", "--all"]);
+    bed.assert_clean();
+}

@@ -33,6 +33,7 @@ use rustix::{
 use crate::{
     Error, ErrorKind, Result,
     beneath::Root,
+    mount::{Unmount, table, unmount},
     process::{explain, sys::make_read_only},
 };
 
@@ -41,6 +42,9 @@ use crate::{
 pub struct View {
     /// The volumes, in any order.
     pub volumes: Vec<Shown>,
+    /// Mounts beneath this path are not seen: a copy of them would keep the volumes of others in use for as long as the
+    /// command runs.
+    pub without: Option<PathBuf>,
 }
 
 /// One volume as a command is to see it. What is mounted inside a volume is seen too.
@@ -102,6 +106,9 @@ pub fn enter(view: &View) -> Result<()> {
     for (shown, at) in wanted {
         volumes.push(Volume::take(shown, at)?);
     }
+    if let Some(path) = &view.without {
+        forget(path)?;
+    }
     // What lies above comes first.
     volumes.sort_by(|one, other| one.at.cmp(&other.at));
     let mut ours = Ours::default();
@@ -112,6 +119,18 @@ pub fn enter(view: &View) -> Result<()> {
         make_read_only(skeleton, false).map_err(|e| Error::os("cannot make the view read-only", e))?;
     }
     std::env::set_current_dir("/").map_err(|e| Error::io("go to", "/", e))
+}
+
+/// Takes the mounts beneath `path` out of this namespace, whatever uses them elsewhere.
+fn forget(path: &Path) -> Result<()> {
+    let mut mounts = table::beneath(path)?;
+    // The youngest first: it may lie on another.
+    mounts.reverse();
+    for mounted in mounts {
+        // One that lies under another, which goes lazily with all beneath it, is gone already.
+        let _ = unmount(&mounted.point, Unmount::Detach);
+    }
+    Ok(())
 }
 
 /// Becomes another program, with our arguments, environment and standard streams; returns only if that failed. A name

@@ -93,7 +93,7 @@ fn shown(source: PathBuf, at: PathBuf, read_only: bool) -> Shown {
 
 fn see(volumes: &[(PathBuf, &str, bool)]) {
     let volumes = volumes.iter().map(|(source, at, read_only)| shown(source.clone(), at.into(), *read_only));
-    enter(&View { volumes: volumes.collect() }).unwrap_or_else(|error| panic!("{}", error.story()));
+    enter(&View { volumes: volumes.collect(), without: None }).unwrap_or_else(|error| panic!("{}", error.story()));
 }
 
 fn name(dir: &str) -> String {
@@ -209,9 +209,10 @@ fn a_part_of_a_volume_is_found_beneath_its_root_only(host: &Path) {
         read_only,
     };
     // Nothing of a view that fails is left: each attempt is a namespace of its own.
-    let lost = enter(&View { volumes: vec![part("out", "/mnt", false)] }).unwrap_err();
+    let lost = enter(&View { volumes: vec![part("out", "/mnt", false)], without: None }).unwrap_err();
     assert!(lost.story().contains("one/out"), "{}", lost.story());
-    enter(&View { volumes: vec![part("deep/er", "/mnt", true), part("new/made", "/srv", false)] }).unwrap();
+    enter(&View { volumes: vec![part("deep/er", "/mnt", true), part("new/made", "/srv", false)], without: None })
+        .unwrap();
     assert_eq!(name("/mnt"), "part");
     assert!(Path::new("/srv").read_dir().unwrap().next().is_none());
     assert!(host.join("one/new/made").is_dir());
@@ -235,7 +236,8 @@ fn a_single_file_is_a_volume_too(host: &Path) {
 
 fn what_does_not_fit_is_told(host: &Path) {
     let tell = |source: &str, at: &str| {
-        let error = enter(&View { volumes: vec![shown(host.join(source), at.into(), false)] }).unwrap_err();
+        let error =
+            enter(&View { volumes: vec![shown(host.join(source), at.into(), false)], without: None }).unwrap_err();
         (error.kind(), error.to_string())
     };
     let (kind, text) = tell("one", "/etc/passwd");

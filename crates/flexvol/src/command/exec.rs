@@ -50,9 +50,10 @@ pub(super) fn exec(cli: &Cli, show: &Show, pod: &str, container: Option<&str>, a
         .hint(hint)
         .into());
     }
+    let root = host.ground().layout.root().to_owned();
     // The ledger is closed before another program takes this process over.
     drop(host);
-    namespace::enter(&View { volumes })?;
+    namespace::enter(&View { volumes, without: Some(root) })?;
     if let Some(here) = here {
         let _ = std::env::set_current_dir(here);
     }

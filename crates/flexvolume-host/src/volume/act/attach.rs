@@ -1,6 +1,10 @@
 //! The first and last rung: attach and detach.
 
-use std::os::unix::fs::FileTypeExt;
+use std::{
+    os::unix::fs::FileTypeExt,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use flexvolume_protocol::{Attach, Came, Detach, Device, Redactor, Secrets};
 
@@ -79,25 +83,35 @@ impl Hands<'_> {
     /// A device that something still has open is not taken from under it. A staged driver looks itself, for it alone
     /// knows who else may share the device.
     fn unused(&mut self) -> Result<()> {
-        let device = std::path::PathBuf::from(self.record.state.rung.device());
+        let device = PathBuf::from(self.record.state.rung.device());
         let is_block = std::fs::metadata(&device).is_ok_and(|meta| meta.file_type().is_block_device());
         if self.record.kind == record::Kind::Staged || !device.is_absolute() || !is_block {
             return Ok(());
         }
-        match self.work(&Task::IsFree { device: device.clone() }, SOON)? {
-            Done::Free(false) => {
-                Err(Error::new(Kind::Busy, format!("{} is still in use, so it is not detached", device.display()))
-                    .hint(format!(
-                        "end what uses it, perhaps in another mount namespace (fuser -vm {}), then: flexvol down --all",
-                        device.display()
-                    )))
+        let start = Instant::now();
+        while !self.is_free(&device)? {
+            // A prober of the system or a namespace that is just being parted lets go at once.
+            if start.elapsed() >= SHORTLY {
+                let (what, at) = ("is still in use, so it is not detached", device.display());
+                return Err(Error::new(Kind::Busy, format!("{at} {what}")).hint(format!(
+                    "end what uses it, perhaps in another mount namespace (fuser -vm {at}), then: flexvol down --all"
+                )));
             }
-            Done::Free(true) | Done::Plainly | Done::Told(_) | Done::Owned(_) | Done::Seen(_) | Done::Usage(_) => {
-                Ok(())
-            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    fn is_free(&mut self, device: &Path) -> Result<bool> {
+        match self.work(&Task::IsFree { device: device.to_owned() }, SOON)? {
+            Done::Free(free) => Ok(free),
+            Done::Plainly | Done::Told(_) | Done::Owned(_) | Done::Seen(_) | Done::Usage(_) => Ok(true),
         }
     }
 }
+
+/// How long a device may be held by somebody who is about to let go.
+const SHORTLY: Duration = Duration::from_secs(2);
 
 /// Longer than any path of a device.
 const LONGEST_DEVICE: usize = 4096;
