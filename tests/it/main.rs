@@ -6,6 +6,7 @@ mod bad_input;
 mod bed;
 mod command;
 mod faults;
+mod grow;
 mod ledger;
 mod life;
 mod scripts;

@@ -63,6 +63,13 @@ pub enum Task {
         /// Leave it alone when the root directory already has it.
         on_mismatch: bool,
     },
+    /// Grow the file system to its device.
+    Grow {
+        /// The block device.
+        device: PathBuf,
+        /// Where it is mounted.
+        at: PathBuf,
+    },
     /// Look whether nobody holds a block device.
     IsFree {
         /// The device.
@@ -148,6 +155,7 @@ impl worker::Task for Task {
                 Ok(Done::Told(format!("{made:?}")))
             }
             Self::FsGroup { dir, gid, on_mismatch } => fs::apply_fs_group(&dir, gid, on_mismatch).map(Done::Owned),
+            Self::Grow { device, at } => fs::grow_fs(&device, &at).map(|()| Done::Plainly),
             Self::IsFree { device } => loopdev::is_free(&device).map(Done::Free),
             Self::Probe { path } => mount::probe(&path).map(Done::Seen),
             Self::Usage { path } => fs::usage(&path).map(Done::Usage),

@@ -1,6 +1,11 @@
 //! Fault 1: what a killed host's driver still does. The next run waits for it, ends what must be ended, and acts after.
 
-use std::{fs, path::Path, thread, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use flexvolume_testkit::{
     killat::{Orphans, Plan, Victim},
@@ -79,8 +84,11 @@ fn an_orphan_past_the_limit_of_its_verb_is_ended() {
     let orphan = pid_in(&driver.exe().with_file_name("pid"));
     host.kill();
     assert!(lives(orphan));
+    let start = Instant::now();
     bed.ok(["up", &file]);
     assert!(!lives(orphan));
+    // Four seconds are meant.
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     bed.ok(["down", &file]);
     bed.assert_clean();
 }
@@ -222,7 +230,14 @@ fn a_host_killed_while_it_starts_the_driver_leaves_no_riddle() {
     let Some(bed) = Bed::new() else { return };
     let pidfile = bed.sandbox.path().join("pid");
     let mount = |source| format!("{}mount -t tmpfs {source} \"$2\"", daemon(&pidfile, ":"));
-    let driver = bed.script("v/fuse", direct(Answer::success().run(mount("whole"))));
+    let undo = bed.sandbox.path().join("undo");
+    let unmount = format!("kill -0 $(cat {}) && echo alive >>{}; umount \"$2\"", pidfile.display(), undo.display());
+    let script = direct(Answer::default())
+        .on("mount", Answer::success().run(mount("whole")))
+        .on("unmount", Answer::success().run(unmount));
+    let driver = bed.script("v/fuse", script);
+    // Taken for the driver itself, the daemon would be ended at this limit, and so before the undo.
+    limit(&bed, &["mount"], 1.0, 4.0);
     let file = bed.manifest("pod.yaml", &pod("web", &[("data", "{driver: v/fuse}")]));
     let args = ["up", file.as_str()];
     let report = traced(&bed, &args, Plan::Count, Orphans::Leave);
@@ -244,6 +259,7 @@ fn a_host_killed_while_it_starts_the_driver_leaves_no_riddle() {
     let left = pid_in(&pidfile);
     bed.ok(["up", &file]);
     assert!(!lives(left));
+    assert_eq!(fs::read_to_string(&undo).unwrap(), "alive\n");
     assert_eq!(calls(&driver, "mount").len(), 2);
     assert_eq!(bed.sandbox.mounts().unwrap().len(), 1);
     bed.ok(["down", &file]);

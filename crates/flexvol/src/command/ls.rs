@@ -141,7 +141,7 @@ fn state(host: &Host, record: &Record, uid: &str) -> String {
         (Some(At::Ready), true) if host.is_mounted(record, uid) => "mounted".into(),
         (Some(At::Ready), true) => "lost: flexvol up makes it anew".into(),
         (Some(At::Ready | At::Mounted | At::Half), false) => "going".into(),
-        (Some(At::Mounted), true) => "mounted, not owned yet".into(),
+        (Some(At::Mounted), true) => "mounted, not finished".into(),
         (Some(At::Half), true) => "half mounted".into(),
         (None, true) => format!("waiting ({})", rung(record)),
         (None, false) => rung(record),

@@ -159,9 +159,11 @@ fn publish(host: &Host, show: &Show, objects: &Objects, pod: &PodPlan, volume: &
 }
 
 fn request(pod: &PodPlan, volume: &VolumePlan) -> Request {
-    let (persistent, exclusive) = match &volume.origin {
-        Origin::Inline => (false, false),
-        Origin::Persistent { access_modes, .. } => (true, access_modes.contains(&AccessMode::ReadWriteOncePod)),
+    let (persistent, exclusive, capacity) = match &volume.origin {
+        Origin::Inline => (false, false, None),
+        Origin::Persistent { access_modes, capacity, .. } => {
+            (true, access_modes.contains(&AccessMode::ReadWriteOncePod), *capacity)
+        }
     };
     let mounts = pod.containers.iter().flat_map(|container| {
         container.mounts.iter().filter(|mount| mount.volume == volume.pod_volume).map(|mount| ContainerMount {
@@ -176,6 +178,7 @@ fn request(pod: &PodPlan, volume: &VolumePlan) -> Request {
         name: volume.name.clone(),
         persistent,
         exclusive,
+        capacity,
         uid: pod.uid.clone(),
         spec: Spec {
             fs_type: volume.fs_type.clone(),

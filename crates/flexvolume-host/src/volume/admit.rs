@@ -6,7 +6,7 @@ use flexvolume_protocol::{DriverName, PodUid, VolumeName};
 
 use super::{
     record::{Record, Spec, User},
-    state::{Rung, State},
+    state::{At, Rung, State},
 };
 use crate::{
     digest,
@@ -24,6 +24,8 @@ pub struct Request {
     pub persistent: bool,
     /// Only one pod may have it (ReadWriteOncePod).
     pub exclusive: bool,
+    /// The size the PersistentVolume states, in bytes: a volume that is smaller is grown.
+    pub capacity: Option<u64>,
     /// The pod's uid.
     pub uid: PodUid,
     /// The volume.
@@ -109,6 +111,15 @@ pub fn admit(record: &mut Record, request: &Request) -> Result<()> {
         }
     }
     record.users.insert(place.to_owned(), request.user.clone());
+    record.capacity_wanted = record.capacity_wanted.max(request.capacity.unwrap_or(0));
+    if record.is_small() && !request.user.read_only {
+        // The place is finished once more: growing is a part of that.
+        record.state.places.entry(place.to_owned()).and_modify(|at| {
+            if *at == At::Ready {
+                *at = At::Mounted;
+            }
+        });
+    }
     Ok(())
 }
 

@@ -135,6 +135,10 @@ pub struct Record {
     pub kind: Kind,
     /// What the manifest said.
     pub spec: Spec,
+    /// The size it was last known to have, in bytes; 0 if nobody knows.
+    pub capacity: u64,
+    /// The size it should have at least, in bytes; 0 if nobody said.
+    pub capacity_wanted: u64,
     /// Mounted globally without write access, since every pod asked for that when it was staged.
     pub read_only: bool,
     /// The pods that use it, by place.
@@ -187,6 +191,8 @@ impl Record {
             name,
             kind,
             spec,
+            capacity: 0,
+            capacity_wanted: 0,
             read_only: false,
             users: BTreeMap::new(),
             state: State::unknown(kind.floor(), String::new()),
@@ -208,6 +214,13 @@ impl Record {
         let spec = serde_json::to_vec(&self.spec)
             .map_err(|e| Error::new(ErrorKind::Invalid, "cannot digest a volume's spec").because(e))?;
         Ok(format!("{} {}", self.key, digest::hex(&spec, 16)))
+    }
+}
+
+impl Record {
+    /// Whether it is to be grown.
+    pub fn is_small(&self) -> bool {
+        self.capacity_wanted > self.capacity
     }
 }
 

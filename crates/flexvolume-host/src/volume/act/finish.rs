@@ -1,4 +1,4 @@
-//! After the mount: ownership for the pod's group.
+//! After the mount: ownership for the pod's group, growth.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const PROBE: Duration = Duration::from_secs(5);
 
 impl Hands<'_> {
     pub(super) fn finish(&mut self, place: &str) -> Ended {
-        match self.own(place) {
+        match self.own(place).and_then(|()| self.grow(&self.user(place)?)) {
             Ok(()) => Ended { answer: Ok(String::new()), seen: Seen::Mounted },
             Err(error) => Ended::failed(error, Seen::Mounted),
         }

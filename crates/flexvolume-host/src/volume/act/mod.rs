@@ -5,6 +5,7 @@
 
 mod attach;
 mod directory;
+mod expand;
 mod finish;
 mod publish;
 mod recover;
