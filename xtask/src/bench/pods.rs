@@ -193,11 +193,11 @@ impl Crowd {
         bed.scratch.make(name)?;
         let script = format!(
             r#"
-            cd "$dir/{name}"; before=$(wc -l < /proc/self/mountinfo)
+            cd "$dir/{name}"
             mkdir 1; mount -t tmpfs crowd 1
             for n in $(seq 2 {row}); do mkdir 1/$n; mount -t tmpfs crowd 1/$n; done
             for n in $(seq 2 {rows}); do mkdir $n; mount --rbind 1 $n; done
-            cd /; echo $(($(wc -l < /proc/self/mountinfo) - before))
+            cd /; grep -c " $dir/{name}/" /proc/self/mountinfo
             while read verb; do "$flexvol" $verb "$dir/scratch.yaml" > /dev/null; echo done; done
             "#
         );
