@@ -28,6 +28,11 @@ impl BoundLoop {
     /// The device cannot be opened, or it refuses.
     pub fn detach(&self) -> io::Result<()> {
         let file = File::open(&self.device).map_err(|e| about(&self.device, &e))?;
+        // While we have it open it cannot be bound to another file; it may have been before.
+        let name = self.device.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if one(name).is_none_or(|now| now.backing != self.backing) {
+            return Ok(());
+        }
         // SAFETY: takes no argument.
         match unsafe { libc::ioctl(file.as_raw_fd(), LOOP_CLR_FD.into()) } {
             0 => Ok(()),
