@@ -250,6 +250,7 @@ fn a_host_killed_while_it_starts_the_driver_leaves_no_riddle() {
     bed.ok(["down", &file]);
     driver.forget().unwrap();
     fs::remove_file(&pidfile).unwrap();
+    let _ = fs::remove_file(&undo);
     // From a fresh ledger on, as the first time, the count is the same.
     fs::remove_dir_all(bed.sandbox.root()).unwrap();
     bed.sandbox.dir("root").unwrap();
