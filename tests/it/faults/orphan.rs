@@ -153,7 +153,8 @@ fn a_daemon_of_a_call_nobody_acknowledged_is_ended_after_the_undo_and_no_other()
     let [first, second, undo] = ["first", "second", "undo"].map(|name| bed.sandbox.path().join(name));
     let cut = format!("{}mount -t tmpfs half \"$2\"; sleep 1", daemon(&first, ":"));
     let good = format!("{}mount -t tmpfs whole \"$2\"", daemon(&second, ":"));
-    let unmount = format!("kill -0 $(cat {}) && echo alive >>{}; umount \"$2\"", first.display(), undo.display());
+    let unmount =
+        format!("grep -q . /proc/$(cat {})/cmdline && echo alive >>{}; umount \"$2\"", first.display(), undo.display());
     let script = direct(Answer::default())
         .on_each("mount", [Answer::success().run(cut), Answer::success().run(good)])
         .on("unmount", Answer::success().run(unmount));
@@ -231,7 +232,11 @@ fn a_host_killed_while_it_starts_the_driver_leaves_no_riddle() {
     let pidfile = bed.sandbox.path().join("pid");
     let mount = |source| format!("{}mount -t tmpfs {source} \"$2\"", daemon(&pidfile, ":"));
     let undo = bed.sandbox.path().join("undo");
-    let unmount = format!("kill -0 $(cat {}) && echo alive >>{}; umount \"$2\"", pidfile.display(), undo.display());
+    let unmount = format!(
+        "grep -q . /proc/$(cat {})/cmdline && echo alive >>{}; umount \"$2\"",
+        pidfile.display(),
+        undo.display()
+    );
     let script = direct(Answer::default())
         .on("mount", Answer::success().run(mount("whole")))
         .on("unmount", Answer::success().run(unmount));
