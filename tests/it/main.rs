@@ -5,6 +5,7 @@ mod apart;
 mod bad_input;
 mod bed;
 mod command;
+mod discovery;
 mod faults;
 mod grow;
 mod ledger;

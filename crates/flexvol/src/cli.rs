@@ -74,7 +74,11 @@ pub(crate) enum Command {
         usage: bool,
     },
     /// List the drivers in the plugin directory and what each says it can do
-    Drivers,
+    Drivers {
+        /// Go on, and tell of each driver that comes, changes or goes
+        #[arg(short, long)]
+        watch: bool,
+    },
     /// Put a driver into the plugin directory: copied to a dot file, then renamed, so that it is never seen half
     Install {
         /// The executable

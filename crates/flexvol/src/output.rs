@@ -1,5 +1,7 @@
 //! What is printed: tables for people, JSON and YAML for programs, notes on standard error.
 
+use std::io::Write as _;
+
 use comfy_table::{Table, presets};
 use flexvolume_host::Note;
 use serde::Serialize;
@@ -50,14 +52,24 @@ impl Show {
     /// Prints one value, for programs.
     pub(crate) fn value<T: Serialize>(&self, value: &T) -> Result<(), Problems> {
         let text = match self.format {
-            Format::Table | Format::Json => serde_json::to_string_pretty(value).map_err(|e| e.to_string()),
-            Format::Yaml => serde_saphyr::to_string(value).map_err(|e| e.to_string()),
+            Format::Table | Format::Json => serde_json::to_string_pretty(value).map_err(|e| cannot_print(&e))?,
+            Format::Yaml => serde_saphyr::to_string(value).map_err(|e| cannot_print(&e))?,
         };
-        match text {
-            Ok(text) => say!("{}", text.trim_end()),
-            Err(error) => return Err(Problems::usage(format!("cannot print the result: {error}"), "try -o table")),
-        }
+        say!("{}", text.trim_end());
         Ok(())
+    }
+
+    /// Prints one value of a list that has no end: a line of `text`, of JSON, or a document of YAML. False once nobody
+    /// reads it any more.
+    pub(crate) fn line<T: Serialize>(&self, value: &T, text: &str) -> Result<bool, Problems> {
+        let line = match self.format {
+            Format::Table => text.trim_end().to_owned(),
+            Format::Json => serde_json::to_string(value).map_err(|e| cannot_print(&e))?,
+            Format::Yaml => {
+                format!("---\n{}", serde_saphyr::to_string(value).map_err(|e| cannot_print(&e))?.trim_end())
+            }
+        };
+        Ok(writeln!(anstream::stdout(), "{line}").is_ok())
     }
 
     /// Whether people read this.
@@ -84,4 +96,8 @@ impl Show {
         };
         tell!("{text}");
     }
+}
+
+fn cannot_print(error: &dyn std::fmt::Display) -> Problems {
+    Problems::usage(format!("cannot print the result: {error}"), "try -o table")
 }

@@ -1,6 +1,6 @@
 //! What can go wrong in the host: a small kind to branch on, what could not be done, what to do next, and the cause.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// The result of everything in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -27,12 +27,12 @@ pub enum Kind {
 }
 
 /// An error: `Display` says what; [`std::error::Error::source`] says why; [`Error::hint`] says what next.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Error {
     kind: Kind,
     what: String,
     hint: Option<String>,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
@@ -44,7 +44,7 @@ impl Error {
     /// Puts the cause beneath.
     #[must_use]
     pub fn because(self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { source: Some(source.into()), ..self }
+        Self { source: Some(Arc::from(source.into())), ..self }
     }
 
     /// Says what to do next.
@@ -102,7 +102,8 @@ impl From<flexvolume_linux::Error> for Error {
         let mut ours = Self::new(kind, error.to_string());
         ours.hint = error.hint().map(str::to_owned);
         if let Some(cause) = std::error::Error::source(&error) {
-            ours.source = Some(cause.to_string().into());
+            let cause: Box<dyn std::error::Error + Send + Sync> = cause.to_string().into();
+            ours.source = Some(Arc::from(cause));
         }
         ours
     }

@@ -1,6 +1,6 @@
 //! What everything in the host stands on: settings, paths, ledger, drivers, and where and when we run.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use flexvolume_linux::beneath::trusted_chain;
 
@@ -24,8 +24,8 @@ pub struct Ground {
     pub layout: Layout,
     /// The ledger.
     pub ledger: Ledger,
-    /// The drivers.
-    pub drivers: Drivers,
+    /// The drivers; discovery looks at them from threads of its own.
+    pub drivers: Arc<Drivers>,
     /// This machine, this boot.
     pub ident: Ident,
 }
@@ -64,7 +64,7 @@ impl Ground {
         let layout = Layout::new(&root);
         let opened = Ledger::open(&layout.ledger())?;
         let ident = Ident::read(settings.config.node.as_deref())?;
-        let drivers = Drivers::new(settings.plugin_dir.clone(), trust, settings.config.clone());
+        let drivers = Arc::new(Drivers::new(settings.plugin_dir.clone(), trust, settings.config.clone()));
         let found = Found { fresh: opened.fresh, set_aside: opened.set_aside };
         Ok((Self { settings, layout, ledger: opened.ledger, drivers, ident }, found))
     }

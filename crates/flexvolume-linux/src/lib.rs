@@ -8,6 +8,7 @@ pub mod loopdev;
 pub mod mount;
 pub mod namespace;
 pub mod process;
+pub mod watch;
 pub mod worker;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,6 +1,19 @@
-//! `flexvol drivers`: what is in the plugin directory, and what each says it can do.
+//! `flexvol drivers`: what is in the plugin directory, what each says it can do, and what comes and goes there.
 
-use flexvolume_host::{drivers::driver::Driver, volume::record::Kind};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::mpsc,
+};
+
+use flexvolume_host::{
+    Error, Host, Kind as ErrorKind,
+    drivers::{
+        driver::Driver,
+        watch::{Seen, Watch},
+    },
+    volume::record::Kind,
+};
+use flexvolume_protocol::DriverName;
 use serde::Serialize;
 
 use super::ground::{Done, host};
@@ -14,29 +27,34 @@ struct Row {
     extensions: Vec<String>,
     path: String,
     error: Option<String>,
+    /// Volumes that need a driver which is not there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    volumes: Vec<String>,
 }
 
-pub(super) fn drivers(cli: &Cli, show: &Show) -> Done {
+pub(super) fn drivers(cli: &Cli, show: &Show, follow: bool) -> Done {
     let host = host(cli, show)?;
+    if follow {
+        return watch(&host, show);
+    }
     let drivers = &host.ground().drivers;
     let mut problems = Vec::new();
     let mut rows = Vec::new();
-    for name in drivers.names()? {
-        let row = match drivers.get(&name, &|note| show.note(note)) {
-            Ok(driver) => of(&driver),
-            Err(error) => {
-                let story = error.story();
-                problems.push(Problems::from(error));
-                Row {
-                    driver: name.to_string(),
-                    kind: "broken",
-                    extensions: Vec::new(),
-                    path: String::new(),
-                    error: Some(story),
-                }
+    let mut users = users(&host)?;
+    let names: BTreeSet<_> = drivers.names()?.into_iter().chain(users.keys().cloned()).collect();
+    for name in &names {
+        match drivers.get(name, &|note| show.note(note)) {
+            Ok(driver) => rows.push(Row::ready(&driver)),
+            Err(error) if error.kind() == ErrorKind::NotFound && users.contains_key(name) => {
+                let row = Row::missing(name, users.remove(name));
+                problems.push(left_behind(&row).into());
+                rows.push(row);
             }
-        };
-        rows.push(row);
+            Err(error) => {
+                rows.push(Row::broken(name, &error));
+                problems.push(Problems::from(error));
+            }
+        }
     }
     let nothing =
         format!("no drivers in {}; put one there with flexvol install FILE --as VENDOR/NAME", cli.plugin_dir.display());
@@ -45,16 +63,96 @@ pub(super) fn drivers(cli: &Cli, show: &Show) -> Done {
     Problems::gather(problems)
 }
 
-fn of(driver: &Driver) -> Row {
-    Row {
-        driver: driver.name.to_string(),
-        kind: match driver.kind() {
-            Kind::Attachable => "attachable",
-            Kind::Staged => "staged",
-            Kind::Direct => "direct",
-        },
-        extensions: driver.extensions.iter().map(ToString::to_string).collect(),
-        path: driver.found.exe.display().to_string(),
-        error: None,
+/// One line for each driver that comes, changes or goes, until nobody reads it any more.
+fn watch(host: &Host, show: &Show) -> Done {
+    let (send, seen) = mpsc::channel();
+    let tell = move |seen| drop(send.send(seen));
+    let _watch = Watch::start(host.ground().drivers.clone(), tell)?;
+    for seen in seen {
+        let (row, error) = match seen {
+            Seen::Ready(driver) => (Row::ready(&driver), None),
+            Seen::Failed { name, error } => (Row::broken(&name, &error), Some(error)),
+            Seen::Gone(name) => {
+                let row = Row::missing(&name, users(host)?.remove(&name));
+                let error = (!row.volumes.is_empty()).then(|| left_behind(&row));
+                (row, error)
+            }
+            Seen::Trouble(error) => {
+                Problems::from(error).tell();
+                continue;
+            }
+            Seen::Note(note) => {
+                show.note(note);
+                continue;
+            }
+        };
+        if !show.line(&row, &format!("{}  {}  {}", row.driver, row.kind, row.extensions.join(",")))? {
+            return Ok(());
+        }
+        if let Some(error) = error {
+            Problems::from(error).tell();
+        }
     }
+    Ok(())
+}
+
+impl Row {
+    fn ready(driver: &Driver) -> Self {
+        Self {
+            driver: driver.name.to_string(),
+            kind: match driver.kind() {
+                Kind::Attachable => "attachable",
+                Kind::Staged => "staged",
+                Kind::Direct => "direct",
+            },
+            extensions: driver.extensions.iter().map(ToString::to_string).collect(),
+            path: driver.found.exe.display().to_string(),
+            error: None,
+            volumes: Vec::new(),
+        }
+    }
+
+    fn broken(name: &DriverName, error: &Error) -> Self {
+        Self { error: Some(error.story()), ..Self::bare(name, "broken") }
+    }
+
+    fn missing(name: &DriverName, volumes: Option<Vec<String>>) -> Self {
+        Self { volumes: volumes.unwrap_or_default(), ..Self::bare(name, "missing") }
+    }
+
+    fn bare(name: &DriverName, kind: &'static str) -> Self {
+        Self {
+            driver: name.to_string(),
+            kind,
+            extensions: Vec::new(),
+            path: String::new(),
+            error: None,
+            volumes: Vec::new(),
+        }
+    }
+}
+
+/// The volumes of each driver that has any.
+fn users(host: &Host) -> Done<BTreeMap<DriverName, Vec<String>>> {
+    let mut users: BTreeMap<_, Vec<String>> = BTreeMap::new();
+    for record in host.records()?.into_iter().flatten() {
+        users.entry(record.driver.clone()).or_default().push(record.key);
+    }
+    Ok(users)
+}
+
+/// A driver is gone and its volumes are not: they stay as they are, and cannot go without it.
+fn left_behind(row: &Row) -> Error {
+    const SHOWN: usize = 5;
+    let more = row.volumes.len().saturating_sub(SHOWN);
+    let named = row.volumes.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    Error::new(
+        ErrorKind::NotFound,
+        format!("driver {} is not there any more, and volumes need it: {named}{more}", row.driver),
+    )
+    .hint(format!(
+        "they stay mounted; to take them away put it back: flexvol install FILE --as {}; then: flexvol down POD",
+        row.driver
+    ))
 }

@@ -23,7 +23,7 @@ pub(crate) fn run(cli: &Cli, show: &Show) -> Done {
         Command::Down { what, all } => down::down(cli, show, what, *all),
         Command::Exec { pod, container, argv } => exec::exec(cli, show, pod, container.as_deref(), argv),
         Command::Ls { usage } => ls::ls(cli, show, *usage),
-        Command::Drivers => drivers::drivers(cli, show),
+        Command::Drivers { watch } => drivers::drivers(cli, show, *watch),
         Command::Install { driver, name } => install::install(cli, show, driver, name.as_deref()),
         Command::Call { driver, verb, args } => call::call(cli, show, driver, verb, args),
     }

@@ -1,12 +1,17 @@
-//! Drivers loaded when first needed: found, asked `init` once, and asked anew when their file changes.
+//! Drivers loaded when first needed: found, asked `init` once, asked anew when their file changes, and not asked too often
+//! while they fail.
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
-    sync::{Arc, Mutex},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Instant,
 };
 
-use flexvolume_linux::beneath::Trust;
+use flexvolume_linux::{
+    beneath::Trust,
+    process::{self, ProcessId},
+};
 use flexvolume_protocol::{Came, DriverName, Init, InitReply, Redactor};
 
 use super::{
@@ -15,6 +20,7 @@ use super::{
     scan::{self, Found},
 };
 use crate::{
+    backoff,
     error::{Error, Kind as ErrorKind, Result},
     note::Notes,
     settings::Config,
@@ -26,16 +32,64 @@ pub struct Drivers {
     dir: PathBuf,
     trust: Trust,
     config: Config,
-    loaded: Mutex<HashMap<DriverName, Slot>>,
+    slots: Mutex<HashMap<DriverName, Slot>>,
 }
 
 /// Locked while one driver is asked: whoever wants the same driver waits for the answer, nobody else does.
-type Slot = Arc<Mutex<Option<Arc<Driver>>>>;
+type Slot = Arc<Mutex<Loaded>>;
+
+/// What came of asking one driver.
+#[derive(Debug, Default)]
+struct Loaded {
+    ready: Option<Arc<Driver>>,
+    failed: Option<Failed>,
+}
+
+/// An `init` that failed, and has not succeeded since.
+#[derive(Debug)]
+struct Failed {
+    found: Found,
+    error: Error,
+    failures: u32,
+    again: Instant,
+    /// The process of that `init`: while the kernel holds it, no second one is begun.
+    process: Option<ProcessId>,
+}
+
+/// What a look at one driver came to.
+#[derive(Debug)]
+pub enum Look {
+    /// It is there and has answered `init`.
+    Ready(Arc<Driver>),
+    /// It is there and cannot be used; it may be tried again from then on.
+    Failed {
+        /// Why.
+        error: Error,
+        /// When.
+        again: Instant,
+    },
+    /// There is no such driver.
+    Gone(Error),
+}
+
+/// What a look may be content with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// An answer of the same file.
+    IfChanged,
+    /// Only a fresh answer: something the driver stands on may have changed.
+    Anew,
+}
 
 impl Drivers {
     /// The drivers below `dir`.
     pub fn new(dir: PathBuf, trust: Trust, config: Config) -> Self {
-        Self { dir, trust, config, loaded: Mutex::new(HashMap::new()) }
+        Self { dir, trust, config, slots: Mutex::new(HashMap::new()) }
+    }
+
+    /// The plugin directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The names of all drivers there, whether they work or not.
@@ -45,23 +99,87 @@ impl Drivers {
 
     /// The driver of that name, asked `init` if it was not yet or if its file changed since.
     ///
-    /// However many ask at once, a driver is asked once; a slow `init` keeps no other driver waiting.
+    /// However many ask at once, a driver is asked once; a slow `init` keeps no other driver waiting. One that failed is
+    /// not asked again before its time, unless its file changed.
     pub fn get(&self, name: &DriverName, notes: Notes<'_>) -> Result<Arc<Driver>> {
-        let found = scan::find(&self.dir, name, &self.trust)?;
-        let dead = |_| Error::new(ErrorKind::System, "another thread died while it loaded a driver");
-        let slot = self.loaded.lock().map_err(|_| dead(()))?.entry(name.clone()).or_default().clone();
-        let mut slot = slot.lock().map_err(|_| dead(()))?;
-        if let Some(driver) = &*slot
-            && driver.found == found
-        {
-            return Ok(driver.clone());
+        match self.look(name, Ask::IfChanged, notes) {
+            Look::Ready(driver) => Ok(driver),
+            Look::Failed { error, .. } | Look::Gone(error) => Err(error),
         }
-        let driver = Arc::new(self.load(name, found, notes)?);
-        *slot = Some(driver.clone());
-        Ok(driver)
     }
 
-    fn load(&self, name: &DriverName, found: Found, notes: Notes<'_>) -> Result<Driver> {
+    /// Looks at one driver and asks it `init` where that is due.
+    ///
+    /// A driver whose file is the same keeps serving while a fresh `init` fails; a changed file serves nobody before it
+    /// has answered.
+    pub fn look(&self, name: &DriverName, ask: Ask, notes: Notes<'_>) -> Look {
+        let found = match scan::find(&self.dir, name, &self.trust) {
+            Ok(found) => found,
+            Err(error) => {
+                let gone = error.kind() == ErrorKind::NotFound;
+                return match (self.forget(name), gone) {
+                    (Ok(()), true) => Look::Gone(error),
+                    // What cannot be run has no `init` to be asked too often: it is looked at again when it changes.
+                    (Ok(()), false) => Look::Failed { error, again: Instant::now() + backoff::after(u32::MAX) },
+                    (Err(error), _) => Look::Failed { error, again: Instant::now() + backoff::after(1) },
+                };
+            }
+        };
+        let slot = match self.slot(name) {
+            Ok(slot) => slot,
+            Err(error) => return Look::Failed { error, again: Instant::now() + backoff::after(1) },
+        };
+        let mut loaded = match locked(&slot) {
+            Ok(loaded) => loaded,
+            Err(error) => return Look::Failed { error, again: Instant::now() + backoff::after(1) },
+        };
+        if let Some(driver) = &loaded.ready
+            && driver.found == found
+            && ask == Ask::IfChanged
+        {
+            return Look::Ready(driver.clone());
+        }
+        if let Some(failed) = &loaded.failed
+            && failed.found == found
+        {
+            if ask == Ask::IfChanged && Instant::now() < failed.again {
+                return Look::Failed { error: failed.error.clone(), again: failed.again };
+            }
+            if let Some(process) = failed.process.filter(process::alive) {
+                let error = still_asked(name, process);
+                return Look::Failed { error, again: Instant::now() + backoff::after(failed.failures) };
+            }
+        }
+        self.ask(name, found, &mut loaded, notes)
+    }
+
+    /// Asks `init` and writes down what came of it.
+    fn ask(&self, name: &DriverName, found: Found, loaded: &mut Loaded, notes: Notes<'_>) -> Look {
+        let mut process = None;
+        match self.load(name, found.clone(), notes, &mut process) {
+            Ok(driver) => {
+                let driver = Arc::new(driver);
+                *loaded = Loaded { ready: Some(driver.clone()), failed: None };
+                Look::Ready(driver)
+            }
+            Err(error) => {
+                let before = loaded.failed.take().filter(|failed| failed.found == found).map_or(0, |f| f.failures);
+                let failures = before.saturating_add(1);
+                let again = Instant::now() + backoff::after(failures);
+                loaded.ready = loaded.ready.take().filter(|driver| driver.found == found);
+                loaded.failed = Some(Failed { found, error: error.clone(), failures, again, process });
+                Look::Failed { error, again }
+            }
+        }
+    }
+
+    fn load(
+        &self,
+        name: &DriverName,
+        found: Found,
+        notes: Notes<'_>,
+        process: &mut Option<ProcessId>,
+    ) -> Result<Driver> {
         let mut driver = Driver::unasked(name, found, self.config.driver(name).clone());
         let id = crate::ident::fresh_id()?;
         let calling = Calling {
@@ -70,7 +188,10 @@ impl Drivers {
             call: &id,
             redactor: &Redactor::default(),
             notes,
-            born: &mut |_| Ok(()),
+            born: &mut |born| {
+                *process = Some(born);
+                Ok(())
+            },
         };
         match call(calling, &Init {})? {
             Came::Done(InitReply { capabilities, extensions, .. }) => {
@@ -84,4 +205,23 @@ impl Drivers {
             }
         }
     }
+
+    fn slot(&self, name: &DriverName) -> Result<Slot> {
+        Ok(locked(&self.slots)?.entry(name.clone()).or_default().clone())
+    }
+
+    /// A driver that is gone is known no longer: should it come back, it is asked afresh.
+    fn forget(&self, name: &DriverName) -> Result<()> {
+        locked(&self.slots)?.remove(name);
+        Ok(())
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>> {
+    mutex.lock().map_err(|_| Error::new(ErrorKind::System, "another thread died while it loaded a driver"))
+}
+
+fn still_asked(name: &DriverName, process: ProcessId) -> Error {
+    Error::new(ErrorKind::Stuck, format!("an earlier init of driver {name} still runs as pid {process}"))
+        .hint(format!("it is asked again when that has ended; see what it waits for: cat /proc/{process}/stack"))
 }

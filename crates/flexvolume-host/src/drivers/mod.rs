@@ -4,3 +4,5 @@ pub mod call;
 pub mod driver;
 pub mod load;
 pub mod scan;
+mod table;
+pub mod watch;

@@ -89,6 +89,11 @@ fn unknown(dir: &Path, name: &DriverName) -> Error {
     let all = names(dir).unwrap_or_default();
     let near: Vec<_> =
         all.iter().filter(|other| is_near(other.as_str(), name.as_str())).map(DriverName::as_str).collect();
+    if all.contains(name) {
+        // Its folder is there without it.
+        return Error::new(Kind::NotFound, format!("no driver {name} in {}", dir.display()))
+            .hint(format!("put the executable there: flexvol install FILE --as {name}"));
+    }
     let hint = match (near.is_empty(), all.is_empty()) {
         (false, _) => format!("did you mean {}?", near.join(" or ")),
         (true, true) => format!("{} holds no driver; put one there: flexvol install FILE --as {name}", dir.display()),
