@@ -1,4 +1,5 @@
-//! What `cargo xtask bench` can only measure inside one process: a call of a driver as the host makes it.
+//! What `cargo xtask bench` can only do inside one process: calls of a driver as the host makes them, and a ledger full of
+//! records.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its lines are its answer")]
 
 use std::{
@@ -8,8 +9,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flexvolume_linux::process::{self, How, Kill, Limits, Program};
-use flexvolume_protocol::{Came, Init, InitReply, Said, VerbName, Wire, is_complete, tolerant};
+use flexvolume_host::{
+    Ident, Layout,
+    ledger::{Durability, Ledger},
+    volume::{
+        record::{Kind, Record, Spec, User},
+        state::{At, Rung},
+    },
+};
+use flexvolume_linux::process::{self, How, Kill as Kills, Limits, Program};
+use flexvolume_protocol::{
+    Came, DriverName, Init, InitReply, Said, UserOptions, VerbName, VolumeName, Wire, is_complete, tolerant,
+};
 
 type Done = Result<(), Box<dyn Error>>;
 
@@ -19,7 +30,7 @@ type Side = fn(&Path) -> Done;
 /// What the host allows `init`.
 const LIMITS: Limits = Limits {
     answer: Duration::from_secs(10),
-    kill: Kill::After { at: Duration::from_secs(30), grace: Duration::from_secs(10) },
+    kill: Kills::After { at: Duration::from_secs(30), grace: Duration::from_secs(10) },
 };
 
 /// Of either side; a tenth more at the beginning is thrown away.
@@ -27,11 +38,14 @@ const ROUNDS: usize = 1000;
 
 fn main() -> ExitCode {
     let _ = process::settle();
-    let measured = match std::env::args_os().nth(1) {
-        Some(driver) => measure(Path::new(&driver)),
-        None => Err("give the path of a driver".into()),
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["records", root, count] => count.parse().map_err(Into::into).and_then(|count| fill(Path::new(root), count)),
+        [driver] => measure(Path::new(driver)),
+        _ => Err("bench-helper DRIVER | bench-helper records ROOT COUNT".into()),
     };
-    match measured {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -76,4 +90,37 @@ fn called(driver: &Path) -> Done {
 fn spawned(driver: &Path) -> Done {
     let output = Command::new(driver).arg("init").stdin(Stdio::null()).output()?;
     if output.status.success() && !output.stdout.is_empty() { Ok(()) } else { Err("the driver gave no answer".into()) }
+}
+
+/// Puts so many volumes into the ledger of `root`, as if each were mounted for a pod.
+fn fill(root: &Path, count: usize) -> Done {
+    let ledger = Ledger::open(&Layout::new(root).ledger())?.ledger;
+    let ident = Ident::read(None)?;
+    for n in 0..count {
+        let (driver, name) = (DriverName::parse("bench/record")?, VolumeName::parse(&format!("volume-{n}"))?);
+        let options = UserOptions::parse([("size".to_owned(), "1m".to_owned())].into())?;
+        let spec = Spec { fs_type: "ext4".into(), options, secret: None };
+        let mut record = Record::new(driver, name, Kind::Staged, "", spec, &ident);
+        let uid = format!("uid-{n}");
+        record.users.insert(uid.clone(), user(&uid));
+        record.state.rung = Rung::Staged(format!("/dev/bench{n}"));
+        record.state.want.places.insert(uid.clone());
+        record.state.places.insert(uid, At::Ready);
+        ledger.put(&mut record, Durability::Process, false)?;
+    }
+    Ok(())
+}
+
+fn user(uid: &str) -> User {
+    User {
+        pod: uid.to_owned(),
+        namespace: "default".into(),
+        uid: uid.to_owned(),
+        service_account: "default".into(),
+        fs_group: None,
+        fs_group_on_mismatch: false,
+        read_only: false,
+        volume: "data".into(),
+        mounts: Vec::new(),
+    }
 }

@@ -1,7 +1,7 @@
 //! The figures themselves: what is measured against what, and how many times the other's median ours may be.
 
-use super::measure::{Figure, Row, Unit, from_helper, side_by_side, timed};
-use super::pods;
+use super::measure::{Figure, Mark, Row, Unit, from_helper, side_by_side, timed};
+use super::{fleet, pods};
 use crate::sh;
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 type Measure = fn(&Path) -> Result<Vec<Figure>>;
 
 /// Every figure, in the order of the page.
-pub(super) const ALL: &[Measure] = &[invoke, kit_driver, pods::all];
+pub(super) const ALL: &[Measure] = &[invoke, kit_driver, pods::all, fleet::all];
 
 /// The executable that measures what only Rust code inside one process can: a binary of the package of tests.
 const HELPER: &str = "bench-helper";
@@ -28,7 +28,7 @@ fn invoke(release: &Path) -> Result<Vec<Figure>> {
         how: "One `init` of the tmpfs driver: run, answer read, process reaped. Ours is the host's way (own process group, call id, two \
               limits, bounded streams); the other is the standard library's spawn and wait.",
         unit: Unit::Time,
-        limit_ratio: Some(1.15),
+        mark: Mark::Ratio(1.15),
     };
     from_helper(Command::new(helper).arg(release.join("tmpfs")), &[row])
 }
@@ -51,7 +51,7 @@ fn kit_driver(release: &Path) -> Result<Vec<Figure>> {
         unit: Unit::Time,
         ours,
         other: Some(other),
-        limit_ratio: Some(1.2),
+        mark: Mark::Ratio(1.2),
     }])
 }
 

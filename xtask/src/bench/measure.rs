@@ -36,12 +36,14 @@ impl Samples {
         self.at(0.5)
     }
 
-    /// Median and spread, in a unit a person reads: `160 µs (min 151, quartiles 156 and 171, n 500)`.
+    /// Median and spread, in a unit a person reads: `160 µs (min 151, quartiles 156 and 171, p99 180, n 500)`.
     pub(super) fn words(&self, unit: Unit) -> String {
         let (by, name) = scale(self.median(), unit);
         let value = |part| number(self.at(part) / by);
+        // A tail of a few measurements is one of them.
+        let tail = if self.0.len() < 100 { String::new() } else { format!(", p99 {}", value(TAIL)) };
         format!(
-            "{} {name} (min {}, quartiles {} and {}, n {})",
+            "{} {name} (min {}, quartiles {} and {}{tail}, n {})",
             value(0.5),
             value(0.0),
             value(0.25),
@@ -51,7 +53,7 @@ impl Samples {
     }
 }
 
-/// One figure: ours, what it is measured against, and how many times the other's median ours may be.
+/// One figure: ours, what it is measured against, and what it should be.
 pub(crate) struct Figure {
     pub(crate) name: String,
     /// What was done, in a sentence, for both sides.
@@ -59,17 +61,76 @@ pub(crate) struct Figure {
     pub(crate) unit: Unit,
     pub(crate) ours: Samples,
     pub(crate) other: Option<Samples>,
-    pub(crate) limit_ratio: Option<f64>,
+    pub(crate) mark: Mark,
+}
+
+/// What a figure should be at most.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Mark {
+    /// Nobody has said.
+    None,
+    /// Our median, as many times the other's.
+    Ratio(f64),
+    /// Our 99th percentile, as many times the other's.
+    TailRatio(f64),
+    /// Our 99th percentile, in the figure's unit.
+    Tail(f64),
+    /// Our median, in the figure's unit.
+    Median(f64),
+}
+
+/// Where a tail begins.
+const TAIL: f64 = 0.99;
+
+impl Mark {
+    /// The part of the measurements that counts.
+    fn part(self) -> f64 {
+        match self {
+            Mark::None | Mark::Ratio(_) | Mark::Median(_) => 0.5,
+            Mark::TailRatio(_) | Mark::Tail(_) => TAIL,
+        }
+    }
+
+    fn words(self, unit: Unit) -> String {
+        let absolute = |limit: f64| {
+            let (by, name) = scale(limit, unit);
+            format!("{} {name}", number(limit / by))
+        };
+        match self {
+            Mark::None => String::new(),
+            Mark::Ratio(limit) | Mark::TailRatio(limit) => format!("{limit} ×"),
+            Mark::Tail(limit) | Mark::Median(limit) => absolute(limit),
+        }
+    }
 }
 
 impl Figure {
+    /// Ours as many times the other, where it counts.
     pub(super) fn ratio(&self) -> Option<f64> {
-        self.other.as_ref().map(|other| self.ours.median() / other.median())
+        let part = self.mark.part();
+        self.other.as_ref().map(|other| self.ours.at(part) / other.at(part))
     }
 
     /// Does it miss its mark?
     pub(super) fn misses(&self) -> bool {
-        matches!((self.ratio(), self.limit_ratio), (Some(ratio), Some(limit)) if ratio > limit)
+        match self.mark {
+            Mark::None => false,
+            Mark::Ratio(limit) | Mark::TailRatio(limit) => self.ratio().is_some_and(|ratio| ratio > limit),
+            Mark::Tail(limit) | Mark::Median(limit) => self.ours.at(self.mark.part()) > limit,
+        }
+    }
+
+    /// One side where it counts: `p99 4.2 ms`.
+    pub(super) fn cell(&self, samples: &Samples) -> String {
+        let part = self.mark.part();
+        let (by, name) = scale(samples.at(part), self.unit);
+        let tail = if part == TAIL { "p99 " } else { "" };
+        format!("{tail}{} {name}", number(samples.at(part) / by))
+    }
+
+    /// What it should be at most.
+    pub(super) fn limit(&self) -> String {
+        self.mark.words(self.unit)
     }
 }
 
@@ -104,7 +165,7 @@ pub(crate) fn side_by_side(rounds: usize, ours: Side<'_>, other: Side<'_>) -> Re
 }
 
 /// Figures measured inside a helper: an executable that prints lines `name<TAB>ours|other<TAB>number`, in turn.
-/// `table` gives for each name how it was measured, its unit and its limit.
+/// `table` gives for each name how it was measured, its unit and its mark.
 pub(crate) fn from_helper(helper: &mut Command, table: &[Row]) -> Result<Vec<Figure>> {
     let mut text = String::new();
     let end = sh::watch(helper, Duration::from_secs(1200), &mut |stream, line| match stream {
@@ -120,7 +181,7 @@ pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) how: &'static str,
     pub(crate) unit: Unit,
-    pub(crate) limit_ratio: Option<f64>,
+    pub(crate) mark: Mark,
 }
 
 impl Row {
@@ -145,7 +206,7 @@ impl Row {
             unit: self.unit,
             ours: Samples::new(side("ours")?).with_context(|| format!("the helper measured no `{}`", self.name))?,
             other: if other.is_empty() { None } else { Some(Samples::new(other)?) },
-            limit_ratio: self.limit_ratio,
+            mark: self.mark,
         })
     }
 }
@@ -189,6 +250,27 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_is_held_where_it_counts() {
+        let figure = |ours: &[f64], other: Option<&[f64]>, mark| Figure {
+            name: "f".into(),
+            how: "h".into(),
+            unit: Unit::Time,
+            ours: samples(ours),
+            other: other.map(samples),
+            mark,
+        };
+        // Ninety-five fast ones and five slow ones.
+        let mixed: Vec<f64> = (0..100).map(|n| if n < 95 { 0.001 } else { 0.02 }).collect();
+        assert!(!figure(&mixed, None, Mark::Median(0.01)).misses());
+        assert!(figure(&mixed, None, Mark::Tail(0.01)).misses());
+        let even = [0.001; 100];
+        assert!(!figure(&mixed, Some(&even), Mark::Ratio(1.2)).misses());
+        assert!(figure(&mixed, Some(&even), Mark::TailRatio(1.2)).misses());
+        let tail = figure(&mixed, Some(&even), Mark::Tail(0.01));
+        assert_eq!((tail.cell(&tail.ours), tail.limit()), ("p99 20.0 ms".into(), "10.0 ms".into()));
+    }
+
+    #[test]
     fn sides_take_turns() {
         let log = std::cell::RefCell::new(String::new());
         let side = |name: char| {
@@ -205,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_helper_is_heard() {
-        let row = |name| Row { name, how: "h", unit: Unit::Time, limit_ratio: None };
+        let row = |name| Row { name, how: "h", unit: Unit::Time, mark: Mark::None };
         let mut helper = Command::new("printf");
         helper.arg(r"x\tours\t0.5\nx\tother\t1\nnoise\nx\tours\t0.7\n");
         let figures = from_helper(&mut helper, &[row("x")]).unwrap();

@@ -1,12 +1,14 @@
 //! Figures worth keeping: two ways to do one thing, measured in turn in one run, and written to docs/benchmarks.md.
 
+mod bed;
 mod figures;
+mod fleet;
 mod measure;
 mod pods;
 
 use crate::sh;
 use anyhow::{Context, Result};
-use measure::{Figure, Samples, number, scale};
+use measure::Figure;
 use std::fmt::Write as _;
 use std::process::Command;
 
@@ -39,34 +41,32 @@ fn line(figure: &Figure) -> String {
 }
 
 fn verdict(figure: &Figure) -> String {
-    match (figure.ratio(), figure.limit_ratio) {
-        (Some(ratio), Some(limit)) => {
-            let missed = if figure.misses() { "; MISSES its mark" } else { "" };
-            format!(": {ratio:.2} × (at most {limit} ×{missed})")
-        }
-        (Some(ratio), None) => format!(": {ratio:.2} ×"),
-        (None, _) => String::new(),
+    let ratio = figure.ratio().map(|ratio| format!(": {ratio:.2} ×")).unwrap_or_default();
+    let missed = if figure.misses() { "; MISSES its mark" } else { "" };
+    match figure.limit() {
+        limit if limit.is_empty() => ratio,
+        limit => format!("{ratio} (at most {limit}{missed})"),
     }
 }
 
 /// The page: what was measured where, a table, and how each figure came to be.
 fn page(figures: &[Figure], machine: &str) -> String {
     let mut out = format!(
-        "# Benchmarks\n\nWritten by `cargo xtask bench`; do not edit. Both sides of a row were measured in turn, in one run.\n\n{machine}\n\n\
-         | figure | ours, median | other, median | ratio | at most |\n|---|---|---|---|---|\n"
+        "# Benchmarks\n\nWritten by `cargo xtask bench`; do not edit. Both sides of a row were measured in turn, in one run; a figure is a median where nothing else is said.\n\n{machine}\n\n\
+         | figure | ours | other | ratio | at most |\n|---|---|---|---|---|\n"
     );
-    let cell = |samples: &Samples, unit| {
-        let (by, name) = scale(samples.median(), unit);
-        format!("{} {name}", number(samples.median() / by))
-    };
     for figure in figures {
-        let other = figure.other.as_ref().map_or_else(String::new, |other| cell(other, figure.unit));
+        let other = figure.other.as_ref().map_or_else(String::new, |other| figure.cell(other));
         let ratio = figure.ratio().map_or_else(String::new, |ratio| format!("{ratio:.2} ×"));
         let missed = if figure.misses() { " **missed**" } else { "" };
-        let limit = figure.limit_ratio.map_or_else(String::new, |limit| format!("{limit} ×{missed}"));
         // Writing to a string cannot fail.
-        let _ =
-            writeln!(out, "| {} | {} | {other} | {ratio} | {limit} |", figure.name, cell(&figure.ours, figure.unit));
+        let _ = writeln!(
+            out,
+            "| {} | {} | {other} | {ratio} | {}{missed} |",
+            figure.name,
+            figure.cell(&figure.ours),
+            figure.limit()
+        );
     }
     for figure in figures {
         let _ = write!(out, "\n## {}\n\n{}\n\n- ours: {}\n", figure.name, figure.how, figure.ours.words(figure.unit));
@@ -101,7 +101,7 @@ fn machine() -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::measure::Unit;
+    use super::measure::{Mark, Samples, Unit};
     use super::*;
 
     #[test]
@@ -113,7 +113,7 @@ mod tests {
             unit: Unit::Time,
             ours: samples(0.0002),
             other: Some(samples(0.0001)),
-            limit_ratio: Some(limit),
+            mark: Mark::Ratio(limit),
         };
         let page_of = |limit| page(&[figure(limit)], "here");
         assert!(page_of(1.5).contains("| f | 200 µs | 100 µs | 2.00 × | 1.5 × **missed** |"), "{}", page_of(1.5));

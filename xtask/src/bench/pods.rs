@@ -1,24 +1,18 @@
 //! The figures that need whole pods: volumes that come and go, a crowd of mounts around them, memory.
 
-use super::measure::{Figure, Samples, Unit, side_by_side, timed};
-use crate::{
-    demo::scratch::{self, Scratch},
-    machine, sh,
-};
+use super::bed::Bed;
+use super::measure::{Figure, Mark, Samples, Unit, side_by_side, timed};
+use crate::{machine, sh};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// All of them, in a folder that is swept afterwards.
 pub(super) fn all(release: &Path) -> Result<Vec<Figure>> {
-    if !machine::is_root() || !machine::may_mount() {
-        println!("left out: all that mounts, for that needs root");
-        return Ok(Vec::new());
-    }
-    let bed = Bed::new(release)?;
+    let Some(bed) = Bed::new(release)? else { return Ok(Vec::new()) };
     let mut figures = Vec::new();
     match machine::no_loop_devices() {
         None => figures.extend(loopback(&bed)?),
@@ -28,70 +22,6 @@ pub(super) fn all(release: &Path) -> Result<Vec<Figure>> {
     figures.extend(memory(&bed)?);
     bed.scratch.sweep()?;
     Ok(figures)
-}
-
-/// The command with the drivers of this build, in a folder of its own.
-struct Bed {
-    scratch: Scratch,
-    release: PathBuf,
-}
-
-impl Bed {
-    fn new(release: &Path) -> Result<Bed> {
-        let scratch = Scratch::open(Some(&scratch::usual("bench")?))?;
-        let bed = Bed { scratch, release: release.to_owned() };
-        for driver in ["tmpfs", "loopback"] {
-            let name = format!("flexvol.io/{driver}");
-            sh::output(bed.at("root", "install").arg(release.join(driver)).args(["--as", &name]))?;
-        }
-        Ok(bed)
-    }
-
-    fn dir(&self, name: &str) -> PathBuf {
-        self.scratch.dir.join(name)
-    }
-
-    /// `flexvol <verb>` with this folder for its root.
-    fn at(&self, root: &str, verb: &str) -> Command {
-        let mut command = self.surround(Command::new(self.release.join("flexvol")), root);
-        command.arg(verb);
-        command
-    }
-
-    /// `sh -c <script>` with all that a `flexvol` in it needs, and `$dir` for the folder.
-    fn script(&self, script: &str) -> Command {
-        let mut command = self.surround(Command::new("sh"), "root");
-        command.args(["-e", "-c", script]);
-        command
-    }
-
-    fn surround(&self, mut command: Command, root: &str) -> Command {
-        command
-            .env("FLEXVOL_ROOT", self.dir(root))
-            .env("FLEXVOL_PLUGIN_DIR", self.dir("plugins"))
-            .env("FLEXVOL_CONFIG", self.dir("flexvol.json"))
-            .env("FLEXVOL_RUN", self.dir("run"))
-            .env("FLEXVOL_STATE", self.dir("state"))
-            .env("flexvol", self.release.join("flexvol"))
-            .env("dir", &self.scratch.dir)
-            .stdin(Stdio::null());
-        command
-    }
-
-    /// A pod with one volume of this source.
-    fn pod(&self, name: &str, source: &str) -> Result<PathBuf> {
-        let path = self.dir(&format!("{name}.yaml"));
-        let text = format!(
-            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  containers:\n  - name: main\n    image: none\n    \
-             volumeMounts: [{{name: data, mountPath: /data}}]\n  volumes:\n  - name: data\n    flexVolume: {source}\n"
-        );
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(path)
-    }
-
-    fn tmpfs_pod(&self) -> Result<PathBuf> {
-        self.pod("scratch", "{driver: flexvol.io/tmpfs, options: {size: 1m}}")
-    }
 }
 
 const OURS: &str = r#"
@@ -136,10 +66,10 @@ fn loopback(bed: &Bed) -> Result<Vec<Figure>> {
     let options = format!("{{volumeID: bench, size: 64Mi, create: \"true\", directory: {}}}", images.display());
     bed.pod("disk", &format!("{{driver: flexvol.io/loopback, fsType: ext4, options: {options}}}"))?;
     let run = |script: &str| timed(|| sh::output(&mut bed.script(script)).map(drop));
-    let figure = |name: &str, how: &str, script: &str, limit_ratio: Option<f64>| -> Result<Figure> {
+    let figure = |name: &str, how: &str, script: &str, mark: Mark| -> Result<Figure> {
         let (ours, other) = side_by_side(100, &mut || run(OURS), &mut || run(script))?;
         let how = format!("{how} Both are run by `sh -e`:\n\n```sh{OURS}```\n\n```sh{script}```");
-        Ok(Figure { name: name.into(), how, unit: Unit::Time, ours, other: Some(other), limit_ratio })
+        Ok(Figure { name: name.into(), how, unit: Unit::Time, ours, other: Some(other), mark })
     };
     Ok(vec![
         figure(
@@ -149,13 +79,13 @@ fn loopback(bed: &Bed) -> Result<Vec<Figure>> {
              It takes seven programs and four syncs (all of mkfs); ours fourteen programs (the command twice, seven calls of the driver, \
              two workers, blkid, mkfs, rm) and 25 syncs.",
             BY_HAND,
-            Some(1.0),
+            Mark::Ratio(1.0),
         )?,
         figure(
             "the same, with care",
             "As above; the script looks before it formats, binds the volume at a place of the pod's own, and syncs what must not be lost.",
             CAREFULLY,
-            None,
+            Mark::None,
         )?,
     ])
 }
@@ -176,7 +106,7 @@ fn crowd(bed: &Bed) -> Result<Figure> {
         unit: Unit::Time,
         ours,
         other: Some(other),
-        limit_ratio: Some(1.2),
+        mark: Mark::Ratio(1.2),
     })
 }
 
@@ -248,7 +178,7 @@ fn memory(bed: &Bed) -> Result<Vec<Figure>> {
         let how = format!(
             "{how} The most memory that was resident at once (`VmHWM`), read while the process waits to print its result."
         );
-        Ok(Figure { name: name.into(), how, unit: Unit::Memory, ours, other: None, limit_ratio: None })
+        Ok(Figure { name: name.into(), how, unit: Unit::Memory, ours, other: None, mark: Mark::None })
     };
     let mut up = || {
         let peak = peak(bed.at("root", "up").arg(&pod))?;
