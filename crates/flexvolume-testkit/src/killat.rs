@@ -16,12 +16,14 @@
 //! - The exec that starts the root is not counted.
 //! - Long runs of writes (one process, one descriptor, nothing in between) count at the 1st, 2nd, 4th, 8th … write:
 //!   a mkfs has hundreds of them, and a sweep must end. [`Writes`] says otherwise if wanted.
+//! - With [`Spec::execs`] the report also holds what every program of the tree was started with, the root too.
 //! - Not seen: plain `write` and stores to mapped memory, io_uring, programs of another architecture (32 bit).
 //! - After the strike the others go on and are counted still, to their end, or are left (see [`Orphans`]).
 //!
 //! Needs Linux 5.19. Any thread may call [`run`]; the `killat` binary does the same from a command line.
 
 mod effects;
+mod execs;
 mod filter;
 mod report;
 mod spec;
@@ -30,6 +32,7 @@ mod tree;
 
 use std::io;
 
+pub use execs::Exec;
 pub use report::{Effect, Ended, Report};
 pub use spec::{Orphans, Plan, Spec, Victim, Writes};
 

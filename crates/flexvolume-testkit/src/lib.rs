@@ -1,4 +1,5 @@
-//! What tests of every crate share: a kill tracer, a file system that never answers, scripted drivers, sandboxes.
+//! What tests of every crate share: a kill tracer, a file system that never answers, scripted drivers, sandboxes, a searcher for
+//! secrets.
 //!
 //! For development only; nothing that is shipped depends on it.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -6,6 +7,7 @@
 pub mod hung;
 pub mod killat;
 pub mod mounts;
+pub mod needles;
 pub mod sandbox;
 pub mod scripted;
 

@@ -224,15 +224,20 @@ impl Caller<'_> {
         format!("/proc/{}/fd/{}", self.tid, self.args[arg] as i32).into()
     }
 
-    /// A string of the caller's memory, up to its NUL.
+    /// A string of the caller's memory, for people.
     fn text(&self, address: u64) -> String {
         if address == 0 {
             return "-".to_owned();
         }
+        String::from_utf8_lossy(&self.string(address, 4096)).into_owned()
+    }
+
+    /// A string of the caller's memory, up to its NUL or little beyond `limit` bytes.
+    pub(super) fn string(&self, address: u64, limit: usize) -> Vec<u8> {
         // A string may end just before an unmapped page: never read over a page's end in one go.
         let mut bytes = Vec::new();
         let mut at = address;
-        while bytes.len() < 4096 {
+        while bytes.len() < limit {
             let Some(piece) = self.memory(at, (4096 - at % 4096) as usize) else { break };
             at += piece.len() as u64;
             match piece.iter().position(|b| *b == 0) {
@@ -243,10 +248,10 @@ impl Caller<'_> {
                 None => bytes.extend_from_slice(&piece),
             }
         }
-        String::from_utf8_lossy(&bytes).into_owned()
+        bytes
     }
 
-    fn memory(&self, address: u64, length: usize) -> Option<Vec<u8>> {
+    pub(super) fn memory(&self, address: u64, length: usize) -> Option<Vec<u8>> {
         let file = File::open(format!("/proc/{}/mem", self.tid)).ok()?;
         let mut bytes = vec![0; length];
         file.read_exact_at(&mut bytes, address).ok()?;

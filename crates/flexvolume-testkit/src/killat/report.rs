@@ -6,6 +6,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::execs::Exec;
+
 /// One state-changing system call, seen just before it ran.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effect {
@@ -38,6 +40,8 @@ pub enum Ended {
 pub struct Report {
     /// Every effect, in order; those after the strike too, unless orphans were left.
     pub effects: Vec<Effect>,
+    /// Every exec of the tree, in order, if asked for; not in the log.
+    pub execs: Vec<Exec>,
     /// The number of the effect at which the plan struck; none when the run had fewer effects or the plan only counts.
     pub struck: Option<u64>,
     /// How the root process ended.
@@ -109,6 +113,7 @@ impl Report {
                 Line::End { ended, left, timed_out } => {
                     return Ok(Report {
                         effects,
+                        execs: Vec::new(),
                         struck,
                         ended,
                         left,

@@ -80,6 +80,8 @@ pub struct Spec {
     pub writes: Writes,
     /// Command names whose effects are neither counted nor struck (a tool that must never be killed in mid-course).
     pub spare: Vec<String>,
+    /// Whether the report tells of each exec with its arguments and environment.
+    pub execs: bool,
     /// Where to log as JSON lines; see [`Report::read`](super::Report::read).
     pub log: Option<PathBuf>,
 }
@@ -97,6 +99,7 @@ impl Spec {
             limit: Some(Duration::from_secs(120)),
             writes: Writes::Runs,
             spare: Vec::new(),
+            execs: false,
             log: None,
         }
     }
@@ -112,6 +115,13 @@ impl Spec {
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Spec {
         self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Has the report tell of each exec.
+    #[must_use]
+    pub fn execs(mut self) -> Spec {
+        self.execs = true;
         self
     }
 

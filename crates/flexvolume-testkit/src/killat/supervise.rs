@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::effects::{self, Caller, When};
+use super::execs::Exec;
 use super::filter::{self, Answer};
 use super::report::{Effect, Ended, Log, Report};
 use super::spec::{Orphans, Plan, Spec, Victim, Writes};
@@ -32,6 +33,7 @@ struct Run<'a> {
     log: Log,
     root: Root,
     effects: Vec<Effect>,
+    execs: Vec<Exec>,
     struck: Option<u64>,
     /// Everyone is to die: who still asks is killed instead of answered.
     doomed: bool,
@@ -76,6 +78,7 @@ pub(super) fn run(spec: &Spec, plan: Plan) -> io::Result<Report> {
         log,
         root: Root::Starting(starter),
         effects: Vec::new(),
+        execs: Vec::new(),
         struck: None,
         doomed: false,
         timed_out: false,
@@ -87,7 +90,7 @@ pub(super) fn run(spec: &Spec, plan: Plan) -> io::Result<Report> {
         Root::Starting(_) | Root::Running { .. } | Root::Stuck => Ended::Stuck,
     };
     run.log.end(ended, left, run.timed_out)?;
-    let Run { listener, effects, struck, timed_out, .. } = run;
+    let Run { listener, effects, execs, struck, timed_out, .. } = run;
     if left {
         filter::leave_to_keeper(listener)?;
     }
@@ -95,7 +98,7 @@ pub(super) fn run(spec: &Spec, plan: Plan) -> io::Result<Report> {
         Some((out, err)) => (whole(out)?, whole(err)?),
         None => (Vec::new(), Vec::new()),
     };
-    Ok(Report { effects, struck, ended, left, timed_out, stdout, stderr })
+    Ok(Report { effects, execs, struck, ended, left, timed_out, stdout, stderr })
 }
 
 fn command(
@@ -192,6 +195,9 @@ impl Run<'_> {
         let caller = Caller { tid: request.pid, args: &request.data.args };
         let Some((pid, comm)) = tree::process_of(caller.tid) else { return Ok(()) };
         self.tree.meet(pid);
+        if self.spec.execs {
+            self.execs.extend(Exec::of(&caller, pid, i64::from(request.data.nr)));
+        }
         if let Root::Starting(_) = self.root {
             self.answer(request.id, Answer::Run)?;
             return self.started(pid);

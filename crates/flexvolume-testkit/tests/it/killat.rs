@@ -189,6 +189,29 @@ fn the_spared_are_not_counted() {
     assert!(report.effects.iter().all(|e| e.comm != "mkdir"), "{:#?}", report.effects);
 }
 
+#[test]
+fn every_exec_is_told_with_arguments_and_environment() {
+    let dir = TempDir::new().unwrap();
+    let long = "x".repeat(100_000);
+    // A child's child in another session, one that is gone at once, and one that cannot be started at all.
+    let script =
+        "setsid -w sh -c 'GIVEN=there exec env printf %s \"a  b\"' >/dev/null; /bin/true \"$LONG\"; ./none || :";
+    let report = run(&sh(dir.path(), script).env("LONG", &long).execs(), Plan::Count).unwrap();
+    let of = |path: &str| {
+        let found = report.execs.iter().find(|exec| exec.path.ends_with(path.as_bytes()));
+        found.unwrap_or_else(|| panic!("no {path} in {:#?}", report.execs))
+    };
+    let argv = |path: &str| of(path).argv.iter().map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>();
+    assert_eq!(report.execs[0].argv[1..], ["-ec", script].map(|word| word.as_bytes().to_vec()), "the root itself");
+    assert_eq!(argv("/printf"), ["printf", "%s", "a  b"]);
+    assert!(of("/printf").env.contains(&b"GIVEN=there".to_vec()));
+    assert_eq!(argv("/true"), ["/bin/true", &long]);
+    assert_eq!(argv("./none"), ["./none"]);
+    assert!(of("/printf").shown().windows(5).any(|piece| piece == b"a  b\n"));
+    let silent = run(&sh(dir.path(), "/bin/true"), Plan::Count).unwrap();
+    assert_eq!(silent.execs, [], "only when asked for");
+}
+
 const BUSY: &str = "TESTKIT_BUSY_DIR";
 
 /// Not a test by itself: the program that the next two run under the tracer.
