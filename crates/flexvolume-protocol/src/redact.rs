@@ -1,6 +1,6 @@
 //! Takes secrets out of text before anybody sees it, in every spelling a driver is likely to print them in.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -10,22 +10,27 @@ use crate::secret::Secrets;
 
 /// Replaces secrets in text by `[redacted]`.
 ///
-/// Redact first and bound the text after: a secret cut in half is no longer found. A secret of one to three bytes would be
-/// found in any text, so then [`Redactor::text`] withholds the whole of it.
+/// Redact first and bound the text after: a secret that lost its beginning is no longer found. One that lost its end is, if
+/// the text ends there too. A secret of one to three bytes would be found in any text, so then [`Redactor::text`] withholds the
+/// whole of it.
 #[derive(Default)]
 pub struct Redactor {
     needles: Vec<Zeroizing<Vec<u8>>>,
     /// Needles by their first four bytes.
     by_head: HashMap<[u8; HEAD], Vec<usize>>,
-    withhold: bool,
+    /// What stands in the place of every text, if none can be cleaned.
+    withheld: Option<&'static str>,
 }
 
 /// The shortest needle.
 const HEAD: usize = 4;
 /// The shortest line of a secret that is a needle by itself.
 const LONG_LINE: usize = 8;
+/// The shortest end of broken base64 that is a needle by itself: six bytes of the secret.
+const LONG_END: usize = 8;
 const REDACTED: &str = "[redacted]";
-const WITHHELD: &str = "[withheld: a secret is too short to redact]";
+const TOO_SHORT: &str = "[withheld: a secret is too short to redact]";
+const NOT_AT_HAND: &str = "[withheld: the volume's secret is not at hand, so it cannot be taken out]";
 
 /// Text with one layer of quoting taken off, and where each of its bytes came from.
 struct View {
@@ -35,27 +40,34 @@ struct View {
 }
 
 impl Redactor {
-    /// Learns the secrets: each raw, trimmed and by its long lines, each of these plain, quoted for a shell, as base64
-    /// (both alphabets, also inside of a longer text) and as hex. Percent and backslash escapes are seen through.
+    /// Learns the secrets: each raw, as programs show it that hold text only, trimmed and by its long lines; each of these
+    /// plain, quoted for a shell, as base64 (both alphabets, also inside of a longer text) and as hex. Percent and backslash
+    /// escapes are seen through.
     pub fn new(secrets: &Secrets) -> Self {
         let mut redactor = Self::default();
         for (_, secret) in secrets.iter() {
-            let raw = secret.expose();
-            let trimmed = raw.trim_ascii();
-            redactor.withhold |= [raw, trimmed].iter().any(|text| (1..HEAD).contains(&text.len()));
-            redactor.learn(raw);
-            redactor.learn(trimmed);
-            let lines = raw.split(|b| *b == b'\n').map(<[u8]>::trim_ascii);
-            for line in lines.filter(|line| line.len() >= LONG_LINE && *line != trimmed) {
-                redactor.learn(line);
+            for shown in as_shown(secret.expose()).iter() {
+                if [shown, shown.trim_ascii()].iter().any(|text| (1..HEAD).contains(&text.len())) {
+                    redactor.withheld = Some(TOO_SHORT);
+                }
+                redactor.learn(shown);
+                redactor.learn(shown.trim_ascii());
+                let lines = shown.split(|b| matches!(b, b'\n' | b'\r' | 0)).map(<[u8]>::trim_ascii);
+                lines.filter(|line| line.len() >= LONG_LINE).for_each(|line| redactor.learn(line));
             }
         }
         redactor
     }
 
-    /// True when some secret is too short to be told from other text, so that a driver's text is withheld wholly.
+    /// For a volume whose secrets nobody gave us this time, though its driver may know them from before: every text is
+    /// withheld.
+    pub fn blind() -> Self {
+        Self { withheld: Some(NOT_AT_HAND), ..Self::default() }
+    }
+
+    /// True when some secret cannot be told from other text, so that a driver's text is withheld wholly.
     pub fn withhold(&self) -> bool {
-        self.withhold
+        self.withheld.is_some()
     }
 
     /// `text` without secrets.
@@ -65,8 +77,8 @@ impl Redactor {
 
     /// `text` without secrets.
     pub fn bytes(&self, text: &[u8]) -> Vec<u8> {
-        if self.withhold && !text.is_empty() {
-            return WITHHELD.as_bytes().to_vec();
+        if let (Some(withheld), false) = (self.withheld, text.is_empty()) {
+            return withheld.as_bytes().to_vec();
         }
         if self.needles.is_empty() {
             return text.to_vec();
@@ -114,7 +126,8 @@ impl Redactor {
             let encoded = Zeroizing::new(engine.encode(secret).into_bytes());
             for width in [64, 76] {
                 // The lines that the usual tools break it into.
-                encoded.chunks(width).take(encoded.len() / width).for_each(|line| self.needle(line.to_vec()));
+                let lines = encoded.chunks(width).filter(|line| line.len() >= LONG_END);
+                lines.for_each(|line| self.needle(line.to_vec()));
             }
             let mut padded = encoded.to_vec();
             padded.resize(encoded.len().next_multiple_of(4), b'=');
@@ -147,9 +160,10 @@ impl Redactor {
         for (at, head) in view.bytes.windows(HEAD).enumerate() {
             let Some(candidates) = head.first_chunk().and_then(|head| self.by_head.get(head)) else { continue };
             let rest = &view.bytes[at..];
-            let longest =
-                candidates.iter().map(|index| &self.needles[*index]).filter(|needle| rest.starts_with(needle));
-            let Some(length) = longest.map(|needle| needle.len()).max() else { continue };
+            let needles = candidates.iter().map(|index| &self.needles[*index]);
+            // Where the text ends in the middle of a secret, its writer was killed or had no room for more.
+            let found = needles.filter(|needle| rest.starts_with(needle) || needle.starts_with(rest));
+            let Some(length) = found.map(|needle| needle.len().min(rest.len())).max() else { continue };
             let (start, end) = (view.from[at], view.from[at + length]);
             last = match last {
                 Some((first, until)) if start <= until => Some((first, until.max(end))),
@@ -174,7 +188,13 @@ impl View {
         let mut from = Vec::with_capacity(self.from.len());
         let mut at = 0;
         while at < self.bytes.len() {
-            let escape = escape(&self.bytes[at..]).unwrap_or(Escape::byte(self.bytes[at], 1));
+            let rest = &self.bytes[at..];
+            if is_cut(rest, escape) {
+                // Whoever was cut off within an escape was cut off before the byte it stands for.
+                at = self.bytes.len();
+                break;
+            }
+            let escape = escape(rest).unwrap_or(Escape::byte(rest[0], 1));
             for byte in &escape.meant[..escape.count] {
                 bytes.push(*byte);
                 from.push(self.from[at]);
@@ -205,6 +225,17 @@ impl Escape {
     }
 }
 
+/// The longest escape: two halves of a character in UTF-16.
+const LONGEST_ESCAPE: usize = 12;
+
+/// Whether the text ends within an escape: one that would be longer, had the text gone on.
+fn is_cut(rest: &[u8], escape: fn(&[u8]) -> Option<Escape>) -> bool {
+    let goes_on = |more: &[u8]| escape(&[rest, more].concat()).is_some_and(|escape| escape.length > rest.len());
+    rest.len() < LONGEST_ESCAPE
+        && matches!(rest[0], b'%' | b'\\')
+        && [&b"00000000000"[..], b"}", b"\\udc00", b"udc00", b"dc00", b"c00"].iter().any(|more| goes_on(more))
+}
+
 /// `%41` at the start of `text`.
 fn percent(text: &[u8]) -> Option<Escape> {
     let digits = text.strip_prefix(b"%")?.get(..2)?;
@@ -231,7 +262,7 @@ fn backslash(text: &[u8]) -> Option<Escape> {
         b'u' => unicode(rest).or_else(|| short(kind)),
         b'0'..=b'7' => {
             let byte = rest.get(..3).and_then(|digits| u8::try_from(number(digits, 8)?).ok());
-            byte.map_or_else(|| short(kind), |byte| Some(Escape::byte(byte, 4)))
+            byte.map_or_else(|| short(if kind == b'0' { 0 } else { kind }), |byte| Some(Escape::byte(byte, 4)))
         }
         other => short(other),
     }
@@ -255,6 +286,27 @@ fn unicode(rest: &[u8]) -> Option<Escape> {
 fn number(digits: &[u8], radix: u32) -> Option<u32> {
     let all_digits = digits.iter().all(|b| char::from(*b).is_digit(radix));
     u32::from_str_radix(std::str::from_utf8(digits).ok().filter(|_| all_digits)?, radix).ok()
+}
+
+/// A secret and what it becomes in programs that hold text only: a shell drops NUL, most put a mark in the place of what is no
+/// text, for each such byte or for each broken character.
+fn as_shown(secret: &[u8]) -> Zeroizing<Vec<Vec<u8>>> {
+    let without_nul = Zeroizing::new(replaced(secret, 0, b""));
+    let mut all = BTreeSet::new();
+    for bytes in [secret, &without_nul] {
+        all.extend([bytes.to_vec(), String::from_utf8_lossy(bytes).into_owned().into_bytes(), marked(bytes)]);
+    }
+    Zeroizing::new(all.into_iter().collect())
+}
+
+/// With a mark for each byte that is no text.
+fn marked(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        out.extend_from_slice(chunk.valid().as_bytes());
+        chunk.invalid().iter().for_each(|_| out.extend_from_slice("\u{fffd}".as_bytes()));
+    }
+    out
 }
 
 /// `text` with each `byte` replaced.

@@ -8,7 +8,6 @@ use zeroize::Zeroizing;
 
 use crate::names::NameError;
 use crate::options::{Options, OptionsError};
-use crate::text::excerpt;
 
 /// One rendered call. It may hold secrets, so it has no `Debug` and is zeroed on drop.
 pub struct Wire {
@@ -121,7 +120,7 @@ impl fmt::Display for Bytes {
 pub(crate) trait Arg: Sized {
     const IS_OPTIONS: bool = false;
     fn put(&self, wire: &mut Wire);
-    /// `Err` says why, without the text where that may be secret.
+    /// `Err` says why and never shows the text: whoever mistook the order of the arguments gave the options here.
     fn take(text: &str, stdin: &str) -> Result<Self, String>;
     fn as_options(&self) -> Option<&Options> {
         None
@@ -151,7 +150,7 @@ impl Arg for Dir {
         self.0.put(wire);
     }
     fn take(text: &str, _: &str) -> Result<Self, String> {
-        Self::parse(text).map_err(|error| error.to_string())
+        Self::parse(text).map_err(|error| error.why.to_owned())
     }
 }
 
@@ -163,7 +162,7 @@ impl Arg for Bytes {
         // `parse` alone would let a plus sign pass.
         match text.parse() {
             Ok(number) if text.bytes().all(|b| b.is_ascii_digit()) => Ok(Self(number)),
-            _ => Err(format!("{:?} is no decimal number of bytes", excerpt(text, 40))),
+            _ => Err("it is no decimal number of bytes".to_owned()),
         }
     }
 }

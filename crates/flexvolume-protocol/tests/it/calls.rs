@@ -155,21 +155,15 @@ fn bad_arguments_say_which() {
         (&["mount", "/d"], "mount was called without its options (argument 2); the call is `mount DIR OPTIONS`"),
         (&["mount", "/d", "{}", "x"], "mount was called with 3 arguments; the call is `mount DIR OPTIONS`"),
         (&["init", "x"], "init was called with 1 arguments; the call is `init`"),
-        (
-            &["mount", "d", "{}"],
-            "mount was called with a bad dir (argument 1): \"d\" is not a directory: it must be an absolute path",
-        ),
-        (
-            &["unmount", ""],
-            "unmount was called with a bad dir (argument 1): \"\" is not a directory: it must be an absolute path",
-        ),
+        (&["mount", "d", "{}"], "mount was called with a bad dir (argument 1): it must be an absolute path"),
+        (&["unmount", ""], "unmount was called with a bad dir (argument 1): it must be an absolute path"),
         (
             &["expandfs", "{}", "", "/d", "+1", "0"],
-            "expandfs was called with a bad new (argument 4): \"+1\" is no decimal number of bytes",
+            "expandfs was called with a bad new (argument 4): it is no decimal number of bytes",
         ),
         (
             &["expandfs", "{}", "", "/d", "1", "18446744073709551616"],
-            "expandfs was called with a bad old (argument 5): \"18446744073709551616\" is no decimal number of bytes",
+            "expandfs was called with a bad old (argument 5): it is no decimal number of bytes",
         ),
         (
             &["attach", "{", "n"],
