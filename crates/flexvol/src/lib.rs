@@ -15,6 +15,8 @@ use clap::Parser;
 
 /// Runs the command with the process's own arguments.
 pub fn run() -> ExitCode {
+    // Manifests hold secrets, and are read before anything else is settled.
+    flexvolume_linux::process::no_core_dumps();
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -26,7 +26,7 @@ pub use find::{group_members, marked};
 pub use id::{ProcessId, alive, session};
 pub(crate) use left::{leave, sweep};
 pub(crate) use refused::explain;
-pub use spawn::{Running, settle, spawn};
+pub use spawn::{Running, no_core_dumps, settle, spawn};
 pub(crate) use spawn::{identify, start};
 pub(crate) use wait::timespec;
 

@@ -56,10 +56,15 @@ pub fn settle() -> Option<PathBuf> {
     let _ = env::set_current_dir("/");
     sys::default_signals();
     sys::keep_descriptors_from_children();
+    no_core_dumps();
+    before
+}
+
+/// Switches core dumps off, for this process and its children; for who reads secrets before it can [`settle`].
+pub fn no_core_dumps() {
     // One byte and not none: it is too small for a core file, and the one value that also stops a dump into a pipe.
     let core = getrlimit(Resource::Core);
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(1.min(core.maximum.unwrap_or(1))), ..core });
-    before
 }
 
 /// Starts a program; see [`Program`] for what surrounds it.
