@@ -6,10 +6,11 @@ use flexvolume_host::{
 };
 use flexvolume_linux::process::{self, How};
 use flexvolume_protocol::{
-    Answer, Attached, Came, Created, Device, DriverName, Expanded, InitReply, Said, VerbName, VolumeNameReply, excerpt,
-    is_complete, render_reply, strict, tolerant,
+    Answer, Attached, Came, Created, Device, DriverName, Expanded, InitReply, Options, Redactor, Said, Secret, Secrets,
+    VerbName, VolumeNameReply, excerpt, is_complete, render_reply, strict, tolerant,
 };
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use super::ground::{Done, settings};
 use crate::{
@@ -51,6 +52,7 @@ pub(super) fn call(cli: &Cli, show: &Show, driver: &str, verb: &str, args: &[Str
         })?;
         stdin = Some(text.into());
     }
+    let redactor = redactor(&argv, stdin.as_ref());
     let outcome =
         process::spawn(&program(&found.exe, argv, stdin, "by-hand"))?.wait(&limits, &is_complete, &mut |after| {
             tell!("still running after {} s", after.as_secs());
@@ -60,16 +62,17 @@ pub(super) fn call(cli: &Cli, show: &Show, driver: &str, verb: &str, args: &[Str
         stderr: &outcome.stderr,
         exit_ok: matches!(outcome.how, How::Exited(0) | How::Stayed(_)),
     };
-    let (kubernetes, flexvol, forgiven) = verdicts(verb_name, &said);
+    let (kubernetes, flexvol, forgiven) = verdicts(verb_name, &said, &redactor);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(&redactor.bytes(bytes)).into_owned();
     let seen = Seen {
         argv: std::iter::once(found.exe.display().to_string())
             .chain([verb.to_owned()])
-            .chain(args.iter().cloned())
+            .chain(args.iter().map(|arg| redactor.text(arg)))
             .collect(),
         ended: format!("{:?}", outcome.how).to_lowercase(),
         milliseconds: outcome.took.as_secs_f64() * 1e3,
-        stdout: String::from_utf8_lossy(&outcome.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&outcome.stderr).into_owned(),
+        stdout: text(&outcome.stdout),
+        stderr: text(&outcome.stderr),
         kubernetes,
         flexvol,
         forgiven,
@@ -80,6 +83,16 @@ pub(super) fn call(cli: &Cli, show: &Show, driver: &str, verb: &str, args: &[Str
         show.value(&seen)?
     }
     Ok(())
+}
+
+/// Knows the secrets in the options that were given: what is shown here is often shown to others.
+fn redactor(argv: &[Zeroizing<String>], stdin: Option<&Zeroizing<String>>) -> Redactor {
+    let given = argv.iter().chain(stdin).filter_map(|text| Options::parse(text).ok());
+    let secrets = given.flat_map(|options| {
+        let secrets = options.secrets().iter().map(|(_, secret)| Secret::new(secret.expose().to_vec()));
+        secrets.collect::<Vec<_>>()
+    });
+    Redactor::new(&secrets.enumerate().map(|(n, secret)| (n.to_string(), secret)).collect::<Secrets>())
 }
 
 fn limits(config: &Config, name: &DriverName, verb: Option<VerbName>) -> process::Limits {
@@ -105,14 +118,14 @@ fn tell(seen: &Seen) {
 }
 
 /// The answer under both readings. A verb nobody knows is judged by its status alone.
-fn verdicts(verb: Option<VerbName>, said: &Said<'_>) -> (String, String, Vec<String>) {
+fn verdicts(verb: Option<VerbName>, said: &Said<'_>, redactor: &Redactor) -> (String, String, Vec<String>) {
     match verb {
-        Some(verb @ VerbName::Init) => both::<InitReply>(verb, said),
-        Some(verb @ VerbName::GetVolumeName) => both::<VolumeNameReply>(verb, said),
-        Some(verb @ (VerbName::Attach | VerbName::WaitForAttach)) => both::<Device>(verb, said),
-        Some(verb @ VerbName::IsAttached) => both::<Attached>(verb, said),
-        Some(verb @ (VerbName::ExpandVolume | VerbName::ExpandFs)) => both::<Expanded>(verb, said),
-        Some(verb @ VerbName::CreateVolume) => both::<Created>(verb, said),
+        Some(verb @ VerbName::Init) => both::<InitReply>(verb, said, redactor),
+        Some(verb @ VerbName::GetVolumeName) => both::<VolumeNameReply>(verb, said, redactor),
+        Some(verb @ (VerbName::Attach | VerbName::WaitForAttach)) => both::<Device>(verb, said, redactor),
+        Some(verb @ VerbName::IsAttached) => both::<Attached>(verb, said, redactor),
+        Some(verb @ (VerbName::ExpandVolume | VerbName::ExpandFs)) => both::<Expanded>(verb, said, redactor),
+        Some(verb @ VerbName::CreateVolume) => both::<Created>(verb, said, redactor),
         Some(
             verb @ (VerbName::MountDevice
             | VerbName::Mount
@@ -120,25 +133,28 @@ fn verdicts(verb: Option<VerbName>, said: &Said<'_>) -> (String, String, Vec<Str
             | VerbName::UnmountDevice
             | VerbName::Detach
             | VerbName::DeleteVolume),
-        ) => both::<()>(verb, said),
-        None => both::<()>(VerbName::Mount, said),
+        ) => both::<()>(verb, said, redactor),
+        None => both::<()>(VerbName::Mount, said, redactor),
     }
 }
 
-fn both<R: Answer>(verb: VerbName, said: &Said<'_>) -> (String, String, Vec<String>) {
+fn both<R: Answer>(verb: VerbName, said: &Said<'_>, redactor: &Redactor) -> (String, String, Vec<String>) {
     let reading = tolerant::<R>(verb, said);
-    let forgiven = reading.forgiven.iter().map(ToString::to_string).collect();
-    (word(strict::<R>(verb, said)), word(reading.verdict), forgiven)
+    let forgiven = reading.forgiven.into_iter().map(|forgiven| forgiven.redacted(redactor).to_string()).collect();
+    (word(strict::<R>(verb, said), redactor), word(reading.verdict, redactor), forgiven)
 }
 
-fn word<R: Answer>(verdict: Result<Came<R>, flexvolume_protocol::Verdict>) -> String {
+fn word<R: Answer>(verdict: Result<Came<R>, flexvolume_protocol::Verdict>, redactor: &Redactor) -> String {
     match verdict {
         Ok(Came::Done(reply)) => {
             let read = render_reply(Ok(Came::Done(reply)));
-            if read == r#"{"status":"Success"}"# { "Success".into() } else { format!("Success, read as {read}") }
+            if read == r#"{"status":"Success"}"# {
+                return "Success".into();
+            }
+            format!("Success, read as {}", redactor.text(&read))
         }
         Ok(Came::NotSupported) => "Not supported".into(),
         Ok(Came::InProgress) => "In progress".into(),
-        Err(verdict) => format!("failed: {verdict}"),
+        Err(verdict) => format!("failed: {}", verdict.redacted(redactor)),
     }
 }
