@@ -8,6 +8,7 @@ use std::{
 };
 
 use flexvolume_protocol::{Answer, Args, Call, Came, Code, Extension, InitReply, VerbName, render_reply};
+use zeroize::Zeroizing;
 
 use crate::{Driver, Failure, Result, World, panics, staged};
 
@@ -23,7 +24,7 @@ use crate::{Driver, Failure, Result, World, panics, staged};
 pub struct Dispatcher {
     /// The executable as called, the verb, its arguments.
     pub argv: Vec<OsString>,
-    /// Standard input; read only by drivers that announce it, when `-` stands for the options.
+    /// Standard input; read only when `-` stands for the options.
     pub stdin: Box<dyn Read>,
     /// The environment; the kit reads `FLEXVOL_RUN`, `FLEXVOL_STATE` and `FLEXVOL_SETTINGS`.
     pub env: Vec<(OsString, OsString)>,
@@ -84,7 +85,7 @@ impl Dispatcher {
     }
 
     fn answer<D: Driver>(&mut self, driver: &D, world: &World) -> Answered {
-        let call = match self.parse::<D>() {
+        let call = match self.parse() {
             Ok(Some(call)) => call,
             Ok(None) => return render::<()>(VerbName::Init, Err(Failure::not_supported()), world),
             Err(failure) => return render::<()>(VerbName::Init, Err(failure), world),
@@ -96,7 +97,7 @@ impl Dispatcher {
     }
 
     /// `None` for a verb that nobody knows.
-    fn parse<D: Driver>(&mut self) -> Result<Option<Call>> {
+    fn parse(&mut self) -> Result<Option<Call>> {
         let Some(verb) = self.argv.get(1) else {
             let message = "a FlexVolume driver is called with a verb, for example `init`, and its arguments";
             return Err(Failure::new(Code::Invalid, message));
@@ -110,17 +111,14 @@ impl Dispatcher {
         }
         let options = verb.arguments().iter().position(|name| *name == "options");
         let by_stdin = options.and_then(|at| args.get(at)).is_some_and(|text| *text == "-");
-        let mut stdin = String::new();
-        if by_stdin && D::EXTENSIONS.contains(&Extension::Stdin) {
-            stdin = read(&mut self.stdin)?;
-        }
+        let stdin = if by_stdin { read(&mut self.stdin)? } else { Zeroizing::default() };
         Call::parse(verb.as_str(), &mut Args::new(&args, &stdin))
             .map_err(|error| Failure::new(Code::Invalid, error.to_string()))
     }
 }
 
-fn read(stdin: &mut dyn Read) -> Result<String> {
-    let mut text = String::new();
+fn read(stdin: &mut dyn Read) -> Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
     let failed = |why: &dyn std::fmt::Display| {
         Failure::new(Code::Invalid, format!("cannot read the options from standard input: {why}"))
     };
@@ -166,7 +164,9 @@ fn init<D: Driver>(driver: &D, call: &flexvolume_protocol::Init, world: &World) 
     if D::EXTENSIONS.contains(&Extension::Staged) {
         capabilities.attach = false;
     }
-    Ok(InitReply { capabilities, extensions: D::EXTENSIONS.iter().copied().collect(), unknown: Vec::new() })
+    // Whoever reads options here reads them from either place, so no secret need ever stand in a command line.
+    let extensions = D::EXTENSIONS.iter().copied().chain([Extension::Stdin]).collect();
+    Ok(InitReply { capabilities, extensions, unknown: Vec::new() })
 }
 
 fn render<R: Answer>(verb: VerbName, result: Result<R>, world: &World) -> Answered {

@@ -29,7 +29,8 @@ use crate::{Failure, Result, World, staged};
 /// ([`Driver::storage`]) over attach, detach and the composed calls, and calls `detach` only when nothing else uses
 /// the storage.
 pub trait Driver {
-    /// What the driver can do beyond the contract of Kubernetes; told to the host at `init`.
+    /// What the driver can do beyond the contract of Kubernetes; told to the host at `init`. The kit adds
+    /// [`Extension::Stdin`], which it serves itself.
     const EXTENSIONS: &'static [Extension] = &[];
 
     /// What the driver tells the host about itself at `init`. For a staged driver the kit sets `attach` to false.
