@@ -5,13 +5,20 @@ use std::{
     path::Path,
 };
 
+use flexvolume_host::volume::record::SecretRef;
+use flexvolume_protocol::Secrets;
 use serde::Serialize;
 
 use super::{
     ground::{Done, host, no_secrets},
     pods::{self, Pod},
 };
-use crate::{cli::Cli, manifest, output::Show, problem::Problems};
+use crate::{
+    cli::Cli,
+    manifest::{self, Objects},
+    output::Show,
+    problem::Problems,
+};
 
 /// One volume as `down` reports it.
 #[derive(Serialize)]
@@ -25,7 +32,9 @@ struct Row {
 pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool) -> Done {
     // Manifests are read before anything is begun, so that a typing mistake takes nothing half away.
     let (files, names): (Vec<String>, Vec<String>) = what.iter().cloned().partition(|arg| is_file(arg));
-    let mut chosen = from_manifests(&files)?;
+    let objects = if files.is_empty() { Objects::default() } else { manifest::parse(&manifest::gather(&files)?)? };
+    let mut chosen = pods_of(&objects)?;
+    let secrets = |wanted: &SecretRef| known(&objects, wanted);
     let host = host(cli, show)?;
     let known = pods::all(&host)?;
     if all {
@@ -39,7 +48,7 @@ pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool) -> Done {
     let mut problems = Vec::new();
     let mut tried = BTreeSet::new();
     for pod in chosen.values() {
-        for (record, done) in host.unpublish(&pod.uid, &no_secrets, &|note| show.note(note))? {
+        for (record, done) in host.unpublish(&pod.uid, &secrets, &|note| show.note(note))? {
             tried.insert(record.key.clone());
             let volume = record.users.get(&pod.uid).map_or(record.key, |user| user.volume.clone());
             let subject = format!("pod {}/{}, volume {volume}", pod.namespace, pod.name);
@@ -54,7 +63,7 @@ pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool) -> Done {
             }
         }
     }
-    for (record, done) in host.settle(&tried, &no_secrets, &|note| show.note(note))? {
+    for (record, done) in host.settle(&tried, &secrets, &|note| show.note(note))? {
         if let Err(error) = done {
             problems.push(Problems::from(error).about(&format!("volume {}", record.key)));
         }
@@ -75,11 +84,14 @@ fn is_file(arg: &str) -> bool {
     arg == "-" || arg.starts_with(['.', '/']) || manifest_like || Path::new(arg).exists()
 }
 
-fn from_manifests(files: &[String]) -> Done<BTreeMap<String, Pod>> {
-    if files.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let objects = manifest::parse(&manifest::gather(files)?)?;
+/// Nothing going down is given a secret; one that is at hand is taken out of what drivers say.
+fn known(objects: &Objects, wanted: &SecretRef) -> flexvolume_host::Result<Secrets> {
+    let is_it = |namespace: &str, name: &str| namespace == wanted.namespace && name == wanted.name;
+    let found = objects.secrets.iter().find(|secret| is_it(secret.namespace.as_str(), &secret.name));
+    found.map_or_else(|| no_secrets(wanted), |secret| Ok(secret.object.values.clone()))
+}
+
+fn pods_of(objects: &Objects) -> Done<BTreeMap<String, Pod>> {
     let mut pods = BTreeMap::new();
     for pod in &objects.pods {
         // Who the pod is suffices: its volumes may have been edited since, and must still go.

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flexvolume_protocol::{Attach, Came, Detach, Device, Redactor, Secrets};
+use flexvolume_protocol::{Attach, Came, Detach, Device, Secrets};
 
 use super::{Ended, Hands, directory::SOON};
 use crate::{
@@ -70,7 +70,7 @@ impl Hands<'_> {
     /// A device's name as it may be recorded and shown: bounded, and free of secrets.
     pub(super) fn sound(&self, device: Device, secrets: &Secrets) -> Result<String> {
         let Device(device) = device;
-        let redactor = Redactor::new(secrets);
+        let redactor = self.redactor(secrets);
         // A secret too short to look for cannot be found in a name either.
         let tells = !redactor.withhold() && redactor.text(&device) != device;
         if device.len() > LONGEST_DEVICE || tells {

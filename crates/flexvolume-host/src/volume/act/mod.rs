@@ -83,7 +83,8 @@ impl<'a> Hands<'a> {
 
     /// Calls the driver with `verb` in the name of the op under way.
     fn call<V: Verb>(&mut self, driver: &Driver, secrets: &Secrets, verb: &V) -> Result<Came<V::Reply>> {
-        let Self { ground, record, notes, keys, .. } = self;
+        let redactor = self.redactor(secrets);
+        let Self { ground, record, notes, .. } = self;
         // The process of an earlier call of this op must not be taken for this one's, should we die before it is recorded.
         if let Some(open) = &mut record.call
             && open.process.take().is_some()
@@ -93,18 +94,22 @@ impl<'a> Hands<'a> {
         let open = record.call.clone().unwrap_or_else(|| OpenCall::new(String::new()));
         let id = open.id.clone();
         let volume = record.key.clone();
-        // A driver may know a secret from before: where it is at hand, it is kept out of the words of every call.
-        let known = match &record.spec.secret {
-            Some(reference) if secrets.is_empty() => keys(reference).unwrap_or_default(),
-            Some(_) | None => secrets.clone(),
-        };
-        let redactor = Redactor::new(&known);
         let born = &mut |process| {
             record.call = Some(OpenCall { process: Some(process), verb: Some(V::NAME), ..open.clone() });
             // The id in the environment finds the process without this; it only makes the search shorter.
             ground.ledger.put(record, Durability::Process, true).or(Ok(()))
         };
         call(Calling { driver, volume: &volume, call: &id, redactor: &redactor, notes: *notes, born }, verb)
+    }
+
+    /// Knows the secrets of the volume, whether this call is given them or not: its driver may know them from before.
+    fn redactor(&self, given: &Secrets) -> Redactor {
+        match &self.record.spec.secret {
+            Some(reference) if given.is_empty() => {
+                (self.keys)(reference).map_or_else(|_| Redactor::blind(), |known| Redactor::new(&known))
+            }
+            Some(_) | None => Redactor::new(given),
+        }
     }
 
     /// Has a worker do `task`; one that does not come back within `limit` is abandoned.
