@@ -28,11 +28,13 @@ const HEAD: usize = 4;
 const LONG_LINE: usize = 8;
 /// The shortest end of broken base64 that is a needle by itself: six bytes of the secret.
 const LONG_END: usize = 8;
+/// An answer is JSON, its message often JSON that quotes JSON, and what is quoted there was escaped before.
+const LAYERS: usize = 4;
 const REDACTED: &str = "[redacted]";
 const TOO_SHORT: &str = "[withheld: a secret is too short to redact]";
 const NOT_AT_HAND: &str = "[withheld: the volume's secret is not at hand, so it cannot be taken out]";
 
-/// Text with one layer of quoting taken off, and where each of its bytes came from.
+/// Text with layers of quoting taken off, and where each of its bytes came from.
 struct View {
     bytes: Zeroizing<Vec<u8>>,
     /// Byte `i` came from `from[i]..from[i + 1]` of the original.
@@ -65,6 +67,11 @@ impl Redactor {
         Self { withheld: Some(NOT_AT_HAND), ..Self::default() }
     }
 
+    /// True for one made by [`Redactor::blind`].
+    pub fn is_blind(&self) -> bool {
+        self.withheld == Some(NOT_AT_HAND)
+    }
+
     /// True when some secret cannot be told from other text, so that a driver's text is withheld wholly.
     pub fn withhold(&self) -> bool {
         self.withheld.is_some()
@@ -89,11 +96,13 @@ impl Redactor {
         if text.contains(&b'%') {
             self.find(&plain.unescaped(percent), &mut hidden);
         }
-        if text.contains(&b'\\') {
-            // Twice: an error message is often JSON that quotes JSON.
-            let once = plain.unescaped(backslash);
-            self.find(&once, &mut hidden);
-            self.find(&once.unescaped(backslash), &mut hidden);
+        let mut view = plain;
+        for _ in 0..LAYERS {
+            if !view.bytes.contains(&b'\\') {
+                break;
+            }
+            view = view.unescaped(backslash);
+            self.find(&view, &mut hidden);
         }
         hidden.sort_unstable();
         let mut out = Vec::with_capacity(text.len());

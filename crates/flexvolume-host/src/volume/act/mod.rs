@@ -84,6 +84,7 @@ impl<'a> Hands<'a> {
     /// Calls the driver with `verb` in the name of the op under way.
     fn call<V: Verb>(&mut self, driver: &Driver, secrets: &Secrets, verb: &V) -> Result<Came<V::Reply>> {
         let redactor = self.redactor(secrets);
+        let is_blind = redactor.is_blind();
         let Self { ground, record, notes, .. } = self;
         // The process of an earlier call of this op must not be taken for this one's, should we die before it is recorded.
         if let Some(open) = &mut record.call
@@ -99,7 +100,11 @@ impl<'a> Hands<'a> {
             // The id in the environment finds the process without this; it only makes the search shorter.
             ground.ledger.put(record, Durability::Process, true).or(Ok(()))
         };
-        call(Calling { driver, volume: &volume, call: &id, redactor: &redactor, notes: *notes, born }, verb)
+        let calling = Calling { driver, volume: &volume, call: &id, redactor: &redactor, notes: *notes, born };
+        call(calling, verb).map_err(|error| match error.next() {
+            None if is_blind => error.hint("to see what the driver says, give the manifest that holds the Secret"),
+            Some(_) | None => error,
+        })
     }
 
     /// Knows the secrets of the volume, whether this call is given them or not: its driver may know them from before.
