@@ -20,7 +20,10 @@ pub use spell::{Spelling, spellings};
 pub const PIECE: usize = 16;
 
 /// The shortest spelling that is looked for. The raw secret may have one byte less.
-const SHORTEST: usize = 4;
+const SHORTEST: usize = BEGIN + 1;
+
+/// As many bytes decide whether to look closer.
+const BEGIN: usize = 3;
 
 /// The shortest line of a secret that is a secret by itself.
 const LONG_LINE: usize = 8;
@@ -62,18 +65,13 @@ impl Needles {
     }
 
     fn learn(&mut self, text: &[u8], name: &'static str, least: usize) {
-        let begin = |begins: &mut Vec<bool>, text: &[u8]| {
-            if let Some(number) = number(text) {
-                begins[number] = true;
-            }
-        };
         if (least..PIECE).contains(&text.len()) {
-            begin(&mut self.begins, text);
+            self.begins[number(text)] = true;
             self.whole.push((text.to_vec(), name));
         }
         for piece in text.windows(PIECE).filter(|piece| is_varied(piece)) {
-            begin(&mut self.begins, piece);
             if let Some(piece) = piece.first_chunk() {
+                self.begins[number(piece)] = true;
                 self.pieces.entry(*piece).or_insert(name);
             }
         }
@@ -82,15 +80,17 @@ impl Needles {
     /// The first sighting.
     #[must_use]
     pub fn find(&self, text: &[u8]) -> Option<Sighting> {
-        (0..text.len()).find_map(|at| {
-            let rest = &text[at..];
-            if !self.begins[number(rest)?] {
-                return None;
+        for (at, begin) in text.windows(BEGIN).enumerate() {
+            if self.begins[number(begin)] {
+                let rest = &text[at..];
+                let piece = rest.first_chunk().and_then(|piece| self.pieces.get(piece)).copied();
+                let whole = || self.whole.iter().find(|(whole, _)| rest.starts_with(whole)).map(|(_, name)| *name);
+                if let Some(spelling) = piece.or_else(whole) {
+                    return Some(Sighting { spelling, at, shown: shown(text, at) });
+                }
             }
-            let piece = rest.first_chunk().and_then(|piece| self.pieces.get(piece)).copied();
-            let whole = || self.whole.iter().find(|(whole, _)| rest.starts_with(whole)).map(|(_, name)| *name);
-            piece.or_else(whole).map(|spelling| Sighting { spelling, at, shown: shown(text, at) })
-        })
+        }
+        None
     }
 }
 
@@ -104,15 +104,23 @@ fn parts(secret: &[u8]) -> Vec<&[u8]> {
 }
 
 fn is_varied(piece: &[u8]) -> bool {
-    let mut bytes = piece.to_vec();
-    bytes.sort_unstable();
-    bytes.dedup();
-    bytes.len() >= VARIED
+    let mut seen = [0; VARIED];
+    let mut count = 0;
+    for byte in piece {
+        if !seen[..count].contains(byte) {
+            seen[count] = *byte;
+            count += 1;
+            if count == VARIED {
+                return true;
+            }
+        }
+    }
+    false
 }
 
-fn number(text: &[u8]) -> Option<usize> {
-    let [a, b, c] = *text.first_chunk::<3>()?;
-    Some((usize::from(a) << 14 ^ usize::from(b) << 7 ^ usize::from(c)) & ((1 << 22) - 1))
+fn number(begin: &[u8]) -> usize {
+    let [a, b, c] = [0, 1, 2].map(|n| usize::from(begin[n]));
+    (a << 14 ^ b << 7 ^ c) & ((1 << 22) - 1)
 }
 
 fn shown(text: &[u8], at: usize) -> String {
