@@ -8,6 +8,7 @@ pub mod loopdev;
 pub mod mount;
 pub mod namespace;
 pub mod process;
+mod real;
 pub mod watch;
 pub mod worker;
 

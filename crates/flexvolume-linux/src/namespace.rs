@@ -35,6 +35,7 @@ use crate::{
     beneath::Root,
     mount::{Unmount, table, unmount},
     process::{explain, sys::make_read_only},
+    real::{astray, open_real},
 };
 
 /// What a command is to see.
@@ -50,7 +51,7 @@ pub struct View {
 /// One volume as a command is to see it. What is mounted inside a volume is seen too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
-    /// Where the volume is on the host.
+    /// Where the volume is on the host, by a path whose parents are no links.
     pub source: PathBuf,
     /// The part of it to show, relative, followed through no link; a directory that is missing is made in a volume that
     /// may be written to, as the kubelet does for a subPath.
@@ -171,10 +172,12 @@ fn place(at: &Path) -> Result<PathBuf> {
 impl Volume {
     fn take(shown: &Shown, at: PathBuf) -> Result<Self> {
         let source = &shown.source;
-        let tree = match &shown.part {
-            None => open_tree(CWD, source, COPY),
-            Some(part) => open_tree(open_part(source, part, shown.read_only)?, "", COPY | OpenTreeFlags::AT_EMPTY_PATH),
+        let whole = open_source(source)?;
+        let taken = match &shown.part {
+            None => whole,
+            Some(part) => open_part(Root::of(whole, source), part, shown.read_only)?,
         };
+        let tree = open_tree(taken, "", COPY | OpenTreeFlags::AT_EMPTY_PATH);
         let tree = tree.map_err(|e| Error::io("make a view of", source, e))?;
         if shown.read_only {
             make_read_only(&tree, true).map_err(|e| Error::io("make read-only a view of", source, e))?;
@@ -184,9 +187,14 @@ impl Volume {
     }
 }
 
+/// A volume's place. Some drivers make a link of the place itself, and that is the volume then; a link above it is nobody's.
+fn open_source(source: &Path) -> Result<OwnedFd> {
+    let place = open_real(source, OFlags::PATH | OFlags::NOFOLLOW).map_err(|e| astray(source, e))?;
+    if look(&place, source)?.0 == FileType::Symlink { open(source) } else { Ok(place) }
+}
+
 /// Opens a part of a volume from within this namespace, beneath the volume's root whatever links its tenant laid there.
-fn open_part(source: &Path, part: &Path, read_only: bool) -> Result<OwnedFd> {
-    let root = Root::open(source)?;
+fn open_part(root: Root, part: &Path, read_only: bool) -> Result<OwnedFd> {
     match root.resolve(part, OFlags::PATH) {
         Err(error) if error.kind() == ErrorKind::NotFound && !read_only => root.make_dirs(part, 0o750)?.open(),
         opened => opened,

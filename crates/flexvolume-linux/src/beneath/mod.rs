@@ -8,7 +8,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-pub use trust::{Trust, trusted_chain};
+pub use trust::{Trust, Trusted, real_place, trusted, trusted_chain};
 
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -19,6 +19,7 @@ use rustix::{
 use crate::{
     Error, ErrorKind, Result,
     mount::{Mounted, Presence, look, look_at, table},
+    real::{astray, open_below},
 };
 
 /// A directory held open, beneath which names are resolved.
@@ -36,9 +37,6 @@ pub struct Pinned {
     name: OsString,
 }
 
-/// The kernel asks to be asked again when names were moved while it resolved one.
-const TRIES: usize = 16;
-
 impl Root {
     /// Opens the directory; says nothing of who could change it.
     ///
@@ -49,12 +47,17 @@ impl Root {
         Ok(Self { fd, path: path.to_owned() })
     }
 
+    /// One that is open already; `path` is for messages.
+    pub(crate) fn of(fd: OwnedFd, path: &Path) -> Self {
+        Self { fd, path: path.to_owned() }
+    }
+
     /// Opens what `rel` names beneath this directory, no component of it being a link.
     ///
     /// Errors: `Invalid` if `rel` is empty, absolute or holds `..`; `Refused` for a link; what the kernel says.
     pub fn resolve(&self, rel: &Path, flags: OFlags) -> Result<OwnedFd> {
         names(rel)?;
-        step(self.fd.as_fd(), rel, flags).map_err(|e| astray(&self.path.join(rel), e))
+        open_below(&self.fd, rel, flags).map_err(|e| astray(&self.path.join(rel), e))
     }
 
     /// Pins the name `rel`, whose parent directories must be there.
@@ -85,7 +88,7 @@ impl Root {
                 make_dir(at.as_fd(), name, mode).map_err(|e| Error::io("make the directory", &path, e))?;
             }
             let how = OFlags::PATH | OFlags::DIRECTORY;
-            at = step(at.as_fd(), Path::new(name), how).map_err(|e| astray(&path, e))?;
+            at = open_below(&at, Path::new(name), how).map_err(|e| astray(&path, e))?;
         }
         Ok(Pinned { parent: at, name: last.to_owned() })
     }
@@ -214,35 +217,12 @@ fn not_below(rel: &Path) -> Error {
     )
 }
 
-fn step(dir: BorrowedFd<'_>, name: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    for _ in 1..TRIES {
-        match openat2(dir, name, flags | OFlags::CLOEXEC, Mode::empty(), how) {
-            Err(Errno::AGAIN) => {}
-            done => return done,
-        }
-    }
-    openat2(dir, name, flags | OFlags::CLOEXEC, Mode::empty(), how)
-}
-
 /// `false` if something of that name was there.
 fn make_dir(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> rustix::io::Result<bool> {
     match mkdirat(dir, name, Mode::from_raw_mode(mode)) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
         Err(error) => Err(error),
-    }
-}
-
-fn astray(path: &Path, error: Errno) -> Error {
-    let failed = Error::io("open", path, error);
-    match error {
-        Errno::LOOP | Errno::XDEV => failed
-            .with_kind(ErrorKind::Refused)
-            .with_cause("a part of it is a symbolic link")
-            .with_hint("name the real place"),
-        Errno::NOSYS => failed.with_kind(ErrorKind::Unsupported).with_hint("use kernel 5.6 or later"),
-        _ => failed,
     }
 }
 

@@ -4,11 +4,17 @@ use std::{
     collections::VecDeque,
     ffi::OsString,
     fs,
-    os::unix::fs::MetadataExt,
+    os::unix::ffi::OsStringExt,
     path::{Component, Path, PathBuf},
 };
 
-use crate::{Error, ErrorKind, Result};
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{FileType, Mode, OFlags, fstat, openat, readlinkat},
+    io::Errno,
+};
+
+use crate::{Error, ErrorKind, Result, real::open_real};
 
 /// Whose directories and files are trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +22,29 @@ pub struct Trust {
     uids: Vec<u32>,
 }
 
+/// What a trusted path led to, held open: whatever is done to the path from now on, this stays the same file or directory.
+#[derive(Debug)]
+pub struct Trusted {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
 /// As many as the kernel follows.
 const MOST_LINKS: usize = 40;
+
+/// A walk along a path. Each component is opened, and judged by its descriptor: nothing can be swapped between a look and a
+/// step.
+struct Walk<'a> {
+    asked: &'a Path,
+    trust: &'a Trust,
+    /// Directories and the end are judged too, not only links.
+    whole: bool,
+    /// From `/` to where we are; never empty.
+    open: Vec<OwnedFd>,
+    /// Where we are, without links.
+    at: PathBuf,
+    todo: VecDeque<OsString>,
+}
 
 impl Trust {
     /// Root, and whom this process runs as; inside a user namespace also the id that stands for everyone outside.
@@ -44,43 +71,52 @@ impl Trust {
     }
 }
 
+impl Trusted {
+    /// Its real path, without links.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl AsFd for Trusted {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 /// Whether nobody but those in `trust` could change what this absolute path leads to: each directory on the way, each
 /// link, and what it ends at are owned by them and not writable by group or others. On the way, not at the end,
 /// directories such as `/tmp` will do, in which nobody can touch what belongs to others.
 ///
 /// Errors: `Refused`, naming the component at fault and a command that mends it; it cannot be read.
 pub fn trusted_chain(path: &Path, trust: &Trust) -> Result<()> {
-    if !path.is_absolute() {
-        return Err(Error::new(ErrorKind::Invalid, format!("cannot trust {}: it is not absolute", path.display())));
+    trusted(path, trust).map(drop)
+}
+
+/// Opens what this absolute path leads to, as a place only (`O_PATH`), if it may be trusted as [`trusted_chain`] says. What
+/// is opened is what was judged.
+///
+/// Errors: as [`trusted_chain`].
+pub fn trusted(path: &Path, trust: &Trust) -> Result<Trusted> {
+    Walk { asked: path, trust, whole: true, open: Vec::new(), at: "/".into(), todo: steps(path).collect() }.end()
+}
+
+/// The same place by a path whose parents hold no link. Only links that one in `trust` laid are followed; the last component
+/// is not looked at, and where a parent is missing the path is given back as it is.
+///
+/// Errors: `Refused` for a link of somebody else's; it cannot be read.
+pub fn real_place(path: &Path, trust: impl FnOnce() -> Trust) -> Result<PathBuf> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(path.to_owned()) };
+    if open_real(parent, OFlags::PATH).is_ok() {
+        return Ok(path.to_owned());
     }
-    let mut todo: VecDeque<OsString> = steps(path).collect();
-    let mut at = PathBuf::from("/");
-    trusted(path, &at, trust, todo.is_empty())?;
-    let mut links = 0;
-    while let Some(name) = todo.pop_front() {
-        if name == ".." {
-            at.pop();
-            continue;
-        }
-        at.push(&name);
-        if !trusted(path, &at, trust, todo.is_empty())? {
-            continue;
-        }
-        links += 1;
-        if links > MOST_LINKS {
-            return Err(Error::new(ErrorKind::Invalid, format!("cannot trust {}: too many links", path.display())));
-        }
-        let target = fs::read_link(&at).map_err(|e| Error::io("read the link", &at, e))?;
-        if target.is_absolute() {
-            at = PathBuf::from("/");
-        } else {
-            at.pop();
-        }
-        for name in steps(&target).collect::<Vec<_>>().into_iter().rev() {
-            todo.push_front(name);
-        }
+    let trust = trust();
+    let todo = steps(parent).collect();
+    match (Walk { asked: path, trust: &trust, whole: false, open: Vec::new(), at: "/".into(), todo }).end() {
+        Ok(parent) => Ok(parent.path.join(name)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(path.to_owned()),
+        Err(error) => Err(error),
     }
-    Ok(())
 }
 
 /// The names and `..` of a path.
@@ -92,27 +128,80 @@ fn steps(path: &Path) -> impl Iterator<Item = OsString> + '_ {
     })
 }
 
-/// Judges one component; `true` if it is a link to be followed.
-fn trusted(path: &Path, at: &Path, trust: &Trust, last: bool) -> Result<bool> {
-    let meta = fs::symlink_metadata(at).map_err(|e| Error::io("look at", at, e))?;
-    let (shown, mode) = (at.display(), meta.mode() & 0o7777);
-    let refuse = |why: String, mend: String| {
-        let context = format!("cannot trust {}: {shown} {why}", path.display());
-        Err(Error::new(ErrorKind::Refused, context).with_hint(mend))
-    };
-    let quoted = format!("'{}'", at.to_string_lossy().replace('\'', r"'\''"));
-    if !trust.uids.contains(&meta.uid()) {
-        let owner = trust.uids.last().unwrap_or(&0);
-        return refuse(format!("belongs to user {}", meta.uid()), format!("run: chown -h {owner} {quoted}"));
+impl Walk<'_> {
+    fn end(mut self) -> Result<Trusted> {
+        if !self.asked.is_absolute() {
+            let why = format!("cannot trust {}: it is not absolute", self.asked.display());
+            return Err(Error::new(ErrorKind::Invalid, why));
+        }
+        let mut fd = open_real(Path::new("/"), OFlags::PATH).map_err(|e| Error::io("open", "/", e))?;
+        self.judge(&fd)?;
+        let mut links = 0;
+        while let Some(name) = self.todo.pop_front() {
+            if name == ".." {
+                self.at.pop();
+                // Above `/` lies `/`.
+                fd = self.open.pop().unwrap_or(fd);
+                continue;
+            }
+            self.at.push(&name);
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let next = openat(&fd, &name, flags, Mode::empty()).map_err(|e| self.error("look at", e))?;
+            if !self.judge(&next)? {
+                self.open.push(std::mem::replace(&mut fd, next));
+                continue;
+            }
+            links += 1;
+            if links > MOST_LINKS {
+                let why = format!("cannot trust {}: too many links", self.asked.display());
+                return Err(Error::new(ErrorKind::Invalid, why));
+            }
+            let target = readlinkat(&next, "", Vec::new()).map_err(|e| self.error("read the link", e))?;
+            let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
+            self.at.pop();
+            if target.is_absolute() {
+                self.at = "/".into();
+                fd = self.open.drain(..).next().unwrap_or(fd);
+            }
+            for name in steps(&target).collect::<Vec<_>>().into_iter().rev() {
+                self.todo.push_front(name);
+            }
+        }
+        Ok(Trusted { fd, path: self.at })
     }
-    if meta.is_symlink() {
-        return Ok(true);
+
+    /// Judges what is open as the component we are at; `true` if it is a link to be followed.
+    fn judge(&self, fd: &OwnedFd) -> Result<bool> {
+        let stat = fstat(fd).map_err(|e| self.error("look at", e))?;
+        let (kind, mode, last) = (FileType::from_raw_mode(stat.st_mode), stat.st_mode & 0o7777, self.todo.is_empty());
+        let shown = self.at.display();
+        let refuse = |why: String, mend: String| {
+            let context = format!("cannot trust {}: {shown} {why}", self.asked.display());
+            Err(Error::new(ErrorKind::Refused, context).with_hint(mend))
+        };
+        let is_link = kind == FileType::Symlink;
+        if !self.whole && !is_link {
+            return Ok(false);
+        }
+        let quoted = format!("'{}'", self.at.to_string_lossy().replace('\'', r"'\''"));
+        if !self.trust.uids.contains(&stat.st_uid) {
+            let owner = self.trust.uids.last().unwrap_or(&0);
+            return refuse(format!("belongs to user {}", stat.st_uid), format!("run: chown -h {owner} {quoted}"));
+        }
+        if is_link {
+            return Ok(true);
+        }
+        let sticky = kind == FileType::Directory && mode & 0o1000 != 0 && !last;
+        if mode & 0o022 != 0 && !sticky {
+            let why = format!("can be written to by others (mode {mode:04o})");
+            return refuse(why, format!("run: chmod go-w {quoted}"));
+        }
+        Ok(false)
     }
-    let sticky = meta.is_dir() && mode & 0o1000 != 0 && !last;
-    if mode & 0o022 != 0 && !sticky {
-        return refuse(format!("can be written to by others (mode {mode:04o})"), format!("run: chmod go-w {quoted}"));
+
+    fn error(&self, what: &str, error: Errno) -> Error {
+        Error::io(what, &self.at, error)
     }
-    Ok(false)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Result,
     mount::{Flags, Tree},
+    real::{astray, open_real},
 };
 
 /// What a walk did.
@@ -95,11 +96,8 @@ pub fn apply_fs_group(dir: &Path, gid: u32, on_mismatch: bool) -> Result<Applied
 /// directory itself.
 fn view(dir: &Path) -> Result<OwnedFd> {
     let flags = Flags { read_only: false, nosuid: true, nodev: true, noexec: true };
-    let plain = || {
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::PATH | OFlags::CLOEXEC;
-        rustix::fs::open(dir, flags, Mode::empty()).map_err(|error| Error::io("open volume", dir, error))
-    };
-    let opened = plain()?;
+    let opened =
+        open_real(dir, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::PATH).map_err(|error| astray(dir, error))?;
     match Tree::of(dir, flags) {
         Ok(tree) => {
             rustix::io::fcntl_dupfd_cloexec(tree.as_fd(), 3).map_err(|error| Error::io("open volume", dir, error))

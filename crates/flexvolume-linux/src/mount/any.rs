@@ -8,7 +8,7 @@ use super::{
 };
 use crate::Result;
 
-/// Mounts a file system at `target`, a directory that is not a link; it has all its flags before it can be seen.
+/// Mounts a file system at `target`, a directory by a path without links; it has all its flags before it can be seen.
 ///
 /// Types with a helper program of mount(8) (`/sbin/mount.nfs` and the like) go through that; their flags are given as
 /// options and made sure of afterwards. May block as long as device or server pleases.

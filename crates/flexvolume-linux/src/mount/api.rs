@@ -7,7 +7,7 @@ use linux_raw_sys::general::{
 };
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, openat, statx},
+    fs::{AtFlags, FileType, OFlags, StatxFlags, statx},
     io::Errno,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
@@ -17,7 +17,10 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use super::{raw, table::path_of};
-use crate::{Error, ErrorKind, Result};
+use crate::{
+    Error, ErrorKind, Result,
+    real::{astray, open_real},
+};
 
 /// What a mount forbids. A flag that is false changes nothing: it never takes away what is forbidden already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,8 +113,7 @@ impl Tree {
     }
 
     /// A second view, out of sight, of the directory or file `source` (not of mounts below it), forbidding `flags` and
-    /// whatever its mount forbids already. Never reaches into the file system. A link as the last component of
-    /// `source` is refused.
+    /// whatever its mount forbids already. Never reaches into the file system. A link anywhere in `source` is refused.
     ///
     /// Errors: `Refused` for a link; `Unsupported` before kernel 5.12 if there are flags to set.
     pub fn of(source: &Path, flags: Flags) -> Result<Self> {
@@ -123,7 +125,7 @@ impl Tree {
         Ok(Self { fd, what })
     }
 
-    /// Puts the mount in place, on top of whatever `target` is. A link as the last component of `target` is refused.
+    /// Puts the mount in place, on top of whatever `target` is. A link anywhere in `target` is refused.
     pub fn attach(self, target: &Path) -> Result<()> {
         self.attach_to(open_point(target)?.as_fd())
     }
@@ -145,8 +147,8 @@ impl AsFd for Tree {
     }
 }
 
-/// Makes the directory or file `source` visible at `target` too, with the flags in force before it is. Neither may be
-/// a link. Mounts below `source` are not carried along. Never reaches into the file system.
+/// Makes the directory or file `source` visible at `target` too, with the flags in force before it is. No part of either
+/// may be a link. Mounts below `source` are not carried along. Never reaches into the file system.
 ///
 /// Errors: as [`Tree::of`] and [`Tree::attach`].
 pub fn bind(source: &Path, target: &Path, flags: Flags) -> Result<()> {
@@ -181,11 +183,11 @@ fn forbid(mount: BorrowedFd<'_>, flags: Flags, what: &str) -> Result<()> {
     })
 }
 
-/// A place for a mount to be taken from or put on; opening it wakes no file system.
-fn open_point(path: &Path) -> Result<OwnedFd> {
+/// A place for a mount to be taken from or put on; opening it wakes no file system. No part of its path may be a link, for
+/// whoever can swap a directory above it for a link would choose where the mount goes.
+pub(crate) fn open_point(path: &Path) -> Result<OwnedFd> {
     let bare: std::path::PathBuf = path.components().collect();
-    let fd = openat(CWD, &bare, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|e| Error::io("open", path, e))?;
+    let fd = open_real(&bare, OFlags::PATH | OFlags::NOFOLLOW).map_err(|e| astray(path, e))?;
     let at = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
     let link = statx(&fd, "", at, StatxFlags::TYPE)
         .is_ok_and(|seen| FileType::from_raw_mode(seen.stx_mode.into()) == FileType::Symlink);

@@ -13,6 +13,8 @@ mod mounted;
 mod mountinfo;
 mod raw;
 mod statmount;
+#[cfg(test)]
+mod swapped;
 pub mod table;
 #[cfg(test)]
 pub(crate) mod testing;

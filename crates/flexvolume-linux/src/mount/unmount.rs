@@ -1,16 +1,18 @@
 //! Mounts taken away, gently first: forcing may answer "busy" and yet work, and detaching gives up the only handle.
 
-use std::path::Path;
-
-use rustix::{
-    fs::{CWD, Mode, OFlags, openat},
-    io::Errno,
-    mount::UnmountFlags,
+use std::{
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
 };
+
+use rustix::{fd::OwnedFd, fs::OFlags, io::Errno, mount::UnmountFlags};
 use serde::{Deserialize, Serialize};
 
 use super::{Mounted, Presence, look, raw, table};
-use crate::{Error, ErrorKind, Result};
+use crate::{
+    Error, ErrorKind, Result,
+    real::{astray, open_real},
+};
 
 /// How to unmount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,9 +48,10 @@ pub enum Step {
 /// The rungs in order. Each may block, so a caller that cannot wait gives every one to a process of its own.
 pub const LADDER: [Step; 6] = [Step::Thaw, Step::Plain, Step::Abort, Step::Force, Step::Again, Step::Detach];
 
-/// Unmounts what is on top at `target`, a link as its last component not followed. May block.
+/// Unmounts what is on top at `target`, followed through no link. May block.
 ///
-/// Errors: `NotFound` if nothing is mounted there (or nothing is there), `Busy` if somebody uses it.
+/// Errors: `NotFound` if nothing is mounted there (or nothing is there), `Busy` if somebody uses it, `Refused` for a link
+/// above it.
 pub fn unmount(target: &Path, how: Unmount) -> Result<()> {
     let how = match how {
         Unmount::Plain => UnmountFlags::empty(),
@@ -56,8 +59,9 @@ pub fn unmount(target: &Path, how: Unmount) -> Result<()> {
         Unmount::Detach => UnmountFlags::DETACH,
     };
     // A trailing slash would follow a link in spite of the flag.
-    let bare: std::path::PathBuf = target.components().collect();
-    rustix::mount::unmount(&bare, how | UnmountFlags::NOFOLLOW).map_err(|e| {
+    let bare: PathBuf = target.components().collect();
+    let (_parent, held) = held(&bare).map_err(|e| astray(target, e))?;
+    rustix::mount::unmount(&held, how | UnmountFlags::NOFOLLOW).map_err(|e| {
         let error = Error::io("unmount", target, e);
         match e {
             Errno::INVAL => error.with_kind(ErrorKind::NotFound).with_cause("nothing is mounted there"),
@@ -111,6 +115,16 @@ pub fn unmount_step(target: &Path, step: Step) -> Result<bool> {
     }
 }
 
+/// The same place by way of its parent, held open: holding the place itself would keep the mount in use.
+fn held(target: &Path) -> rustix::io::Result<(Option<OwnedFd>, PathBuf)> {
+    let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
+        return Ok((None, target.to_owned()));
+    };
+    let parent = open_real(if parent.as_os_str().is_empty() { Path::new(".") } else { parent }, OFlags::PATH)?;
+    let held = Path::new("/proc/self/fd").join(parent.as_raw_fd().to_string()).join(name);
+    Ok((Some(parent), held))
+}
+
 fn is_last(mounted: &Mounted) -> Result<bool> {
     Ok(table::of_device(mounted.dev)?.len() <= 1)
 }
@@ -137,8 +151,8 @@ fn abort(mounted: &Mounted) -> Result<bool> {
 }
 
 fn thaw(target: &Path) -> Result<bool> {
-    let how = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let fd = openat(CWD, target, how, Mode::empty()).map_err(|e| Error::io("open", target, e))?;
+    let how = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let fd = open_real(target, how).map_err(|e| astray(target, e))?;
     match raw::thaw(&fd) {
         Ok(()) => Ok(false),
         // "Invalid argument" says that it was not frozen; the second, that this type cannot be.
