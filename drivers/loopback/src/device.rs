@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use flexvolume::{Attachment, Code, Failure, Options, Result};
+use flexvolume::{Attachment, Code, Failure, Options, Result, VolumeName};
 use flexvolume_linux::{
     Error,
     fs::{FsType, Wanted, format_and_mount, make_ready},
@@ -20,7 +20,7 @@ use crate::{
     digest::digest,
     image::{self, reads_only},
     mark::Mark,
-    place::Place,
+    place::{Place, name_in},
 };
 
 /// For whoever still has the device open, such as a prober of the system's own.
@@ -101,10 +101,14 @@ fn file_of(image: &File) -> Result<((u32, u32), u64)> {
     Ok(((major(stat.st_dev), minor(stat.st_dev)), stat.st_ino))
 }
 
-/// What the device is called in the kernel's list: readable, and no other volume's.
 fn tag(place: &Place) -> String {
-    let name = place.name().as_str();
-    format!("{OURS}{}:{:016x}", &name[..name.len().min(READABLE)], digest(place.storage().as_bytes()))
+    tag_of(place.name(), &place.storage())
+}
+
+/// What the device is called in the kernel's list: readable, and no other volume's.
+fn tag_of(name: &VolumeName, storage: &str) -> String {
+    let name = name.as_str();
+    format!("{OURS}{}:{:016x}", &name[..name.len().min(READABLE)], digest(storage.as_bytes()))
 }
 
 /// Mounts the device at `dir`, formatted first if it is proven empty. Gives what a person should hear of.
@@ -172,8 +176,7 @@ pub(crate) fn unmount(dir: &Path) -> Result<()> {
 /// Detaches what was attached. The device is found by the volume, for the name of the device may have gone to another;
 /// only where nothing but the device is known, the device is believed, if it is one of ours.
 pub(crate) fn detach(attachment: &Attachment) -> Result<()> {
-    let place = Place::of_storage(&attachment.storage)?;
-    let tag = place.as_ref().map(tag);
+    let tag = name_in(&attachment.storage)?.map(|name| tag_of(&name, &attachment.storage));
     for one in loopdev::list()? {
         let meant = match &tag {
             Some(tag) => one.tag == *tag,
@@ -193,8 +196,8 @@ mod tests {
     #[test]
     fn every_volume_has_a_tag_of_its_own_that_fits() {
         let long = "x".repeat(250);
-        let place = |storage: &str| Place::of_storage(storage).unwrap().unwrap();
-        let tags = ["/a/v", "/b/v", "/a/w", &format!("/a/{long}"), &format!("/a/{long}y")].map(|it| tag(&place(it)));
+        let tags = ["/a/v", "/b/v", "/a/w", &format!("/a/{long}"), &format!("/a/{long}y")]
+            .map(|it| tag_of(&name_in(it).unwrap().unwrap(), it));
         for (n, one) in tags.iter().enumerate() {
             assert!(one.starts_with(OURS) && one.len() <= loopdev::LONGEST_TAG, "{one}");
             assert!(!tags[..n].contains(one), "{one}");

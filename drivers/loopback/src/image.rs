@@ -6,16 +6,11 @@
 //! Cut off after the first step, the unborn image is nothing and is made again; after the second, the rename is owed. A mark
 //! without any image means that the image was lost.
 
-use std::{
-    fs::{self, File},
-    io,
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
+use std::{fs::File, io, path::Path};
 
 use flexvolume::{Code, Failure, ONLY_READER, Options, OptionsExt, Result, Size};
 use flexvolume_linux::Error;
-use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use rustix::fs::OFlags;
 
 use crate::{
     mark::{Mark, gone},
@@ -64,7 +59,7 @@ pub(crate) fn open(place: &Place, read_only: bool) -> Result<Option<File>> {
     if mark.is_some() {
         finish(place)?;
     }
-    match (open_file(&place.image(), read_only)?, mark) {
+    match (open_file(place, read_only)?, mark) {
         (Some(image), mark) if place.vouched || mark.as_ref().is_some_and(|mark| mark.made) => Ok(Some(image)),
         (Some(_), _) => {
             let message = format!(
@@ -90,23 +85,23 @@ fn lost(place: &Place) -> Failure {
 /// Makes the image, sparse, `bytes` long. Nothing of it is left if that fails. Neither image nor mark may be there.
 pub(crate) fn make(place: &Place, name: &str, bytes: u64) -> Result<()> {
     let unborn = place.unborn();
-    gone(&unborn)?;
+    gone(place, &unborn)?;
     // It may tell of an image that is gone, and whose mark somebody took away to begin anew.
     place.intents().clear()?;
-    let made = make_file(&unborn, bytes)
+    let made = make_file(place, &unborn, bytes)
         .map_err(|error| Error::io("make the image", place.image(), error).into())
         .and_then(|()| Mark::new(name, bytes, true)?.write(place));
     if let Err(failure) = made {
         // In this order: a mark without an image would be a loss.
         let _ = Mark::remove(place);
-        let _ = gone(&unborn);
+        let _ = gone(place, &unborn);
         return Err(failure);
     }
     finish(place)
 }
 
-fn make_file(path: &Path, bytes: u64) -> io::Result<()> {
-    let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+fn make_file(place: &Place, path: &Path, bytes: u64) -> io::Result<()> {
+    let file = place.folder().open(path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?;
     file.set_len(bytes)?;
     file.sync_all()
 }
@@ -114,16 +109,18 @@ fn make_file(path: &Path, bytes: u64) -> io::Result<()> {
 /// Gives a marked image its name, if that is still owed; never in the place of another.
 fn finish(place: &Place) -> Result<()> {
     let (from, to) = (place.unborn(), place.image());
-    match renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-        Err(error) => Err(Error::io("give its name to the image", &to, error).into()),
+    match place.folder().rename(&from, &to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("give its name to the image", &to, error).into())
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
-fn open_file(path: &Path, read_only: bool) -> Result<Option<File>> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let opened = File::options().read(true).write(!read_only).custom_flags(flags.bits().cast_signed()).open(path);
-    let file = match opened {
+fn open_file(place: &Place, read_only: bool) -> Result<Option<File>> {
+    let path = &place.image();
+    let access = if read_only { OFlags::RDONLY } else { OFlags::RDWR };
+    let file = match place.folder().open(path, access | OFlags::NONBLOCK) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("open the image", path, error).into()),
@@ -159,8 +156,8 @@ fn length_of(image: &File, place: &Place) -> Result<u64> {
 
 /// The image's length in bytes.
 pub(crate) fn length(place: &Place) -> Result<Option<u64>> {
-    match fs::symlink_metadata(place.image()) {
-        Ok(meta) => Ok(Some(meta.len())),
+    match place.folder().length(&place.image()) {
+        Ok(length) => Ok(Some(length)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io("look at the image", place.image(), error).into()),
     }

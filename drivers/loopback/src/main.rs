@@ -3,6 +3,7 @@
 
 mod device;
 mod digest;
+mod folder;
 mod image;
 mod mark;
 mod place;

@@ -2,14 +2,14 @@
 //! whether we made it, so that we may grow and delete it.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs,
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
 use flexvolume::{Failure, Result};
 use flexvolume_linux::Error;
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::place::Place;
@@ -40,7 +40,7 @@ impl Mark {
     /// The mark at that place, if there is one.
     pub(crate) fn read(place: &Place) -> Result<Option<Self>> {
         let path = place.mark();
-        let text = match fs::read(&path) {
+        let text = match read(place, &path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("read", &path, error).into()),
@@ -60,19 +60,20 @@ impl Mark {
         let path = place.mark();
         let new = unfinished(place);
         let text = serde_json::to_vec(self).map_err(|error| Failure::internal(error.to_string()))?;
+        let folder = place.folder();
         let written =
-            write_synced(&new, &text).and_then(|()| fs::rename(&new, &path)).and_then(|()| sync(place.directory()));
+            write_synced(place, &new, &text).and_then(|()| folder.replace(&new, &path)).and_then(|()| folder.sync());
         written.map_err(|error| {
-            let _ = fs::remove_file(&new);
+            let _ = folder.remove(&new);
             Error::io("write", &path, error).into()
         })
     }
 
     /// Takes it away: the last thing of a volume to go.
     pub(crate) fn remove(place: &Place) -> Result<()> {
-        gone(&unfinished(place))?;
-        gone(&place.mark())?;
-        sync(place.directory()).map_err(|error| Error::io("sync", place.directory(), error).into())
+        gone(place, &unfinished(place))?;
+        gone(place, &place.mark())?;
+        place.folder().sync().map_err(|error| Error::io("sync", place.directory(), error).into())
     }
 }
 
@@ -81,19 +82,21 @@ fn unfinished(place: &Place) -> PathBuf {
 }
 
 /// Removes a file; one that is not there is as good.
-pub(crate) fn gone(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
+pub(crate) fn gone(place: &Place, path: &Path) -> Result<()> {
+    match place.folder().remove(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, error).into()),
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+fn read(place: &Place, path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    place.folder().open(path, OFlags::RDONLY)?.read_to_end(&mut text)?;
+    Ok(text)
 }
 
-fn sync(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
+fn write_synced(place: &Place, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = place.folder().open(path, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }

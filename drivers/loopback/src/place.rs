@@ -1,17 +1,16 @@
 //! Where a volume lies: a directory that the administrator trusts, and names in it that cannot lead out of it.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use flexvolume::{Code, Failure, Options, OptionsExt, Result, VolumeName, World, keys};
 use flexvolume_linux::{
-    Error,
-    beneath::{Trust, trusted_chain},
+    Error, ErrorKind,
+    beneath::{Trust, Trusted, trusted},
     fs::Intents,
 };
 use serde::Deserialize;
+
+use crate::folder::Folder;
 
 /// Where images lie unless settings or options say otherwise.
 const DIRECTORY: &str = "/var/lib/flexvol-loopback";
@@ -29,9 +28,9 @@ struct Settings {
 }
 
 /// The place of one volume.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Place {
-    directory: PathBuf,
+    folder: Folder,
     id: VolumeName,
     /// The administrator named the directory: images that others made there may be used.
     pub(crate) vouched: bool,
@@ -53,19 +52,21 @@ impl Place {
     pub(crate) fn new(id: VolumeName, directory: Option<PathBuf>, world: &World) -> Result<Self> {
         let settings: Settings = world.settings().read()?;
         let default = settings.directory.clone().unwrap_or_else(|| DIRECTORY.into());
-        let directory = resolved(directory.as_deref().unwrap_or(&default))?;
+        let asked = directory.as_deref().unwrap_or(&default);
+        let directory = open(asked)?;
         let listed = settings.directories.iter().flatten().chain([&default]);
-        let vouched = listed.filter_map(|dir| fs::canonicalize(dir).ok()).any(|dir| dir == directory);
+        let is_it =
+            |dir: &PathBuf| dir == asked || trusted(dir, &Trust::here()).is_ok_and(|it| it.path() == directory.path());
+        let vouched = listed.into_iter().any(is_it);
         if settings.directories.is_some() && !vouched {
             let message = format!(
                 "{} is not among the directories that the settings {} allow for images",
-                directory.display(),
+                directory.path().display(),
                 world.settings().path().display()
             );
             return Err(Failure::new(Code::Permission, message));
         }
-        trusted_chain(&directory, &Trust::here())?;
-        Ok(Self { directory, id, vouched })
+        Ok(Self { folder: Folder::new(directory), id, vouched })
     }
 
     /// The place of a provisioned volume: `NAME` in the default directory, `DIRECTORY/NAME` without the first slash elsewhere.
@@ -79,25 +80,13 @@ impl Place {
 
     /// The id that [`Place::of_id`] finds it by.
     pub(crate) fn id(&self, given_directory: bool) -> String {
-        let directory = self.directory.to_string_lossy();
+        let directory = self.directory().to_string_lossy();
         if given_directory { format!("{}/{}", directory.trim_matches('/'), self.id) } else { self.id.to_string() }
     }
 
     /// What names the storage while the node is up.
     pub(crate) fn storage(&self) -> String {
-        self.directory.join(self.id.as_str()).display().to_string()
-    }
-
-    /// The place that [`Place::storage`] named; `None` if the words are not ours but stand for what nobody knows any
-    /// more. The record was checked when it was made.
-    pub(crate) fn of_storage(storage: &str) -> Result<Option<Self>> {
-        let path = Path::new(storage);
-        match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
-            (Some(directory), Some(name)) if path.is_absolute() => {
-                Ok(Some(Self { directory: directory.to_owned(), id: VolumeName::parse(name)?, vouched: false }))
-            }
-            (_, _) => Ok(None),
-        }
+        self.directory().join(self.id.as_str()).display().to_string()
     }
 
     /// The volume's name.
@@ -107,37 +96,57 @@ impl Place {
 
     /// The directory all of it lies in.
     pub(crate) fn directory(&self) -> &Path {
-        &self.directory
+        self.folder.path()
+    }
+
+    /// The same, to reach what lies in it.
+    pub(crate) fn folder(&self) -> &Folder {
+        &self.folder
     }
 
     /// The image.
     pub(crate) fn image(&self) -> PathBuf {
-        self.directory.join(format!("{}.img", self.id))
+        self.directory().join(format!("{}.img", self.id))
     }
 
     /// The image while it is made.
     pub(crate) fn unborn(&self) -> PathBuf {
-        self.directory.join(format!(".{}.img.new", self.id))
+        self.directory().join(format!(".{}.img.new", self.id))
     }
 
     /// Our mark: that the image is ours, and was there.
     pub(crate) fn mark(&self) -> PathBuf {
-        self.directory.join(format!(".{}.flexvol.json", self.id))
+        self.directory().join(format!(".{}.flexvol.json", self.id))
     }
 
     /// The durable intent to format it.
     pub(crate) fn intents(&self) -> Intents {
-        Intents::new(self.directory.join(format!(".{}.format.json", self.id)))
+        Intents::within(self.folder.held(), &format!(".{}.format.json", self.id))
     }
 }
 
-fn resolved(directory: &Path) -> Result<PathBuf> {
+/// The name of the volume that [`Place::storage`] named; `None` if the words are not ours but stand for what nobody knows any
+/// more. The record was checked when it was made.
+pub(crate) fn name_in(storage: &str) -> Result<Option<VolumeName>> {
+    let path = Path::new(storage);
+    match path.file_name().and_then(|name| name.to_str()) {
+        Some(name) if path.is_absolute() => Ok(Some(VolumeName::parse(name)?)),
+        Some(_) | None => Ok(None),
+    }
+}
+
+/// The directory, held open, if nobody but root and we could have put another in its place.
+fn open(directory: &Path) -> Result<Trusted> {
     if !directory.is_absolute() {
         let message = format!("the directory {} is not an absolute path", directory.display());
         return Err(Failure::new(Code::Invalid, message));
     }
-    fs::canonicalize(directory).map_err(|error| {
-        let hint = format!("create it, owned by root: mkdir -m 0700 {}", directory.display());
-        Error::io("find the directory for images", directory, error).with_hint(hint).into()
+    trusted(directory, &Trust::here()).map_err(|error| match (error.kind(), error.errno()) {
+        (ErrorKind::NotFound, Some(errno)) => {
+            let hint = format!("create it, owned by root: mkdir -m 0700 {}", directory.display());
+            let errno = std::io::Error::from_raw_os_error(errno);
+            Error::io("find the directory for images", directory, errno).with_hint(hint).into()
+        }
+        _ => error.into(),
     })
 }

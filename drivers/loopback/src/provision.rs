@@ -5,7 +5,7 @@ use std::{fs::File, path::PathBuf};
 use flexvolume::{Code, Created, Failure, Options, OptionsExt, Result, VolumeName, World, keys};
 use flexvolume_linux::Error;
 use rustix::{
-    fs::{FlockOperation, flock},
+    fs::{FlockOperation, OFlags, flock},
     io::Errno,
 };
 
@@ -97,7 +97,7 @@ pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
 fn unused(place: &Place) -> Result<Option<File>> {
     let busy =
         |who: &str| Failure::new(Code::Busy, format!("{} is in use{who}; detach it first", place.image().display()));
-    let image = File::open(place.image()).ok();
+    let image = place.folder().open(&place.image(), OFlags::RDONLY | OFlags::NONBLOCK).ok();
     if let Some(user) = device::user(place, image.as_ref())? {
         return Err(busy(&format!(", as {}", user.device.display())));
     }
@@ -112,8 +112,8 @@ fn unused(place: &Place) -> Result<Option<File>> {
 
 /// After the deleting mark: the data, the intent to format, and last the mark itself.
 fn end_deletion(place: &Place) -> Result<()> {
-    gone(&place.image())?;
-    gone(&place.unborn())?;
+    gone(place, &place.image())?;
+    gone(place, &place.unborn())?;
     place.intents().clear()?;
     Mark::remove(place)
 }

@@ -6,6 +6,7 @@ use std::{
     fs,
     os::unix::ffi::OsStringExt,
     path::{Component, Path, PathBuf},
+    sync::Arc,
 };
 
 use rustix::{
@@ -23,9 +24,9 @@ pub struct Trust {
 }
 
 /// What a trusted path led to, held open: whatever is done to the path from now on, this stays the same file or directory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Trusted {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     path: PathBuf,
 }
 
@@ -167,7 +168,7 @@ impl Walk<'_> {
                 self.todo.push_front(name);
             }
         }
-        Ok(Trusted { fd, path: self.at })
+        Ok(Trusted { fd: Arc::new(fd), path: self.at })
     }
 
     /// Judges what is open as the component we are at; `true` if it is a link to be followed.

@@ -1,16 +1,20 @@
 //! The durable record of a format: written before mkfs destroys anything, so that what a crash leaves can be judged.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{ErrorKind as IoKind, Write},
-    os::unix::fs::OpenOptionsExt,
+    ffi::{OsStr, OsString},
+    fs::File,
+    io::{self, ErrorKind as IoKind, Read, Write},
     path::{Path, PathBuf},
 };
 
+use rustix::{
+    fd::OwnedFd,
+    fs::{AtFlags, CWD, Mode, OFlags, openat, renameat, unlinkat},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{kind::FsType, signature::uuid_text};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, beneath::Trusted};
 
 /// How far a format has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,17 +46,26 @@ pub struct Intent {
 /// The file that holds the record of one volume. Keep it where the state of the driver lives, on a file system that
 /// survives a reboot; the directory must exist. Two volumes must not share a file.
 #[derive(Clone, Debug)]
-pub struct Intents(PathBuf);
+pub struct Intents {
+    file: PathBuf,
+    /// The directory of the file where somebody holds it open; else it is found by its path.
+    held: Option<Trusted>,
+}
 
 impl Intents {
     /// The record kept in `file`.
     pub fn new(file: impl Into<PathBuf>) -> Self {
-        Self(file.into())
+        Self { file: file.into(), held: None }
+    }
+
+    /// The record kept under `name` in this very directory, whatever becomes of its path.
+    pub fn within(directory: &Trusted, name: &str) -> Self {
+        Self { file: directory.path().join(name), held: Some(directory.clone()) }
     }
 
     /// Where the record is.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.file
     }
 
     /// The record, if there is one.
@@ -60,11 +73,12 @@ impl Intents {
     /// # Errors
     /// `Io` if it cannot be read, `Corrupted` if it is no record; then nothing may be formatted.
     pub fn read(&self) -> Result<Option<Intent>> {
-        let text = match fs::read(&self.0) {
-            Ok(text) => text,
+        let mut text = Vec::new();
+        match self.open(self.name(), OFlags::RDONLY).and_then(|mut file| file.read_to_end(&mut text)) {
+            Ok(_) => {}
             Err(error) if error.kind() == IoKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io("read the format record", &self.0, error)),
-        };
+            Err(error) => return Err(Error::io("read the format record", &self.file, error)),
+        }
         match serde_json::from_slice::<Intent>(&text) {
             Ok(intent) if is_uuid(&intent.uuid) => Ok(Some(intent)),
             Ok(_) => Err(self.corrupted("its UUID is none")),
@@ -77,42 +91,59 @@ impl Intents {
     /// # Errors
     /// `Io` if the file cannot be removed.
     pub fn clear(&self) -> Result<()> {
-        match fs::remove_file(&self.0) {
+        match self.directory().and_then(|dir| Ok(unlinkat(&dir, self.name(), AtFlags::empty())?)) {
             Ok(()) => self.sync_dir(),
             Err(error) if error.kind() == IoKind::NotFound => Ok(()),
-            Err(error) => Err(Error::io("remove the format record", &self.0, error)),
+            Err(error) => Err(Error::io("remove the format record", &self.file, error)),
         }
     }
 
     /// Replaces the record: when this returns, it survives a power cut.
     pub(super) fn write(&self, intent: &Intent) -> Result<()> {
         let fresh = self.beside();
-        let fail = |error| Error::io("write the format record", &self.0, error);
+        let fail = |error| Error::io("write the format record", &self.file, error);
         let text = serde_json::to_vec(intent).map_err(|error| fail(error.into()))?;
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh).map_err(fail)?;
+        let mut file = self.open(&fresh, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC).map_err(fail)?;
         file.write_all(&text).and_then(|()| file.sync_all()).map_err(fail)?;
-        fs::rename(&fresh, &self.0).map_err(fail)?;
+        let dir = self.directory().map_err(fail)?;
+        renameat(&dir, &fresh, &dir, self.name()).map_err(|error| fail(error.into()))?;
         self.sync_dir()
     }
 
-    fn beside(&self) -> PathBuf {
-        let mut name = std::ffi::OsString::from(".");
-        name.push(self.0.file_name().unwrap_or_default());
+    fn name(&self) -> &OsStr {
+        self.file.file_name().unwrap_or_default()
+    }
+
+    fn beside(&self) -> OsString {
+        let mut name = OsString::from(".");
+        name.push(self.name());
         name.push(".new");
-        self.0.with_file_name(name)
+        name
+    }
+
+    /// The directory of the record, as a place.
+    fn directory(&self) -> io::Result<OwnedFd> {
+        let how = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = match (&self.held, self.file.parent()) {
+            (Some(held), _) => openat(held, ".", how, Mode::empty()),
+            (None, Some(dir)) if !dir.as_os_str().is_empty() => openat(CWD, dir, how, Mode::empty()),
+            (None, _) => openat(CWD, ".", how, Mode::empty()),
+        };
+        Ok(opened?)
+    }
+
+    fn open(&self, name: &OsStr, flags: OFlags) -> io::Result<File> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(openat(&self.directory()?, name, flags, Mode::RUSR | Mode::WUSR)?.into())
     }
 
     fn sync_dir(&self) -> Result<()> {
-        let dir = match self.0.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => dir,
-            _ => Path::new("."),
-        };
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| Error::io("flush directory", dir, error))
+        let synced = self.open(OsStr::new("."), OFlags::RDONLY | OFlags::DIRECTORY).and_then(|dir| dir.sync_all());
+        synced.map_err(|error| Error::io("flush the directory of", &self.file, error))
     }
 
     fn corrupted(&self, why: &str) -> Error {
-        Error::new(ErrorKind::Corrupted, format!("the format record {} cannot be read", self.0.display()))
+        Error::new(ErrorKind::Corrupted, format!("the format record {} cannot be read", self.file.display()))
             .with_cause(why)
             .with_hint("see what the device holds; if that is right, remove the record and try again")
     }
@@ -141,6 +172,8 @@ fn is_uuid(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn intent() -> Intent {
