@@ -2,11 +2,14 @@
 
 use std::{
     any::Any,
+    borrow::Cow,
     ffi::OsString,
     io::Read,
     panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
 };
 
+use flexvolume_linux::beneath::{Trust, real_place};
 use flexvolume_protocol::{Answer, Args, Call, Came, Code, Extension, InitReply, VerbName, render_reply};
 use zeroize::Zeroizing;
 
@@ -105,16 +108,32 @@ impl Dispatcher {
         let Some(verb) = verb.to_str().and_then(VerbName::parse) else { return Ok(None) };
         let mut args = Vec::with_capacity(self.argv.len());
         for (position, arg) in self.argv.iter().enumerate().skip(2) {
-            args.push(arg.to_str().ok_or_else(|| {
+            let text = arg.to_str().ok_or_else(|| {
                 Failure::new(Code::Invalid, format!("argument {} of {verb} is not UTF-8", position - 1))
-            })?);
+            })?;
+            args.push(Cow::Borrowed(text));
         }
-        let options = verb.arguments().iter().position(|name| *name == "options");
-        let by_stdin = options.and_then(|at| args.get(at)).is_some_and(|text| *text == "-");
+        let argument = |name| verb.arguments().iter().position(|argument| *argument == name);
+        if let Some(dir) = argument("dir").and_then(|at| args.get_mut(at)) {
+            *dir = Cow::Owned(real(dir)?);
+        }
+        let by_stdin = argument("options").and_then(|at| args.get(at)).is_some_and(|text| *text == "-");
         let stdin = if by_stdin { read(&mut self.stdin)? } else { Zeroizing::default() };
         Call::parse(verb.as_str(), &mut Args::new(&args, &stdin))
             .map_err(|error| Failure::new(Code::Invalid, error.to_string()))
     }
+}
+
+/// A host's folder may lie behind links that its administrator laid; from here on no path of it goes through one, and none that
+/// somebody else lays is followed.
+fn real(dir: &str) -> Result<String> {
+    let path = Path::new(dir);
+    if !path.is_absolute() || dir.contains('\0') {
+        // For the parser to refuse.
+        return Ok(dir.to_owned());
+    }
+    let not_text = |_| Failure::new(Code::Invalid, "the directory's real path is not UTF-8");
+    real_place(path, Trust::here)?.into_os_string().into_string().map_err(not_text)
 }
 
 fn read(stdin: &mut dyn Read) -> Result<Zeroizing<String>> {

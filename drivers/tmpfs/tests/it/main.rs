@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, lchown, symlink},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -33,9 +33,38 @@ const SUCCESS: &str = r#"{"status":"Success"}"#;
 fn init_says_what_it_can_do() {
     let capabilities =
         r#"{"attach":false,"selinuxRelabel":true,"fsGroup":true,"supportsMetrics":true,"requiresFSResize":false}"#;
-    assert_eq!(call(&["init"]), (true, format!(r#"{{"status":"Success","capabilities":{capabilities}}}"#)));
+    let said = format!(r#"{{"status":"Success","capabilities":{capabilities},"extensions":["stdin"]}}"#);
+    assert_eq!(call(&["init"]), (true, said));
     assert_eq!(call(&["getvolumename", "{}"]), (true, r#"{"status":"Not supported"}"#.to_owned()));
     assert!(!call(&["mount"]).0 && !call(&[]).0);
+}
+
+/// A host's folder may lie behind a link of its administrator; a link that somebody else laid leads nowhere.
+#[test]
+fn only_an_administrators_link_is_followed() {
+    if !is_root() {
+        return skip("mounting needs root");
+    }
+    let sandbox = Sandbox::new().unwrap();
+    let (dir, options) = (place(&sandbox), options(""));
+    let link = sandbox.path().join("link");
+    symlink(sandbox.path().join("pods"), &link).unwrap();
+    let by_link = link.join("uid/volumes/flexvol~tmpfs/scratch");
+    assert_eq!(call(&["mount", by_link.to_str().unwrap(), &options]), (true, SUCCESS.to_owned()));
+    assert_eq!(mounts::beneath(&dir).unwrap().len(), 1);
+    assert_eq!(call(&["unmount", by_link.to_str().unwrap()]), (true, SUCCESS.to_owned()));
+    assert!(is_bare(&dir));
+    lchown(&link, Some(1234), None).unwrap();
+    for args in [&["mount", by_link.to_str().unwrap(), &options] as &[&str], &["unmount", by_link.to_str().unwrap()]] {
+        let (done, said) = call(args);
+        assert!(!done && said.contains("/link belongs to user 1234") && said.contains("chown -h"), "{said}");
+    }
+    assert!(is_bare(&dir));
+    // The last component is never followed, whoever laid it.
+    let end = sandbox.path().join("pods/end");
+    symlink(&dir, &end).unwrap();
+    let (done, said) = call(&["mount", end.to_str().unwrap(), &options]);
+    assert!(!done && said.contains("symbolic link") && is_bare(&dir), "{said}");
 }
 
 #[test]
