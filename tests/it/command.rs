@@ -32,6 +32,22 @@ fn install_is_whole_and_named() {
 }
 
 #[test]
+fn install_copies_to_no_place_that_others_choose() {
+    let Some(bed) = Bed::new() else { return };
+    let tmpfs = binary("tmpfs").unwrap();
+    let install = |name: &str| bed.run(["install", tmpfs.to_str().unwrap(), "--as", name]);
+    let elsewhere = bed.sandbox.dir("elsewhere").unwrap();
+    std::os::unix::fs::symlink(&elsewhere, bed.sandbox.plugins().join("v~linked")).unwrap();
+    install("v/linked").fails(4, &["v~linked is not a directory", "hint:"]);
+    let plugins = bed.sandbox.plugins();
+    fs::set_permissions(&plugins, fs::Permissions::from_mode(0o777)).unwrap();
+    install("v/x").fails(4, &["cannot trust", "chmod go-w"]);
+    assert!(!plugins.join("v~x").exists() && fs::read_dir(&elsewhere).unwrap().count() == 0);
+    fs::set_permissions(&plugins, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(install("v/x").code, 0);
+}
+
+#[test]
 fn one_bad_driver_hides_no_other() {
     let Some(bed) = Bed::with_drivers() else { return };
     bed.script("v/bad", Script::sh().on("init", Answer::text("usage: bad")));

@@ -8,6 +8,7 @@ use std::{
 };
 
 use flexvolume_host::{Error, Kind};
+use flexvolume_linux::beneath::trusted_chain;
 use flexvolume_protocol::DriverName;
 use serde::Serialize;
 
@@ -27,7 +28,8 @@ pub(super) fn install(cli: &Cli, show: &Show, file: &Path, name: Option<&str>) -
     };
     let name = DriverName::parse(&name)
         .map_err(|e| Problems::usage(e.to_string(), "name it with --as VENDOR/NAME, such as --as example.com/lvm"))?;
-    let plugin_dir = settings(cli)?.plugin_dir;
+    let settings = settings(cli)?;
+    let (plugin_dir, trust) = (settings.plugin_dir, settings.config.trust());
     let folder = plugin_dir.join(name.dir());
     let path = folder.join(name.executable());
     let fail = |what: String, error: io::Error| {
@@ -40,6 +42,15 @@ pub(super) fn install(cli: &Cli, show: &Show, file: &Path, name: Option<&str>) -
     let mut from = File::open(file).map_err(|e| fail(format!("cannot open {}", file.display()), e))?;
     if !from.metadata().is_ok_and(|meta| meta.is_file()) {
         return Err(Problems::usage(format!("{} is not a file", file.display()), "give the driver's executable"));
+    }
+    // Where others can write, what we make could end up anywhere, and would not be run in any case.
+    if let Some(there) = folder.ancestors().find(|dir| dir.exists()) {
+        trusted_chain(there, &trust)?;
+    }
+    if fs::symlink_metadata(&folder).is_ok_and(|meta| !meta.is_dir()) {
+        return Err(Error::new(Kind::Refused, format!("{} is not a directory", folder.display()))
+            .hint("a driver is looked for in a directory of that name, through no link: move it away")
+            .into());
     }
     fs::DirBuilder::new()
         .recursive(true)
