@@ -73,7 +73,8 @@ fn walk(project: &Path, below: &Path, into: &mut Vec<PathBuf>) -> Result<()> {
             if name != "target" && (!hidden || kept) {
                 walk(project, &path, into)?;
             }
-        } else if kind.is_file() {
+        } else if kind.is_file() && name != ".git" {
+            // In a worktree `.git` is a file, which says where the repository lies.
             into.push(path);
         }
     }
@@ -92,6 +93,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "").unwrap();
         }
+        std::fs::write(dir.path().join("a/.git"), "").unwrap();
         let mut seen = Vec::new();
         walk(dir.path(), Path::new(""), &mut seen).unwrap();
         assert_eq!(seen, [Path::new(".ci/run"), Path::new("a/b.rs")]);
