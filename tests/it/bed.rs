@@ -5,6 +5,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use flexvolume_testkit::{Sandbox, binary, is_root, scripted::Script, skip};
@@ -120,8 +121,14 @@ impl Bed {
     /// Nothing of any volume is left: no mount, no loop device, no record, no directory of a pod.
     pub fn assert_clean(&self) {
         assert_eq!(self.sandbox.mounts().unwrap(), [], "mounts left");
-        let loops: Vec<_> = self.sandbox.loops().unwrap().into_iter().map(|bound| bound.backing).collect();
-        assert_eq!(loops, Vec::<PathBuf>::new(), "loop devices left");
+        let loops = || self.sandbox.loops().unwrap().into_iter().map(|bound| bound.backing).collect::<Vec<_>>();
+        // The kernel keeps a detached device for as long as somebody has it open, as each `losetup` of another test does
+        // for a moment.
+        let start = Instant::now();
+        while !loops().is_empty() && start.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(loops(), Vec::<PathBuf>::new(), "loop devices left");
         assert_eq!(self.json(["ls"]), serde_json::json!([]), "records left");
         let pods = self.sandbox.root().join("pods");
         let left: Vec<_> = std::fs::read_dir(pods).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
