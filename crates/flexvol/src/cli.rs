@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
 use flexvolume_host::settings;
 
 /// Runs FlexVolume drivers and keeps pods' volumes true on this machine, without Kubernetes.
@@ -19,11 +19,20 @@ pub(crate) struct Cli {
     #[arg(long, global = true, env = "FLEXVOL_CONFIG", default_value = settings::CONFIG, value_name = "FILE")]
     pub(crate) config: PathBuf,
     /// How to print results
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
     pub(crate) output: Format,
-    /// Say what is done (-v: every driver call; -vv: the log)
+    /// Say on standard error what is done (-v: every driver call; -vv: a debug log)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+    /// How much the log on standard error holds [default: nothing]
+    #[arg(long, global = true, env = "FLEXVOL_LOG", value_enum, ignore_case = true, value_name = "LEVEL")]
+    pub(crate) log_level: Option<LogLevel>,
+    /// How everything on standard error is written: for people, or a JSON object a line
+    #[arg(long, global = true, env = LogFormat::ENV, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub(crate) log_format: LogFormat,
+    /// When to use colours
+    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN")]
+    pub(crate) color: ColorChoice,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -34,6 +43,22 @@ pub(crate) enum Format {
     Table,
     Json,
     Yaml,
+}
+
+/// How notes, warnings, errors and the log are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// How much the log holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
 }
 
 #[derive(Debug, Subcommand)]
@@ -97,6 +122,11 @@ pub(crate) enum Command {
         #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
         args: Vec<String>,
     },
+}
+
+impl LogFormat {
+    /// The variable that sets it, also where the command line cannot be read.
+    pub(crate) const ENV: &str = "FLEXVOL_LOG_FORMAT";
 }
 
 const EXIT_CODES: &str = "\

@@ -5,11 +5,15 @@ use std::io::Write as _;
 use comfy_table::{Table, presets};
 use flexvolume_host::Note;
 use serde::Serialize;
+use tracing::Level;
 
 use crate::{
     cli::Format,
+    line::Line,
+    log,
     problem::Problems,
-    speak::{say, tell},
+    progress::Progress,
+    speak::{self, say},
 };
 
 /// How this run prints.
@@ -77,24 +81,53 @@ impl Show {
         self.format == Format::Table
     }
 
+    /// A line on the terminal that says how far it is with `total` things, until it is dropped; nothing where nobody
+    /// watches, or where every call is told anyway.
+    pub(crate) fn progress(&self, total: usize, what: &'static str) -> Progress {
+        let quiet = self.verbose == 0 && self.is_table() && !speak::is_json() && !log::tells_calls();
+        if quiet { Progress::new(total, what) } else { Progress::unseen() }
+    }
+
     /// Tells a note, if it is worth telling at this verbosity.
     pub(crate) fn note(&self, note: Note) {
         let about = |volume: &str| if volume.is_empty() { String::new() } else { format!("{volume}: ") };
-        let text = match note {
-            Note::Called { .. } if self.verbose == 0 => return,
+        // With the fields that the log has for calls: who reads lines for programs need not care who said it.
+        let line = |level, target, message: &str, volume: &str| {
+            Line::new(level, target, message).with_some("volume", (!volume.is_empty()).then_some(volume))
+        };
+        match note {
+            Note::Calling { .. } => {}
+            // The log says it, and more.
+            Note::Called { .. } if self.verbose == 0 || log::tells_calls() => {}
             Note::Called { volume, driver, verb, took, verdict } => {
-                format!("{}{driver} {verb}: {verdict} ({:.1} ms)", about(&volume), took.as_secs_f64() * 1e3)
+                let milliseconds = took.as_micros() as f64 / 1e3;
+                let text = format!("{}{driver} {verb}: {verdict} ({milliseconds:.1} ms)", about(&volume));
+                speak::either(&text, || {
+                    line(Level::INFO, "flexvol::call", "called", &volume)
+                        .with("driver", driver.as_str())
+                        .with("verb", verb)
+                        .with("milliseconds", milliseconds)
+                        .with("verdict", verdict.as_str())
+                });
             }
             Note::StillRunning { volume, driver, verb, pid, after } => {
-                format!("{}{driver} is still running {verb} after {} s, as pid {pid}", about(&volume), after.as_secs())
+                let text = format!("{driver} is still running {verb} after {} s, as pid {pid}", after.as_secs());
+                speak::either(&format!("{}{text}", about(&volume)), || {
+                    line(Level::WARN, "flexvol::call", &text, &volume)
+                        .with("driver", driver.as_str())
+                        .with("verb", verb)
+                        .with("pid", pid)
+                        .with("seconds", after.as_secs())
+                });
             }
-            Note::Waiting { volume, whom } => format!("{}waiting for {whom}", about(&volume)),
-            Note::Warning { volume, text } => {
-                tell!("\x1b[1;33mwarning:\x1b[0m {}{text}", about(&volume));
-                return;
+            Note::Waiting { volume, whom } => {
+                let text = format!("waiting for {whom}");
+                speak::either(&format!("{}{text}", about(&volume)), || {
+                    line(Level::INFO, "flexvol::volume", &text, &volume)
+                });
             }
-        };
-        tell!("{text}");
+            Note::Warning { volume, text } => speak::warn(&volume, &text),
+        }
     }
 }
 

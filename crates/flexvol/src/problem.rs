@@ -4,7 +4,13 @@ use std::{error::Error as _, process::ExitCode};
 
 use flexvolume_host::{Error, Kind};
 
-use crate::{manifest::ManifestError, speak::tell};
+use tracing::Level;
+
+use crate::{
+    line::Line,
+    manifest::ManifestError,
+    speak::{self, COMMAND},
+};
 
 /// Bad usage or a bad manifest.
 pub(crate) const USAGE: u8 = 2;
@@ -28,6 +34,20 @@ impl Problems {
         Self(vec![Problem { code: USAGE, what: what.into(), causes: Vec::new(), hint: Some(hint.into()) }])
     }
 
+    /// Results that could not be written.
+    pub(crate) fn lost(error: &std::io::Error) -> Self {
+        Error::new(Kind::System, "cannot write the results to standard output").because(error.to_string()).into()
+    }
+
+    /// A command line that clap refused, in its own words: what is wrong, then what to do.
+    pub(crate) fn refused(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let (what, rest) = text.trim().split_once("\n\n").unwrap_or((text.trim(), ""));
+        let what: Vec<_> = what.trim_start_matches("error: ").split_whitespace().collect();
+        let hint: Vec<_> = rest.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        Self::usage(what.join(" "), hint.join("\n"))
+    }
+
     /// The errors of several things done, or nothing if there were none.
     pub(crate) fn gather(errors: Vec<Problems>) -> Result<(), Self> {
         let all: Vec<_> = errors.into_iter().flat_map(|problems| problems.0).collect();
@@ -45,7 +65,7 @@ impl Problems {
     /// Prints all and gives the exit code: that of the first.
     pub(crate) fn tell(&self) -> ExitCode {
         for problem in &self.0 {
-            tell!("{}", problem.text());
+            speak::either(&problem.text(), || problem.line());
         }
         ExitCode::from(self.0.first().map_or(1, |problem| problem.code))
     }
@@ -61,6 +81,16 @@ impl Problem {
             text.push_str(&format!("\n  \x1b[1;36mhint:\x1b[0m {hint}"));
         }
         text
+    }
+
+    /// The whole story as the message, its parts as fields.
+    fn line(&self) -> Line {
+        let story: Vec<&str> = std::iter::once(&self.what).chain(&self.causes).map(String::as_str).collect();
+        Line::new(Level::ERROR, COMMAND, story.join(": "))
+            .with("error", self.what.as_str())
+            .with("causedBy", self.causes.clone())
+            .with_some("hint", self.hint.as_deref())
+            .with("exitCode", self.code)
     }
 }
 

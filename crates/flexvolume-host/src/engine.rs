@@ -93,6 +93,7 @@ pub fn drive(
         write(ground, record, true)?;
     }
     while let Some(op) = record.state.doing.clone() {
+        tracing::debug!(target: "flexvol::volume", volume = record.key, op = %op, "begun");
         let mut hands = Hands::new(ground, record, keys, notes);
         let ended = hands.perform(&op);
         drop(hands);
@@ -101,7 +102,7 @@ pub fn drive(
             Ok(device) => Ok(device),
             Err(error) => {
                 let story = error.story();
-                tracing::warn!(target: "flexvol::volume", volume = record.key, op = %op, story);
+                tracing::warn!(target: "flexvol::volume", volume = record.key, op = %op, story, "failed");
                 failed.push(Failed { op: op.clone(), error });
                 Err(story)
             }

@@ -5,6 +5,15 @@ use std::time::Duration;
 /// One thing worth telling. Texts are redacted and bounded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
+    /// A driver was called and is at work; that it has ended is told as [`Note::Called`].
+    Calling {
+        /// The volume's key, empty for `init`.
+        volume: String,
+        /// The driver.
+        driver: String,
+        /// The verb, as in argv.
+        verb: &'static str,
+    },
     /// A driver was called and answered.
     Called {
         /// The volume's key, empty for `init`.

@@ -87,6 +87,24 @@ pub enum Task {
     },
 }
 
+impl Task {
+    /// What it is called in the log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Bind { .. } => "bind",
+            Self::Unmount { .. } => "unmount",
+            Self::Break { .. } => "break",
+            Self::Restrict { .. } => "restrict",
+            Self::FormatAndMount { .. } => "format and mount",
+            Self::FsGroup { .. } => "fsgroup",
+            Self::Grow { .. } => "grow",
+            Self::IsFree { .. } => "is free",
+            Self::Probe { .. } => "probe",
+            Self::Usage { .. } => "usage",
+        }
+    }
+}
+
 /// What a mount may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Power {

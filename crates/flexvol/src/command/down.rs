@@ -47,8 +47,14 @@ pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool) -> Done {
     let mut rows = Vec::new();
     let mut problems = Vec::new();
     let mut tried = BTreeSet::new();
+    let progress = show.progress(chosen.len(), "pods");
     for pod in chosen.values() {
-        for (record, done) in host.unpublish(&pod.uid, &secrets, &|note| show.note(note))? {
+        let step = progress.step(format!("{}/{}", pod.namespace, pod.name));
+        let notes = |note| {
+            step.heed(&note);
+            show.note(note);
+        };
+        for (record, done) in host.unpublish(&pod.uid, &secrets, &notes)? {
             tried.insert(record.key.clone());
             let volume = record.users.get(&pod.uid).map_or(record.key, |user| user.volume.clone());
             let subject = format!("pod {}/{}, volume {volume}", pod.namespace, pod.name);
@@ -63,6 +69,7 @@ pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool) -> Done {
             }
         }
     }
+    drop(progress);
     for (record, done) in host.settle(&tried, &secrets, &|note| show.note(note))? {
         if let Err(error) = done {
             problems.push(Problems::from(error).about(&format!("volume {}", record.key)));

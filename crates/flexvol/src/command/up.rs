@@ -24,7 +24,8 @@ use crate::{
     manifest::{self, AccessMode, FsGroupPolicy, Objects, Origin, PodPlan, SecretRef, VolumePlan},
     output::Show,
     problem::Problems,
-    speak::tell,
+    progress::Progress,
+    speak::{self, tell},
 };
 
 /// One volume as `up` reports it.
@@ -95,12 +96,13 @@ fn publish_all(
     // Who writes comes first: a volume that a reader brought up alone is read-only on the whole node.
     let (readers, writers): (Vec<usize>, Vec<usize>) = (0..wishes.len()).partition(|index| wishes[*index].1.read_only);
     let results: Mutex<Vec<(usize, Done<Row>)>> = Mutex::new(Vec::new());
+    let progress = show.progress(wishes.len(), "volumes");
     let work = |groups: &[Vec<usize>], next: &AtomicUsize| {
         loop {
             let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
             for &index in group {
                 let (pod, volume) = &wishes[index];
-                let result = publish(host, show, objects, pod, volume);
+                let result = publish(host, show, &progress, objects, (pod, volume));
                 if let Ok(mut results) = results.lock() {
                     results.push((index, result));
                 }
@@ -137,7 +139,13 @@ fn by_volume(wishes: &[(&PodPlan, &VolumePlan)], indices: &[usize]) -> Vec<Vec<u
     groups
 }
 
-fn publish(host: &Host, show: &Show, objects: &Objects, pod: &PodPlan, volume: &VolumePlan) -> Done<Row> {
+fn publish(
+    host: &Host,
+    show: &Show,
+    progress: &Progress,
+    objects: &Objects,
+    (pod, volume): (&PodPlan, &VolumePlan),
+) -> Done<Row> {
     let request = request(pod, volume);
     let secrets = |_: &record::SecretRef| match &volume.secret {
         Some(wanted) => secrets(objects, wanted, volume)
@@ -145,8 +153,12 @@ fn publish(host: &Host, show: &Show, objects: &Objects, pod: &PodPlan, volume: &
         None => Ok(Secrets::default()),
     };
     let subject = format!("pod {}/{}, volume {}", pod.namespace, pod.name, volume.pod_volume);
-    let published =
-        host.publish(&request, &secrets, &|note| show.note(note)).map_err(|e| Problems::from(e).about(&subject))?;
+    let step = progress.step(format!("{}/{} {}", pod.namespace, pod.name, volume.pod_volume));
+    let notes = |note| {
+        step.heed(&note);
+        show.note(note);
+    };
+    let published = host.publish(&request, &secrets, &notes).map_err(|e| Problems::from(e).about(&subject))?;
     Ok(Row {
         namespace: pod.namespace.to_string(),
         pod: pod.name.to_string(),
@@ -216,7 +228,7 @@ fn secrets(objects: &Objects, wanted: &SecretRef, volume: &VolumePlan) -> Result
 
 fn tell_passed_over(show: &Show, objects: &Objects) {
     for warning in &objects.warnings {
-        tell!("\x1b[1;33mwarning:\x1b[0m {warning}");
+        speak::warn("", &warning.to_string());
     }
     if show.is_table() {
         for other in &objects.passed_over {

@@ -56,6 +56,8 @@ pub fn call<V: Verb>(calling: Calling<'_>, verb: &V) -> Result<Came<V::Reply>> {
     let Wire { argv, stdin, .. } = Wire::render(verb, driver.by_stdin());
     let running = process::spawn(&program(&driver.found.exe, argv, stdin, call))?;
     let pid = running.id().pid;
+    tracing::debug!(target: "flexvol::call", driver = %driver.name, volume, verb = name, call, pid, "started");
+    notes(Note::Calling { volume: volume.into(), driver: driver.name.to_string(), verb: name });
     let recorded = born(running.id());
     let outcome = running.wait(&limits, &is_complete, &mut |after| {
         notes(Note::StillRunning { volume: volume.into(), driver: driver.name.to_string(), verb: name, pid, after });
@@ -68,7 +70,8 @@ pub fn call<V: Verb>(calling: Calling<'_>, verb: &V) -> Result<Came<V::Reply>> {
         Ok(Came::InProgress) => "In progress".to_owned(),
         Err(error) => error.story(),
     };
-    tracing::info!(target: "flexvol::call", driver = %driver.name, volume, verb = name, call, ?took, verdict);
+    let milliseconds = took.as_micros() as f64 / 1e3;
+    tracing::info!(target: "flexvol::call", driver = %driver.name, volume, verb = name, call, milliseconds, verdict, "called");
     notes(Note::Called { volume: volume.into(), driver: driver.name.to_string(), verb: name, took, verdict });
     recorded.and(result)
 }
@@ -164,7 +167,6 @@ fn failed(driver: &Driver, verb: VerbName, verdict: &Verdict) -> Error {
 
 fn warn_forgiven(driver: &Driver, verb: VerbName, forgiven: &Forgiven, volume: &str, notes: Notes<'_>) {
     let text = format!("driver {} on {verb}: {forgiven}", driver.name);
-    tracing::warn!(target: "flexvol::call", volume, text);
     notes(Note::Warning { volume: volume.into(), text });
 }
 

@@ -11,7 +11,11 @@ mod publish;
 mod recover;
 mod stage;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use flexvolume_linux::worker::{Worker, WorkerError};
 use flexvolume_protocol::{Came, HostKeys, Options, Redactor, Secrets, Verb};
@@ -126,7 +130,11 @@ impl<'a> Hands<'a> {
                 vec![(CALL_ID.to_owned(), id), (WORKER.0.to_owned(), WORKER.1.to_owned())],
             )
         });
-        match worker.ask(task, limit) {
+        let start = Instant::now();
+        let answer = worker.ask(task, limit);
+        let milliseconds = start.elapsed().as_micros() as f64 / 1e3;
+        tracing::debug!(target: "flexvol::volume", volume = self.record.key, task = task.name(), milliseconds, "a worker was asked");
+        match answer {
             Ok(done) => Ok(done?),
             Err(WorkerError::Stuck(process, _)) => Err(Error::new(
                 Kind::Stuck,
@@ -183,7 +191,6 @@ impl<'a> Hands<'a> {
     }
 
     fn warn(&self, text: String) {
-        tracing::warn!(target: "flexvol::volume", volume = self.record.key, text);
         (self.notes)(Note::Warning { volume: self.record.key.clone(), text });
     }
 
