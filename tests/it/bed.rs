@@ -137,6 +137,7 @@ impl Bed {
 }
 
 impl Ran {
+    /// What a run that has ended came to.
     pub fn of(output: Output) -> Self {
         Self {
             code: output.status.code().unwrap_or(-1),

@@ -10,6 +10,7 @@ mod faults;
 mod grow;
 mod ledger;
 mod life;
+mod output;
 mod progress;
 mod scripts;
 mod secrets;

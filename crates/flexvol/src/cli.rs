@@ -2,8 +2,10 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
+use clap::{ColorChoice, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
 use flexvolume_host::settings;
+
+use crate::schema;
 
 /// Runs FlexVolume drivers and keeps pods' volumes true on this machine, without Kubernetes.
 #[derive(Debug, Parser)]
@@ -121,6 +123,12 @@ pub(crate) enum Command {
         /// Its arguments, as the contract has them
         #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
         args: Vec<String>,
+    },
+    /// Print the JSON Schema of what a verb prints with -o json, or of the lines of --log-format json
+    Schema {
+        /// The verb, or log
+        #[arg(value_parser = PossibleValuesParser::new(schema::names()))]
+        name: String,
     },
 }
 

@@ -9,6 +9,7 @@ pub mod manifest;
 mod output;
 mod problem;
 mod progress;
+mod schema;
 mod screen;
 mod speak;
 

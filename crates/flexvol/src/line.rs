@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::{
     time::{FormatTime, SystemTime},
 };
 
-/// One line.
+/// One line, as `docs/schema/log.json` describes it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Line {
     timestamp: String,

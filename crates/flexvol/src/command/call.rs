@@ -69,8 +69,8 @@ pub(super) fn call(cli: &Cli, show: &Show, driver: &str, verb: &str, args: &[Str
             .chain([verb.to_owned()])
             .chain(args.iter().map(|arg| redactor.text(arg)))
             .collect(),
-        ended: format!("{:?}", outcome.how).to_lowercase(),
-        milliseconds: outcome.took.as_secs_f64() * 1e3,
+        ended: ended(&outcome.how),
+        milliseconds: outcome.took.as_micros() as f64 / 1e3,
         stdout: text(&outcome.stdout),
         stderr: text(&outcome.stderr),
         kubernetes,
@@ -93,6 +93,17 @@ fn redactor(argv: &[Zeroizing<String>], stdin: Option<&Zeroizing<String>>) -> Re
         secrets.collect::<Vec<_>>()
     });
     Redactor::new(&secrets.enumerate().map(|(n, secret)| (n.to_string(), secret)).collect::<Secrets>())
+}
+
+/// Programs read this: it does not follow the names in our code.
+fn ended(how: &How) -> String {
+    match how {
+        How::Exited(code) => format!("exited({code})"),
+        How::Signalled(signal) => format!("signalled({signal})"),
+        How::Killed { signal } => format!("killed({signal})"),
+        How::Stayed(process) => format!("stayed({})", process.pid),
+        How::Stuck(process) => format!("stuck({})", process.pid),
+    }
 }
 
 fn limits(config: &Config, name: &DriverName, verb: Option<VerbName>) -> process::Limits {

@@ -8,6 +8,7 @@ mod ground;
 mod install;
 mod ls;
 mod pods;
+mod schema;
 mod up;
 
 use crate::{
@@ -26,5 +27,6 @@ pub(crate) fn run(cli: &Cli, show: &Show) -> Done {
         Command::Drivers { watch } => drivers::drivers(cli, show, *watch),
         Command::Install { driver, name } => install::install(cli, show, driver, name.as_deref()),
         Command::Call { driver, verb, args } => call::call(cli, show, driver, verb, args),
+        Command::Schema { name } => schema::schema(name),
     }
 }
