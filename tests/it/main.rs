@@ -8,6 +8,7 @@ mod command;
 mod discovery;
 mod faults;
 mod grow;
+mod help;
 mod ledger;
 mod life;
 mod output;

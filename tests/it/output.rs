@@ -125,6 +125,7 @@ fn what_every_verb_prints_is_what_its_schema_says() {
     let good = bed.manifest("good.yaml", &pod("web", &[("disk", &disk), ("scratch", scratch)]));
     let bad = bed.manifest("bad.yaml", &pod("sad", &[("share", "{driver: v/fails}")]));
     let tmpfs = binary("tmpfs").unwrap();
+    let pages = bed.sandbox.path().join("man");
     // A verb is a row: its name, what is typed, and the exit code.
     let runs: &[(&str, &[&str], i32)] = &[
         ("install", &["install", tmpfs.to_str().unwrap(), "--as", "v/again"], 0),
@@ -138,6 +139,7 @@ fn what_every_verb_prints_is_what_its_schema_says() {
         ("call", &["call", "v/noisy", "nonsense", "--flag"], 0),
         ("down", &["down", "--all"], 0),
         ("down", &["down", "--all"], 0),
+        ("man", &["man", "--to", pages.to_str().unwrap()], 0),
     ];
     let mut judges: BTreeMap<String, Judge> = BTreeMap::new();
     for (verb, args, code) in runs {

@@ -1,15 +1,17 @@
 //! The command line.
 
+pub(crate) mod help;
+
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{ColorChoice, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
+use clap::{ColorChoice, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint, builder::PossibleValuesParser};
 use flexvolume_host::settings;
 
 use crate::schema;
 
 /// Runs FlexVolume drivers and keeps pods' volumes true on this machine, without Kubernetes.
 #[derive(Debug, Parser)]
-#[command(name = "flexvol", version, propagate_version = true, after_help = EXIT_CODES)]
+#[command(name = "flexvol", version, propagate_version = true, subcommand_value_name = "VERB", next_help_heading = help::GLOBAL)]
 pub(crate) struct Cli {
     /// Where flexvol keeps its ledger and mounts volumes
     #[arg(long, global = true, env = "FLEXVOL_ROOT", default_value = settings::ROOT, value_name = "DIR")]
@@ -68,7 +70,7 @@ pub(crate) enum Command {
     /// Publish every flex volume of the pods in manifests, and print where they are
     Up {
         /// Manifest files, folders of them, or - for standard input
-        #[arg(required = true, value_name = "FILE")]
+        #[arg(required = true, value_name = "FILE", value_hint = ValueHint::AnyPath)]
         files: Vec<String>,
         /// How many volumes to work on at once
         #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
@@ -77,7 +79,7 @@ pub(crate) enum Command {
     /// Take the volumes of pods away again
     Down {
         /// Manifest files or folders, - for standard input, or names of pods ([NAMESPACE/]NAME, or the uid)
-        #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "FILE|POD")]
+        #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "FILE|POD", value_hint = ValueHint::AnyPath)]
         what: Vec<String>,
         /// Every pod of this root
         #[arg(long)]
@@ -91,7 +93,7 @@ pub(crate) enum Command {
         #[arg(short, long, value_name = "NAME")]
         container: Option<String>,
         /// The command and its arguments
-        #[arg(last = true, required = true, value_name = "CMD")]
+        #[arg(last = true, required = true, value_name = "CMD", value_hint = ValueHint::CommandName)]
         argv: Vec<OsString>,
     },
     /// List volumes: who uses them, where they are, what went wrong
@@ -106,7 +108,7 @@ pub(crate) enum Command {
         #[arg(short, long)]
         watch: bool,
     },
-    /// Put a driver into the plugin directory: copied to a dot file, then renamed, so that it is never seen half
+    /// Put a driver into the plugin directory, or a newer one in its stead
     Install {
         /// The executable
         driver: PathBuf,
@@ -124,6 +126,20 @@ pub(crate) enum Command {
         #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
         args: Vec<String>,
     },
+    /// Print the completion script of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print a manual page, or write all of them
+    Man {
+        /// The verb whose page to print [default: the page of flexvol itself]
+        #[arg(conflicts_with = "to")]
+        verb: Option<String>,
+        /// Write every page into this folder, such as /usr/local/share/man/man1
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        to: Option<PathBuf>,
+    },
     /// Print the JSON Schema of what a verb prints with -o json, or of the lines of --log-format json
     Schema {
         /// The verb, or log
@@ -137,19 +153,21 @@ impl LogFormat {
     pub(crate) const ENV: &str = "FLEXVOL_LOG_FORMAT";
 }
 
-const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 a driver or the system failed; 2 bad usage or a bad manifest; 3 no such driver, pod or file;
-4 refused, since data or trust would be at risk; 5 busy: another process or a call that has not ended;
-6 the ledger cannot be read or written.
-
-In `exec`: the exit code is the command's own.";
+/// The whole command line, with what its help says beyond the flags.
+pub(crate) fn command() -> clap::Command {
+    help::VERBS.iter().fold(Cli::command().after_help(help::exit_codes()), |command, about| {
+        command.mut_subcommand(about.name, |verb| {
+            let short = verb.get_about().map(ToString::to_string).unwrap_or_default();
+            let long = format!("{short}.\n\n{}", about.more);
+            verb.long_about(long).after_long_help(help::examples(about.examples))
+        })
+    })
+}
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     #[test]
     fn the_command_line_is_sound() {
-        super::Cli::command().debug_assert();
+        super::command().debug_assert();
     }
 }

@@ -15,7 +15,7 @@ mod speak;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{ColorChoice, Parser, ValueEnum};
+use clap::{ColorChoice, FromArgMatches, ValueEnum};
 
 use cli::{Cli, LogFormat, LogLevel};
 use problem::Problems;
@@ -25,7 +25,7 @@ pub fn run() -> ExitCode {
     // Manifests hold secrets, and are read before anything else is settled.
     flexvolume_linux::process::no_core_dumps();
     let args: Vec<OsString> = std::env::args_os().collect();
-    let parsed = Cli::try_parse_from(&args);
+    let parsed = cli::command().try_get_matches_from(&args).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return unread(&args, &error),

@@ -1,12 +1,14 @@
 //! The verbs of the command, a file each.
 
 mod call;
+mod completions;
 mod down;
 mod drivers;
 mod exec;
 mod ground;
 mod install;
 mod ls;
+mod man;
 mod pods;
 mod schema;
 mod up;
@@ -27,6 +29,8 @@ pub(crate) fn run(cli: &Cli, show: &Show) -> Done {
         Command::Drivers { watch } => drivers::drivers(cli, show, *watch),
         Command::Install { driver, name } => install::install(cli, show, driver, name.as_deref()),
         Command::Call { driver, verb, args } => call::call(cli, show, driver, verb, args),
+        Command::Completions { shell } => completions::completions(*shell),
+        Command::Man { verb, to } => man::man(show, verb.as_deref(), to.as_deref()),
         Command::Schema { name } => schema::schema(name),
     }
 }
