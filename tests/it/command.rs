@@ -89,7 +89,7 @@ fn exec_says_what_it_cannot_find() {
     bed.ok(["up", &file]);
     bed.run(["exec", "wep", "--", "true"]).fails(3, &["default/web"]);
     bed.run(["exec", "web", "-c", "other", "--", "true"]).fails(3, &["other", "main"]);
-    bed.run(["exec", "web", "--", "no-such-command"]).fails(3, &["no-such-command"]);
+    bed.run(["exec", "web", "--", "no-such-command"]).fails(127, &["no-such-command"]);
     bed.ok(["down", "--all"]);
     bed.assert_clean();
 }

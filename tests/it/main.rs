@@ -6,6 +6,7 @@ mod bad_input;
 mod bed;
 mod command;
 mod discovery;
+mod exit_codes;
 mod faults;
 mod grow;
 mod help;

@@ -62,6 +62,14 @@ impl Problems {
         self
     }
 
+    /// With another exit code.
+    pub(crate) fn code(mut self, code: u8) -> Self {
+        for problem in &mut self.0 {
+            problem.code = code;
+        }
+        self
+    }
+
     /// Prints all and gives the exit code: that of the first.
     pub(crate) fn tell(&self) -> ExitCode {
         for problem in &self.0 {

@@ -15,7 +15,7 @@ use super::{
     ground::{Done, host},
     pods,
 };
-use crate::{cli::Cli, output::Show};
+use crate::{cli::Cli, output::Show, problem::Problems};
 
 pub(super) fn exec(cli: &Cli, show: &Show, pod: &str, container: Option<&str>, argv: &[OsString]) -> Done {
     let here = std::env::current_dir().ok();
@@ -57,7 +57,10 @@ pub(super) fn exec(cli: &Cli, show: &Show, pod: &str, container: Option<&str>, a
     if let Some(here) = here {
         let _ = std::env::set_current_dir(here);
     }
-    Err(namespace::exec(argv).into())
+    let error = Error::from(namespace::exec(argv));
+    // As every command that runs another one has it.
+    let code = if error.kind() == Kind::NotFound { 127 } else { 126 };
+    Err(Problems::from(error).code(code))
 }
 
 /// Where the pod's volumes are now, and where its containers want them; all must be there.
