@@ -1,6 +1,9 @@
 //! What only a disposable worker process does: everything that can reach a volume's file system or device, and so can hang.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::fs::FileTypeExt,
+    path::{Path, PathBuf},
+};
 
 use flexvolume_linux::{
     fs::{self, Applied, FsType, Intents, Usage, Wanted},
@@ -63,16 +66,16 @@ pub enum Task {
         /// Leave it alone when the root directory already has it.
         on_mismatch: bool,
     },
-    /// Grow the file system to its device.
+    /// Grow the file system to its device; nothing to do where that is no block device.
     Grow {
-        /// The block device.
+        /// The device, as its driver named it.
         device: PathBuf,
         /// Where it is mounted.
         at: PathBuf,
     },
-    /// Look whether nobody holds a block device.
+    /// Look whether nobody holds a device; what is no block device is held by nobody.
     IsFree {
-        /// The device.
+        /// The device, as its driver named it.
         device: PathBuf,
     },
     /// Look whether a mount still answers.
@@ -173,12 +176,19 @@ impl worker::Task for Task {
                 Ok(Done::Told(format!("{made:?}")))
             }
             Self::FsGroup { dir, gid, on_mismatch } => fs::apply_fs_group(&dir, gid, on_mismatch).map(Done::Owned),
-            Self::Grow { device, at } => fs::grow_fs(&device, &at).map(|()| Done::Plainly),
-            Self::IsFree { device } => loopdev::is_free(&device).map(Done::Free),
+            Self::Grow { device, at } if is_block(&device) => fs::grow_fs(&device, &at).map(|()| Done::Plainly),
+            Self::Grow { .. } => Ok(Done::Plainly),
+            Self::IsFree { device } if is_block(&device) => loopdev::is_free(&device).map(Done::Free),
+            Self::IsFree { .. } => Ok(Done::Free(true)),
             Self::Probe { path } => mount::probe(&path).map(Done::Seen),
             Self::Usage { path } => fs::usage(&path).map(Done::Usage),
         }
     }
+}
+
+/// A driver may name as its device whatever it likes, on a file system of any kind: only a worker looks.
+fn is_block(device: &Path) -> bool {
+    std::fs::metadata(device).is_ok_and(|meta| meta.file_type().is_block_device())
 }
 
 /// A driver may have stacked several mounts; more than this many layers is a fault that no loop should chase.
