@@ -16,6 +16,7 @@ mod read;
 mod redact;
 mod reply;
 mod secret;
+mod telltale;
 mod text;
 mod verdict;
 mod wire;
@@ -34,6 +35,7 @@ pub use reply::{
     Answer, Attached, Came, Code, Created, Expanded, Failed, Fields, InitReply, VolumeNameReply, render_reply,
 };
 pub use secret::{Secret, Secrets};
+pub use telltale::OLD_CONTRACT;
 pub use text::excerpt;
 pub use verdict::{Forgiven, Stream, Verdict};
 pub use wire::{Bytes, Device, Dir, Wire};

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::call::VerbName;
 use crate::redact::Redactor;
 use crate::reply::{Code, Failed};
+use crate::telltale;
 use crate::text::excerpt;
 
 /// Why a call did not succeed, by what its driver printed.
@@ -95,16 +96,22 @@ impl Verdict {
                 "run the driver by hand with `{}`: it must print one JSON object with a status for every call",
                 verb.usage()
             )),
-            Self::NotJson { .. } => Some(
-                "the answer must be one JSON object with a status; let the driver log to a file, not to its output"
-                    .to_owned(),
-            ),
+            Self::NotJson { verb, text, .. } => telltale::hint(*verb, text).or_else(|| {
+                let hint =
+                    "the answer must be one JSON object with a status; let the driver log to a file, not to its output";
+                Some(hint.to_owned())
+            }),
             Self::WrongShape { .. } => {
                 Some("the driver must be mended; Kubernetes refuses such an answer too".to_owned())
             }
             Self::Failed(failed) => failed.code.and_then(code_hint).map(str::to_owned),
-            Self::OddStatus { status, failed, .. } => near_miss(status)
-                .map(|word| format!("the contract's word is exactly {word:?}; any other is a failure"))
+            Self::OddStatus { verb, status, failed } => near_miss(status)
+                .map(|word| {
+                    let hint = format!("the contract's word is exactly {word:?}; any other is a failure");
+                    // The documents of long ago spelt it otherwise.
+                    let old = word == crate::reply::NOT_SUPPORTED && telltale::is_since_1_6(*verb);
+                    if old { format!("{hint}; {}", telltale::OLD_CONTRACT) } else { hint }
+                })
                 .or_else(|| failed.code.and_then(code_hint).map(str::to_owned)),
             Self::SuccessButExit { .. } => Some(
                 "a driver that succeeded must exit with 0; look at its log for what went wrong at its end".to_owned(),

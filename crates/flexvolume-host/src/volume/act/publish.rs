@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use flexvolume_linux::mount::Presence;
-use flexvolume_protocol::{Came, Dir, Mount, Options, PodKeys, Unmount};
+use flexvolume_protocol::{Came, Dir, Mount, OLD_CONTRACT, Options, PodKeys, Unmount, VerbName};
 
 use super::{
     Ended, Hands,
@@ -11,6 +11,7 @@ use super::{
     directory::{SOON, Target},
 };
 use crate::{
+    drivers::driver::Driver,
     error::{Error, Kind, Result},
     task::Task,
     volume::{
@@ -71,7 +72,9 @@ impl Hands<'_> {
                 let secrets = self.secrets(&driver, true)?;
                 let options = self.pod_options(user).with_secrets(secrets.clone());
                 let dir = Dir::try_from(target.path.as_path()).map_err(|e| Error::new(Kind::Invalid, e.to_string()))?;
-                match (self.call(&driver, &secrets, &Mount { dir, options })?, self.record.kind) {
+                let came =
+                    self.call(&driver, &secrets, &Mount { dir, options }).map_err(|error| old(error, &driver))?;
+                match (came, self.record.kind) {
                     (Came::Done(()), _) => {}
                     (Came::NotSupported, record::Kind::Attachable | record::Kind::Staged) => {
                         self.bind(target, user.read_only)?
@@ -157,4 +160,17 @@ impl Hands<'_> {
             Came::InProgress => Err(unfinished("unmount")),
         }
     }
+}
+
+/// A driver that attaches and then fails to mount, and knows none of the calls between the two, may be one of long ago.
+fn old(error: Error, driver: &Driver) -> Error {
+    let between = [VerbName::WaitForAttach, VerbName::MountDevice];
+    if error.kind() != Kind::Driver || !driver.capabilities.attach || !between.iter().all(|verb| driver.lacks(*verb)) {
+        return error;
+    }
+    let hint = match error.next() {
+        Some(hint) => format!("{hint}; {OLD_CONTRACT}"),
+        None => OLD_CONTRACT.to_owned(),
+    };
+    error.hint(hint)
 }
