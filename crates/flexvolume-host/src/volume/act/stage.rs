@@ -111,8 +111,15 @@ impl Hands<'_> {
             intent,
             power: self.power(self.record.read_only)?,
         };
-        self.work(&task, FORMAT)?;
-        Ok(false)
+        match self.work(&task, FORMAT) {
+            Ok(_) => Ok(false),
+            // Whatever a driver calls its device, here it has to be one.
+            Err(error) if error.next().is_none() && error.kind() != Kind::Stuck => Err(error.hint(format!(
+                "driver {} leaves mountdevice to the host, so its device {device:?} must be a block device",
+                self.record.driver
+            ))),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) fn unstage(&mut self) -> Ended {
