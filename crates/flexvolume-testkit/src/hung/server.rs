@@ -6,9 +6,13 @@ use std::time::Instant;
 
 use rustix::process::Pid;
 
+use super::ALWAYS;
+
 const GETATTR: u32 = 3;
 const INIT: u32 = 26;
 const STATX: u32 = 52;
+/// Messages that want no answer: forget, interrupt, destroy, forget many.
+const SILENT: [u32; 4] = [2, 36, 38, 42];
 /// Above the largest request the kernel sends with the `max_write` that we answer.
 const BUFFER: usize = (128 << 10) + 4096;
 const LIFETIME_SECONDS: u64 = 15 * 60;
@@ -81,8 +85,10 @@ pub(super) fn fork(device: OwnedFd, answers: u32) -> io::Result<Pid> {
     Pid::from_raw(child).ok_or_else(|| io::Error::other("fork gave no process"))
 }
 
-/// Answers what it must to look alive, then swallows; returns when the connection is gone or its time is over.
+/// Answers what it must to look alive, then swallows; returns when the connection is gone or its time is over. One that
+/// always answers refuses what it does not know, as live servers do.
 fn serve(buffer: &mut [u8], mut answers: u32) {
+    let alive = answers == ALWAYS;
     let born = Instant::now();
     while born.elapsed().as_secs() < LIFETIME_SECONDS {
         let mut wait = libc::pollfd { fd: 0, events: libc::POLLIN, revents: 0 };
@@ -104,11 +110,12 @@ fn serve(buffer: &mut [u8], mut answers: u32) {
         match u32::from_ne_bytes(code) {
             INIT => reply(unique, 0, init()),
             GETATTR if answers > 0 => {
-                answers -= 1;
+                answers -= u32::from(!alive);
                 reply(unique, 0, root());
             }
             // Newer kernels ask this first; refused once, they ask for attributes from then on.
             STATX if answers > 0 => reply(unique, -libc::ENOSYS, ()),
+            code if alive && !SILENT.contains(&code) => reply(unique, -libc::ENOSYS, ()),
             _ => {}
         }
     }

@@ -46,6 +46,23 @@ fn it_answers_as_often_as_told() {
 }
 
 #[test]
+fn one_that_always_answers_is_looked_at_and_unmounted_like_any_other() {
+    if !is_root() {
+        return skip("a FUSE mount needs root");
+    }
+    let sandbox = Sandbox::new().unwrap();
+    let dir = sandbox.dir("alive").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_hungfs")).arg(&dir).arg("always").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    for program in ["stat", "umount"] {
+        let mut child = Command::new(program).arg(&dir).stdout(Stdio::null()).spawn().unwrap();
+        eventually(program, || child.try_wait().unwrap().is_some());
+        assert!(child.wait().unwrap().success(), "{program}");
+    }
+    assert_eq!(sandbox.mounts().unwrap(), []);
+}
+
+#[test]
 fn the_command_leaves_one_that_the_sandbox_takes_away() {
     if !is_root() {
         return skip("a FUSE mount needs root");
