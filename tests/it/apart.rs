@@ -103,7 +103,7 @@ fn a_driver_that_changed_its_kind_does_not_lose_the_old_volumes() {
 }
 
 #[test]
-fn a_device_that_is_open_in_another_namespace_is_not_detached() {
+fn h_83_a_device_that_is_open_in_another_namespace_is_not_detached() {
     let Some(bed) = Bed::new() else { return };
     let disk = bed.sandbox.path().join("disk");
     image(&disk, 16);

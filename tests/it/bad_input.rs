@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::{
     bed::{Bed, pod},
-    scripts::{attachable, direct, image, tool, until},
+    scripts::{attachable, direct, image, replace, tool, until},
 };
 
 const VOLUME: &str = "{driver: v/direct}";
@@ -148,7 +148,7 @@ fn hostile_names_never_become_paths() {
 }
 
 #[test]
-fn a_missing_secret_or_one_of_another_type_is_told_before_anything_is_begun() {
+fn h_54_a_missing_secret_or_one_of_another_type_is_told_before_anything_is_begun() {
     let Some(bed) = Bed::new() else { return };
     let driver = bed.script("v/direct", direct());
     let text = pod("web", &[("data", "{driver: v/direct, secretRef: {name: keys}}")]);
@@ -168,7 +168,7 @@ fn a_missing_secret_or_one_of_another_type_is_told_before_anything_is_begun() {
 }
 
 #[test]
-fn a_driver_file_that_cannot_be_run_is_told_in_words() {
+fn w_31_a_driver_file_that_cannot_be_run_is_told_in_words() {
     let Some((bed, good)) = bed() else { return };
     let exe = bed.sandbox.plugins().join("v~direct/direct");
     let whole = fs::read(&exe).unwrap();
@@ -204,17 +204,6 @@ fn a_driver_file_that_cannot_be_run_is_told_in_words() {
     bed.assert_clean();
     replace(&exe, &whole);
     the_next_try_works(&bed, &good);
-}
-
-/// A new file each time, by another process: one that was just open for writing here may be "busy" to exec.
-fn replace(exe: &Path, bytes: &[u8]) {
-    let text = exe.with_file_name(".text");
-    let copy = exe.with_file_name(".copy");
-    fs::write(&text, bytes).unwrap();
-    tool("cp", &["--", text.to_str().unwrap(), copy.to_str().unwrap()]);
-    chmod(&copy, 0o755);
-    fs::rename(&copy, exe).unwrap();
-    fs::remove_file(text).unwrap();
 }
 
 #[test]

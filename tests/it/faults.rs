@@ -24,24 +24,24 @@ use flexvolume_testkit::{
 
 use crate::{
     bed::{Bed, Ran, pod},
-    scripts::until,
+    scripts::{lives, pid_in, until},
 };
 
 /// A command under way, its words kept in files so that nobody has to read them meanwhile. Killed when dropped.
-struct Started {
+pub struct Started {
     child: Child,
     words: PathBuf,
 }
 
 impl Started {
-    fn new(bed: &Bed, args: &[&str]) -> Self {
+    pub fn new(bed: &Bed, args: &[&str]) -> Self {
         let words = bed.sandbox.path().join(format!("words-{}", args.join("-").replace('/', "_")));
         let file = File::create(&words).unwrap();
         let child = bed.command(args).stdout(Stdio::null()).stderr(file).stdin(Stdio::null()).spawn().unwrap();
         Self { child, words }
     }
 
-    fn words(&self) -> String {
+    pub fn words(&self) -> String {
         fs::read_to_string(&self.words).unwrap()
     }
 
@@ -52,7 +52,7 @@ impl Started {
     }
 
     /// Waits for its end.
-    fn end(&mut self) -> Ran {
+    pub fn end(&mut self) -> Ran {
         until("the command to end", || self.child.try_wait().unwrap().is_some());
         let code = self.child.wait().unwrap().code().unwrap_or(-1);
         Ran { code, stdout: String::new(), stderr: self.words() }
@@ -81,18 +81,6 @@ fn limit(bed: &Bed, verbs: &[&str], answer: f64, kill: f64) {
     let limits: serde_json::Map<_, _> =
         verbs.iter().map(|verb| ((*verb).to_owned(), serde_json::json!({"answer": answer, "kill": kill}))).collect();
     bed.manifest("flexvol.json", &serde_json::json!({"defaults": {"limits": limits}}).to_string());
-}
-
-/// Whether a process still runs.
-fn lives(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
-}
-
-/// The pid that a script wrote into a file.
-fn pid_in(path: &std::path::Path) -> u32 {
-    until("a pid to be written", || fs::read_to_string(path).is_ok_and(|text| text.ends_with('\n')));
-    fs::read_to_string(path).unwrap().trim().parse().unwrap()
 }
 
 /// Two pods that share a loopback volume, and the command traced.

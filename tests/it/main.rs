@@ -4,14 +4,15 @@
 mod apart;
 mod bad_input;
 mod bed;
+mod cases;
 mod command;
 mod discovery;
 mod exit_codes;
 mod faults;
-mod grow;
 mod help;
 mod ledger;
 mod life;
+mod one;
 mod output;
 mod progress;
 mod scripts;

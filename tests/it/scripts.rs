@@ -1,6 +1,8 @@
 //! Scripted drivers that many tests need, and small things to ask of the machine they ran on.
 
 use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::Command,
     time::{Duration, Instant},
@@ -71,4 +73,27 @@ pub fn staged() -> Script {
         .on("unmountdevice", Answer::success().run(r#"umount "$2""#))
         .on("detach", Answer::success())
         .otherwise(Answer::failure("not for this driver"))
+}
+
+/// Whether a process still runs.
+pub fn lives(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// The pid that a script wrote into a file.
+pub fn pid_in(path: &Path) -> u32 {
+    until("a pid to be written", || fs::read_to_string(path).is_ok_and(|text| text.ends_with('\n')));
+    fs::read_to_string(path).unwrap().trim().parse().unwrap()
+}
+
+/// Puts these bytes in place of a program: a new file each time, by another process, since one that was just open for writing here may be "busy" to exec.
+pub fn replace(exe: &Path, bytes: &[u8]) {
+    let text = exe.with_file_name(".text");
+    let copy = exe.with_file_name(".copy");
+    fs::write(&text, bytes).unwrap();
+    tool("cp", &["--", text.to_str().unwrap(), copy.to_str().unwrap()]);
+    fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
+    fs::rename(&copy, exe).unwrap();
+    fs::remove_file(text).unwrap();
 }

@@ -64,12 +64,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_look_like_the_kubelets() {
+    fn h_60_paths_look_like_the_kubelets() {
         let layout = Layout::new("/var/lib/flexvol");
         let driver = DriverName::parse("foo/cifs").unwrap();
         let name = VolumeName::parse("vol1").unwrap();
         assert_eq!(layout.global(&driver, &name), Path::new("plugins/kubernetes.io/flexvolume/foo/cifs/mounts/vol1"));
         assert_eq!(layout.place("u-1", &driver, &name), Path::new("pods/u-1/volumes/foo~cifs/vol1"));
+    }
+
+    #[test]
+    fn w_27_beneath_the_usual_root_the_pods_uid_is_the_fifth_component() {
+        let layout = Layout::new(crate::settings::ROOT);
+        let place = layout.place("u-1", &DriverName::parse("foo/cifs").unwrap(), &VolumeName::parse("vol1").unwrap());
+        let path = layout.root().join(place);
+        let parts: Vec<_> = path.iter().skip(1).collect();
+        assert_eq!((parts[4].to_str(), parts.len()), (Some("u-1"), 8), "{}", path.display());
     }
 
     #[test]

@@ -202,6 +202,18 @@ mod tests {
     }
 
     #[test]
+    fn w_20_calls_of_two_minutes_are_normal_and_ten_minutes_are_waited_for() {
+        let (told, waited) = (Duration::from_secs(120), Duration::from_secs(600));
+        // These ask the driver itself, and no storage.
+        let quick = [VerbName::Init, VerbName::GetVolumeName, VerbName::IsAttached];
+        for verb in VerbName::ALL.iter().copied() {
+            let Limits { answer, kill } = DriverConfig::default().limits(verb);
+            let (Kill::After { at, .. } | Kill::Ask { at }) = kill else { panic!("{verb} may take for ever") };
+            assert_eq!(answer >= told && at >= waited, !quick.contains(&verb), "{verb}");
+        }
+    }
+
+    #[test]
     fn nonsense_is_refused_and_absence_is_fine() {
         for text in [
             "{",

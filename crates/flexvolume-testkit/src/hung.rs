@@ -21,10 +21,9 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::mounts;
 
-const CONNECTIONS: &str = "/sys/fs/fuse/connections";
+pub use server::ALWAYS;
 
-/// As many answers as are asked for: an empty directory of a server that is alive and well.
-pub const ALWAYS: u32 = u32::MAX;
+const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 
 /// A mounted file system that does not answer. Dropped, it is aborted and unmounted.
 #[derive(Debug)]

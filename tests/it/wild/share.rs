@@ -1,9 +1,11 @@
 //! Who shares a volume with whom, who may write, and what may not change beneath a pod.
 
-use std::os::unix::fs::MetadataExt;
+use std::{fs, path::PathBuf};
 
-use super::*;
-use crate::scripts::{attachable, staged};
+use crate::{
+    bed::{Bed, pod},
+    scripts::{attachable, direct, image, staged},
+};
 
 /// A PersistentVolume of the driver, and its claim.
 fn claim(mode: &str, driver: &str, options: &str) -> String {
@@ -19,7 +21,7 @@ fn claimed(name: &str, read_only: bool) -> String {
 }
 
 #[test]
-fn two_pods_share_one_attachment() {
+fn h_66_two_pods_share_one_attachment() {
     for kind in ["v/disk", "v/staged"] {
         let Some(bed) = Bed::new() else { return };
         let disk = bed.sandbox.path().join("image");
@@ -174,44 +176,5 @@ fn a_read_only_pod_cannot_write_beside_one_that_can() {
         bed.ok(["up", &claim, &write]);
         bed.ok(["down", &write]);
         bed.assert_clean();
-    }
-}
-
-#[test]
-fn ownership_is_given_as_the_pod_says() {
-    let mount = |prepare: &str| {
-        Answer::success()
-            .run(format!("{MOUNT} && mkdir \"$2/in\" && echo x >\"$2/in/file\" && chmod 0600 \"$2/in/file\" {prepare}"))
-    };
-    let rows = [
-        ("always", "Always", "&& chgrp 4711 \"$2\" && chmod 2775 \"$2\"", true, 4711),
-        ("on mismatch, root differs", "OnRootMismatch", "", true, 4711),
-        ("on mismatch, root fits", "OnRootMismatch", "&& chgrp 4711 \"$2\" && chmod 2775 \"$2\"", true, 0),
-        ("the driver sees to it", "Always", "", false, 0),
-    ];
-    for (what, policy, prepare, fs_group, wanted) in rows {
-        let capabilities = json!({"status": "Success", "capabilities": {"attach": false, "fsGroup": fs_group}});
-        let script = direct().on("init", Answer::json(&capabilities)).on("mount", mount(prepare));
-        let Some(wild) = Wild::new(script) else { return };
-        let text = fs::read_to_string(&wild.file).unwrap().replace(
-            "spec:\n  containers",
-            &format!("spec:\n  securityContext: {{fsGroup: 4711, fsGroupChangePolicy: {policy}}}\n  containers"),
-        );
-        fs::write(&wild.file, text).unwrap();
-        let ran = wild.up();
-        assert_eq!(ran.code, 0, "{what}: {ran:?}");
-        let meta = fs::metadata(wild.path().join("in/file")).unwrap();
-        assert_eq!(meta.gid(), wanted, "{what}");
-        assert_eq!(meta.mode() & 0o777, if wanted == 4711 { 0o660 } else { 0o600 }, "{what}");
-        if wanted == 4711 {
-            let root = fs::metadata(wild.path()).unwrap();
-            assert_eq!((root.gid(), root.mode() & 0o2770), (4711, 0o2770), "{what}");
-        }
-        let calls = wild.driver.calls().unwrap();
-        let mount = calls.iter().find(|call| call.verb() == "mount").unwrap();
-        let options: serde_json::Value = serde_json::from_str(&mount.argv[2]).unwrap();
-        assert_eq!(options["kubernetes.io/mounterArgs.FsGroup"], "4711");
-        assert_eq!(options["kubernetes.io/fsGroup"], "4711");
-        wild.goes(what);
     }
 }

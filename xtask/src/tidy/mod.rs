@@ -3,6 +3,7 @@
 //! Every rule is a function from files already read to findings, so that its test needs no folder.
 
 mod arrows;
+mod cases;
 mod circles;
 mod code;
 mod finding;
@@ -53,6 +54,7 @@ fn findings() -> Result<Vec<Finding>> {
     }
     all.extend(circles::check(&files));
     all.extend(markdown::summary(&files));
+    all.extend(cases::check(&files));
     Ok(all)
 }
 

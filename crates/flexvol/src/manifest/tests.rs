@@ -174,7 +174,7 @@ fn read_only_of_a_claim_is_the_pods_word() {
 }
 
 #[test]
-fn the_secret_of_a_persistent_volume() {
+fn h_55_the_secret_of_a_persistent_volume_is_in_its_own_namespace_or_in_the_pods() {
     let text = format!("{CLAIMING_POD}{CLAIM}{}", pv("pv1", "")).replace("name: web", "name: web, namespace: shop");
     let text = text.replace("name: disk}\n", "name: disk, namespace: shop}\n");
     for (reference, namespace) in

@@ -109,7 +109,7 @@ fn composed() -> Options {
 }
 
 #[test]
-fn argv_is_that_of_the_contract() {
+fn h_20_argv_is_that_of_the_contract_for_every_call() {
     let json = r#"{"kubernetes.io/fsType":"ext4","kubernetes.io/pvOrVolumeName":"pv1","kubernetes.io/readwrite":"rw","volumeID":"a\u003cb"}"#;
     let o = composed;
     let text = |text: &str| text.to_owned();

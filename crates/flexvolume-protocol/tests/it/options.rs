@@ -18,7 +18,7 @@ fn pod(fs_group: Option<u32>) -> PodKeys {
 }
 
 #[test]
-fn reserved_keys() {
+fn h_57_keys_in_namespaces_of_kubernetes_are_refused_and_near_misses_are_not() {
     let reserved = [
         "kubernetes.io/x",
         "kubernetes.io",
@@ -59,7 +59,7 @@ fn reserved_keys() {
 }
 
 #[test]
-fn host_keys_are_always_there() {
+fn h_50_three_keys_are_always_there_in_byte_order_with_gos_escapes() {
     let options = Options::compose(&host(), None, &UserOptions::default());
     assert_eq!(
         *options.render(),
@@ -67,6 +67,15 @@ fn host_keys_are_always_there() {
     );
     assert_eq!((options.fs_type(), options.read_only(), options.volume_name()), ("", true, "data"));
     assert_eq!((options.pod_uid(), options.fs_group()), (None, None));
+    // Upper case before lower case, and what a user may add stands among them.
+    let user = UserOptions::parse(map(&[("z", "<a>"), ("Z", "b & \u{2028}"), ("a", "")])).unwrap();
+    assert_eq!(
+        *Options::compose(&host(), None, &user).render(),
+        concat!(
+            r#"{"Z":"b \u0026 \u2028","a":"","kubernetes.io/fsType":"","kubernetes.io/pvOrVolumeName":"data","#,
+            r#""kubernetes.io/readwrite":"ro","z":"\u003ca\u003e"}"#
+        )
+    );
 }
 
 #[test]

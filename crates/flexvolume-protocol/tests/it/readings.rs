@@ -55,7 +55,7 @@ fn the_decision_table() {
 }
 
 #[test]
-fn only_the_exact_words_count() {
+fn h_30_only_the_exact_words_count() {
     for status in [
         "success",
         "SUCCESS",
@@ -73,6 +73,48 @@ fn only_the_exact_words_count() {
     }
     let hint = both(r#"{"status":"Not Supported"}"#, true).unwrap_err().hint().unwrap();
     assert!(hint.contains("\"Not supported\""), "{hint}");
+}
+
+#[test]
+fn h_31_keys_in_other_letter_case_are_understood() {
+    for text in [r#"{"STATUS":"Success","Device":"d"}"#, r#"{"Status":"Success","dEVICE":"d"}"#] {
+        assert_eq!(strict(VerbName::Attach, &said(text, true)), device("d"), "{text}");
+        assert_eq!(read::<Device>(VerbName::Attach, text, "").verdict, device("d"), "{text}");
+    }
+    let init = r#"{"sTatus":"Success","CAPABILITIES":{"Attach":false,"RequiresFsResize":false}}"#;
+    let Came::Done(reply) = strict::<InitReply>(VerbName::Init, &said(init, true)).unwrap() else { panic!() };
+    assert_eq!((reply.capabilities.attach, reply.capabilities.requires_fs_resize), (false, false));
+    // Of a key in two spellings the last counts, as of any key that comes twice.
+    assert_eq!(both(r#"{"status":"Failure","STATUS":"Success"}"#, true), Ok(Came::Done(())));
+}
+
+#[test]
+fn h_32_unknown_keys_are_passed_over_whatever_they_hold() {
+    for more in
+        [r#""took":1.5e3"#, r#""log":[{"status":"Failure"},null]"#, r#""inner":{"status":"Failure"}"#, r#""":"""#]
+    {
+        let text = format!(r#"{{{more},"status":"Success",{more}}}"#);
+        assert_eq!(both(&text, true), Ok(Came::Done(())), "{text}");
+    }
+}
+
+#[test]
+fn h_33_a_known_key_of_the_wrong_type_fails_the_call() {
+    for (more, words) in [
+        (r#""attached":"true""#, "`attached` must be true or false"),
+        (r#""message":[]"#, "`message` must be a string"),
+        (r#""device":5"#, "`device` must be a string"),
+        (r#""capabilities":true"#, "`capabilities` must be an object"),
+        (r#""capabilities":{"attach":"false"}"#, "`capabilities.attach` must be true or false"),
+        (r#""volumeNewSize":"5""#, "`volumenewsize` must be a whole number"),
+    ] {
+        let error = both(&format!(r#"{{"status":"Success",{more}}}"#), true).unwrap_err().to_string();
+        assert!(error.contains(words), "{more}: {error}");
+    }
+    for status in ["1", "true", "[]", "{}"] {
+        let error = both(&format!(r#"{{"status":{status}}}"#), true).unwrap_err().to_string();
+        assert!(error.contains("`status` must be a string"), "{status}: {error}");
+    }
 }
 
 #[test]

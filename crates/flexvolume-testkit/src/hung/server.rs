@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use rustix::process::Pid;
 
-use super::ALWAYS;
+/// As many answers as are asked for: an empty directory of a server that is alive and well.
+pub const ALWAYS: u32 = u32::MAX;
 
 const GETATTR: u32 = 3;
 const INIT: u32 = 26;
