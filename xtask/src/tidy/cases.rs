@@ -9,21 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 const LIST: &str = "docs/cases.md";
 const DEVIATIONS: &str = "docs/deviations.md";
 
-/// Cases whose tests are still to be written, with what they wait for. One that has its test must be struck from here.
-const AWAITED: &[(&str, &str)] = &[
-    ("H-05", WATCHER),
-    ("H-06", WATCHER),
-    ("H-07", WATCHER),
-    ("H-08", WATCHER),
-    ("H-09", WATCHER),
-    ("H-10", WATCHER),
-    ("H-12", WATCHER),
-    ("H-13", WATCHER),
-    ("H-14", WATCHER),
-    ("H-97", "retries by themselves"),
-];
-const WATCHER: &str = "a plugin directory that is watched";
-
 /// The number of a case as the list writes it, `H-07`, and the files in which tests of it lie.
 type Held = BTreeMap<String, BTreeSet<String>>;
 
@@ -60,16 +45,14 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
 /// What is wrong with a row, if anything.
 fn judge(row: &Row<'_>, held: Option<&BTreeSet<String>>, deviations: &str) -> Option<String> {
     let case = row.case;
-    let awaited = AWAITED.iter().find(|(awaited, _)| *awaited == case);
-    match (held, awaited) {
-        (Some(_), Some(_)) => Some(format!("{case} has a test now: strike it from the awaited ones in xtask's tidy")),
-        (Some(held), None) if *held != row.files => {
+    match held {
+        Some(held) if *held != row.files => {
             let held: Vec<_> = held.iter().map(|file| format!("`{file}`")).collect();
             Some(format!("the tests of {case} lie in {}; say so in its last column", held.join(", ")))
         }
-        (Some(_), None) | (None, Some(_)) => None,
-        (None, None) if !row.files.is_empty() => Some(format!("no test of {case} lies where its last column says")),
-        (None, None) => {
+        Some(_) => None,
+        None if !row.files.is_empty() => Some(format!("no test of {case} lies where its last column says")),
+        None => {
             let told = case.starts_with('H') && numbers(deviations).iter().any(|(_, number)| *number == case);
             let lower = case.to_lowercase().replace('-', "_");
             (!told).then(|| format!("{case} has no test `{lower}_…` and no line in {DEVIATIONS}"))
@@ -192,13 +175,5 @@ mod tests {
         assert_eq!(found(&format!("{ROW}{other}"), "", &tests), Vec::<String>::new());
         assert_eq!(found(&format!("{other}{ROW}"), "", &tests).len(), 1);
         assert_eq!(found(&format!("{ROW}{ROW}"), "", TEST).len(), 1);
-    }
-
-    #[test]
-    fn an_awaited_case_waits_until_it_has_its_test() {
-        let Some((case, _)) = AWAITED.first() else { return };
-        let (row, test) = (ROW.replace("H-20", case), TEST.replace("h_20", &case.to_lowercase().replace('-', "_")));
-        assert_eq!(found(&row.replace("`tests/a.rs`", "–"), "", ""), Vec::<String>::new());
-        assert!(found(&row, "", &test)[0].contains("strike it"));
     }
 }
