@@ -28,6 +28,15 @@ impl Default for Capabilities {
 }
 
 impl Capabilities {
+    /// Nothing granted.
+    pub(crate) const NONE: Self = Self {
+        attach: false,
+        selinux_relabel: false,
+        fs_group: false,
+        supports_metrics: false,
+        requires_fs_resize: false,
+    };
+
     /// Lays the JSON object `raw` over what is there. `Err` names the member that has the wrong type.
     pub(crate) fn merge(&mut self, raw: &[u8]) -> Result<(), String> {
         let members =

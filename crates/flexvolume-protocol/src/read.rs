@@ -135,6 +135,8 @@ fn judge<R: Answer>(verb: VerbName, exit_ok: bool, value: &[u8]) -> Result<Came<
 /// are unknown to Kubernetes, so a wrong type there is only noted.
 fn decode(value: &[u8]) -> Result<Fields, String> {
     let mut fields = Fields::default();
+    // What an object of capabilities is laid over. After a null Go makes a new one, in which nothing is granted.
+    let mut capabilities = Capabilities::default();
     if value == b"null" {
         return Ok(fields);
     }
@@ -144,6 +146,7 @@ fn decode(value: &[u8]) -> Result<Fields, String> {
         if raw == b"null" {
             if key == "capabilities" {
                 fields.capabilities = None;
+                capabilities = Capabilities::NONE;
             }
             continue;
         }
@@ -160,7 +163,7 @@ fn decode(value: &[u8]) -> Result<Fields, String> {
                     _ => return Err(wrong(&key, "true or false", raw)),
                 });
             }
-            "capabilities" => fields.capabilities.get_or_insert_with(Capabilities::default).merge(raw)?,
+            "capabilities" => fields.capabilities.get_or_insert(capabilities).merge(raw)?,
             "volumenewsize" => drop(number::<i64>(raw).ok_or_else(|| wrong(&key, "a whole number of 64 bits", raw))?),
             "code" => fields.code = json::string(raw).and_then(|word| Code::parse(&word)),
             "extensions" => fields.extensions = json::elements(raw).and_then(|names| names.map(json::string).collect()),

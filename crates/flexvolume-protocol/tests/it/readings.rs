@@ -226,6 +226,10 @@ fn init_brings_capabilities_and_extensions() {
     {
         assert_eq!(strict(VerbName::Init, &said(text, true)), Ok(Came::Done(InitReply::default())));
     }
+    // Go lays an object over what is there; after a null nothing is.
+    let text = r#"{"status":"Success","capabilities":null,"capabilities":{"fsGroup":true}}"#;
+    let Came::Done(reply) = strict::<InitReply>(VerbName::Init, &said(text, true)).unwrap() else { panic!() };
+    assert!(reply.capabilities.fs_group && !reply.capabilities.attach && !reply.capabilities.selinux_relabel);
 }
 
 #[test]
