@@ -20,3 +20,4 @@ mod secrets;
 mod sweep;
 mod terminal;
 mod wild;
+mod witness;

@@ -82,6 +82,51 @@ pub(crate) fn find(tool: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).chain(system).map(|dir| dir.join(tool)).find(|file| file.is_file())
 }
 
+/// Go: on the path, where go.dev's own instructions put it, or from Debian's archive if we may and its Go is new enough to fetch a
+/// newer one by itself. Else why there is none.
+pub(crate) fn go() -> Result<PathBuf, String> {
+    let here = || find("go").or_else(|| Some(PathBuf::from("/usr/local/go/bin/go")).filter(|go| go.is_file()));
+    if let Some(go) = here() {
+        return Ok(go);
+    }
+    let none = "there is no Go here; install it from go.dev and put `go` on the path";
+    if !is_root() || !is_debian_like() {
+        return Err(none.into());
+    }
+    let policy = || sh::output(Command::new("apt-cache").args(["policy", GO_PACKAGE])).unwrap_or_default();
+    let mut version = candidate(&policy());
+    if version.is_none() && refresh().is_ok() {
+        version = candidate(&policy());
+    }
+    match version {
+        Some(version) if version < FETCHES_ITSELF => Err(format!("{none}: that of Debian's archive here is too old")),
+        None => Err(none.into()),
+        Some(_) => {
+            println!("Missing here: Go. It comes from Debian's archive, now:");
+            install(&[GO_PACKAGE]).map_err(|error| format!("Go could not be installed: {error:#}"))?;
+            here().ok_or_else(|| format!("{none}: {GO_PACKAGE} brought none"))
+        }
+    }
+}
+
+const GO_PACKAGE: &str = "golang-go";
+
+/// The first Go that fetches the one a module asks for.
+const FETCHES_ITSELF: (u32, u32) = (1, 21);
+
+/// What apt would install, from the words of `apt-cache policy`: `Candidate: 2:1.24~2` is `1.24`.
+fn candidate(policy: &str) -> Option<(u32, u32)> {
+    let version = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: "))?;
+    release(version.split_once(':').map_or(version, |(_, version)| version))
+}
+
+/// The release of a version of Go, for comparison: `1.26.8` and `1.26rc1` are of `1.26`.
+pub(crate) fn release(version: &str) -> Option<(u32, u32)> {
+    let (major, rest) = version.split_once('.')?;
+    let minor = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
 /// The packages, each once and in order, that hold tools nobody has here.
 fn missing(need: Need, has: &dyn Fn(&str) -> bool) -> Vec<&'static str> {
     let mut packages = Vec::new();
@@ -147,16 +192,21 @@ pub(crate) fn provide(need: Need) -> Result<Vec<&'static str>> {
     Ok(packages)
 }
 
-fn install(packages: &[&str]) -> Result<()> {
-    let apt = || {
-        let mut apt = Command::new("apt-get");
-        apt.env("DEBIAN_FRONTEND", "noninteractive");
-        apt
-    };
+fn apt() -> Command {
+    let mut apt = Command::new("apt-get");
+    apt.env("DEBIAN_FRONTEND", "noninteractive");
+    apt
+}
+
+fn refresh() -> Result<()> {
     let mut update = apt();
     update.args(["update", "-qq"]);
     say::command(&sh::typed(&update));
-    sh::run(&mut update).context("the list of packages could not be refreshed")?;
+    sh::run(&mut update).context("the list of packages could not be refreshed")
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    refresh()?;
     let mut install = apt();
     install.args(["install", "-qq", "-o=Dpkg::Use-Pty=0", "--yes", "--no-install-recommends"]).args(packages);
     say::command(&sh::typed(&install));
@@ -182,6 +232,17 @@ mod tests {
         assert!(line("dnf").ends_with("dnf install btrfs-progs util-linux"));
         assert!(line("zypper").ends_with("zypper install btrfsprogs util-linux"));
         assert!(line("nothing").starts_with("install with"));
+    }
+
+    #[test]
+    fn a_go_that_is_too_old_is_known_before_it_is_installed() {
+        let policy =
+            |version: &str| format!("golang-go:\n  Installed: (none)\n  Candidate: {version}\n  Version table:\n");
+        assert_eq!(candidate(&policy("2:1.19~1")), Some((1, 19)));
+        assert!(candidate(&policy("2:1.19~1")).unwrap() < FETCHES_ITSELF);
+        assert!(candidate(&policy("2:1.24~2")).unwrap() > FETCHES_ITSELF);
+        assert_eq!((candidate(&policy("(none)")), candidate("")), (None, None));
+        assert_eq!((release("1.26.8"), release("1.27rc1"), release("devel")), (Some((1, 26)), Some((1, 27)), None));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The door that says whether all is well: format, lints, rules, every test, the book's code, and the demo in both of its lives.
 
 mod tally;
+mod witness;
 
 use crate::{book, demo, machine, say, sh, tidy};
 use anyhow::{Context, Result, bail};
@@ -32,17 +33,23 @@ pub(crate) fn main(filter: Option<&str>) -> Result<()> {
     let demo_nobody = |tally: &mut Tally| demo_as_nobody(&exe, tally);
     let build: Phase = ("build", &build);
     let tests: Phase = ("cargo test", &tests);
-    let all: [Phase; 8] = [
+    let witness: Phase = ("the witness", &|_| witness::build());
+    let all: [Phase; 9] = [
         ("rustfmt", &rustfmt),
         ("tidy", &|tally| one("tidy", tally, tidy::main)),
         ("clippy", &clippy),
         build,
+        witness,
         tests,
         ("the book's code", &|tally| one("the book's code", tally, book::check)),
         ("demo as root", &demo_root),
         ("demo without root", &demo_nobody),
     ];
-    let phases: &[Phase] = if filter.is_some() { &[build, tests] } else { &all };
+    let phases: &[Phase] = match filter {
+        None => &all,
+        Some(filter) if filter.starts_with("witness") => &[build, witness, tests],
+        Some(_) => &[build, tests],
+    };
 
     let mut total = Tally::default();
     let mut lines = Vec::new();
