@@ -9,6 +9,7 @@ pub mod mount;
 pub mod namespace;
 pub mod process;
 mod real;
+pub mod signal;
 pub mod watch;
 pub mod worker;
 

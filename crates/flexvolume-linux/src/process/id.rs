@@ -33,6 +33,12 @@ pub fn alive(process: &ProcessId) -> bool {
     Stat::read(process.pid).is_ok_and(|stat| stat.started == process.started && stat.runs())
 }
 
+/// This process itself; `None` where `/proc` does not show it.
+pub fn own() -> Option<ProcessId> {
+    let pid = std::process::id();
+    Stat::read(pid).ok().map(|stat| ProcessId { pid, started: stat.started })
+}
+
 /// The session a process belongs to: what stays in that of the program that began it has not become a daemon. 0 if it
 /// was begun outside this pid namespace.
 pub fn session(pid: u32) -> Option<u32> {
@@ -102,7 +108,8 @@ mod tests {
 
     #[test]
     fn another_start_time_is_another_process() {
-        let own = ProcessId { pid: process::id(), started: Stat::read(process::id()).unwrap().started };
+        let own = own().unwrap();
+        assert_eq!(own.pid, process::id());
         assert!(alive(&own));
         assert!(!alive(&ProcessId { started: own.started + 1, ..own }));
         assert!(!alive(&ProcessId { pid: u32::MAX, started: 1 }));
