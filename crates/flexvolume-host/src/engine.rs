@@ -80,7 +80,7 @@ pub fn drive(
     let mut failed = Vec::new();
     if let Some(op) = record.state.doing.clone() {
         match Hands::new(ground, record, keys, notes).interrupted(&op)? {
-            Recovered::Busy(error) => return Err(error),
+            Recovered::Busy(error) => return Err(error.during(op.name())),
             Recovered::Over(seen) => {
                 record.call = None;
                 record.state = step(record.state.clone(), Event::Came(Err("interrupted".into()), seen));
@@ -103,7 +103,7 @@ pub fn drive(
             Err(error) => {
                 let story = error.story();
                 tracing::warn!(target: "flexvol::volume", volume = record.key, op = %op, story, "failed");
-                failed.push(Failed { op: op.clone(), error });
+                failed.push(Failed { op: op.clone(), error: error.during(op.name()) });
                 Err(story)
             }
         };

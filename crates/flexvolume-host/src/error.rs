@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use flexvolume_linux::process::ProcessId;
+
 /// The result of everything in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -32,13 +34,15 @@ pub struct Error {
     kind: Kind,
     what: String,
     hint: Option<String>,
+    during: Option<&'static str>,
+    process: Option<ProcessId>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     /// An error that we found ourselves.
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
-        Self { kind, what: what.into(), hint: None, source: None }
+        Self { kind, what: what.into(), hint: None, during: None, process: None, source: None }
     }
 
     /// Puts the cause beneath.
@@ -51,6 +55,28 @@ impl Error {
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Says during which operation it came up, unless that was said nearer to the fault.
+    #[must_use]
+    pub fn during(self, operation: &'static str) -> Self {
+        Self { during: self.during.or(Some(operation)), ..self }
+    }
+
+    /// Names the process that does not end.
+    #[must_use]
+    pub fn held_by(self, process: ProcessId) -> Self {
+        Self { process: Some(process), ..self }
+    }
+
+    /// The operation that failed: whoever tries again waits longer only if it is the same once more.
+    pub fn operation(&self) -> Option<&'static str> {
+        self.during
+    }
+
+    /// The process that does not end, of [`Kind::Stuck`] and of some that are [`Kind::Busy`].
+    pub fn process(&self) -> Option<ProcessId> {
+        self.process
     }
 
     /// What to branch on.

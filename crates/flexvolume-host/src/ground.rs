@@ -74,5 +74,6 @@ impl Ground {
         Lock::take(&self.layout.lock(key), self.settings.patience, &mut |whom| {
             notes(Note::Waiting { volume: key.to_owned(), whom: whom.to_owned() });
         })
+        .map_err(|error| error.during("lock"))
     }
 }

@@ -74,7 +74,7 @@ impl Host {
     /// The first failure that keeps the volume from the pod. What was begun is recorded, and the next try goes on from there.
     pub fn publish(&self, request: &Request, keys: Keys<'_>, notes: Notes<'_>) -> Result<Published> {
         self.ground.ledger.check_writable()?;
-        let kind = self.ground.drivers.get(&request.driver, notes)?.kind();
+        let kind = self.ground.drivers.get(&request.driver, notes).map_err(|e| e.during("init"))?.kind();
         let uid = request.uid.as_str();
         if let Some(mine) = self.own_record(request)? {
             if mine.kind != kind {

@@ -17,6 +17,7 @@ pub mod ledger;
 mod lock;
 mod note;
 mod rebuild;
+pub mod retry;
 pub mod settings;
 pub mod task;
 pub mod volume;

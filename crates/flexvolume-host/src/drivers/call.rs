@@ -149,6 +149,7 @@ fn ended(driver: &Driver, verb: VerbName, outcome: &Outcome, redactor: &Redactor
                 id.pid
             ),
         )
+        .held_by(*id)
         .hint(format!(
             "nothing else is done for this volume until pid {} has ended; see what it waits for: cat /proc/{}/stack",
             id.pid, id.pid

@@ -104,6 +104,19 @@ impl Op {
         }
     }
 
+    /// Its name, without the place.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Attach => "attach",
+            Self::Stage => "stage",
+            Self::Publish(_) => "publish",
+            Self::Finish(_) => "finish",
+            Self::Unpublish(_) => "unpublish",
+            Self::Unstage => "unstage",
+            Self::Detach => "detach",
+        }
+    }
+
     /// The place it acts on, if it acts on one.
     pub fn place(&self) -> Option<&Place> {
         match self {
@@ -115,15 +128,7 @@ impl Op {
 
 impl std::fmt::Display for Op {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Attach => "attach",
-            Self::Stage => "stage",
-            Self::Publish(_) => "publish",
-            Self::Finish(_) => "finish",
-            Self::Unpublish(_) => "unpublish",
-            Self::Unstage => "unstage",
-            Self::Detach => "detach",
-        })
+        f.write_str(self.name())
     }
 }
 

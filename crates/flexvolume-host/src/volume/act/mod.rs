@@ -140,6 +140,7 @@ impl<'a> Hands<'a> {
                 Kind::Stuck,
                 format!("the kernel has not answered for {} s; the worker, pid {}, was told to end", limit.as_secs(), process.pid),
             )
+            .held_by(process)
             .hint(format!(
                 "a file system or device beneath this volume hangs; nothing else is done for it until pid {} has ended; see cat /proc/{}/stack",
                 process.pid, process.pid

@@ -86,7 +86,7 @@ impl Hands<'_> {
                     "pid {}, at work for an interrupted {op} of volume {}, has not ended",
                     alive.pid, self.record.key
                 );
-                return Ok(Recovered::Busy(Error::new(Kind::Busy, what).hint(format!(
+                return Ok(Recovered::Busy(Error::new(Kind::Busy, what).held_by(alive).hint(format!(
                     "nothing is done for this volume until it has; see what it waits for: cat /proc/{}/stack",
                     alive.pid
                 ))));
