@@ -17,16 +17,10 @@ const DELAY: Duration = Duration::from_millis(500);
 /// Between two drawings.
 const TICK: Duration = Duration::from_millis(250);
 
-/// Something in several steps, of which some may be under way at once.
+/// How far it is with so many things, of which some may be under way at once.
 pub(crate) struct Progress {
     /// `None` where nothing is drawn.
     drawer: Option<(Arc<Shared>, JoinHandle<()>)>,
-}
-
-/// One step under way; it counts as done when it is dropped.
-pub(crate) struct Step<'a> {
-    of: &'a Progress,
-    number: usize,
 }
 
 struct Shared {
@@ -39,9 +33,8 @@ struct Shared {
 struct Board {
     total: usize,
     what: &'static str,
-    begun: usize,
     done: usize,
-    /// By number, so that the first is the one that began first.
+    /// By what the caller calls them.
     under_way: BTreeMap<usize, UnderWay>,
     over: bool,
 }
@@ -53,14 +46,14 @@ struct UnderWay {
     since: Instant,
 }
 
-/// What a step is at.
+/// What is being done.
 #[derive(Debug)]
 enum At {
     /// Between two calls.
     Work,
-    /// The driver runs this verb.
+    /// The driver is at this verb.
     Verb(&'static str),
-    /// For this one.
+    /// It waits for this one.
     Waiting(String),
 }
 
@@ -83,14 +76,31 @@ impl Progress {
         Self { drawer: thread.map(|thread| (shared, thread)) }
     }
 
-    /// Begins a step.
-    pub(crate) fn step(&self, subject: String) -> Step<'_> {
-        let number = self.change(|board| board.begin(subject, Instant::now()));
-        Step { of: self, number: number.unwrap_or_default() }
+    /// Begins with one of the things; `id` is any number that no other has.
+    pub(crate) fn begin(&self, id: usize, subject: impl FnOnce() -> String) {
+        self.change(|board| board.begin(id, subject(), Instant::now()));
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Board) -> T) -> Option<T> {
-        self.drawer.as_ref().map(|(shared, _)| change(&mut shared.board()))
+    /// Learns from a note what it is at.
+    pub(crate) fn heed(&self, id: usize, note: &Note) {
+        let at = match note {
+            Note::Calling { verb, .. } => At::Verb(verb),
+            Note::Called { .. } => At::Work,
+            Note::Waiting { whom, .. } => At::Waiting(whom.clone()),
+            Note::StillRunning { .. } | Note::Warning { .. } => return,
+        };
+        self.change(|board| board.is_at(id, at, Instant::now()));
+    }
+
+    /// It is over, well or not.
+    pub(crate) fn end(&self, id: usize) {
+        self.change(|board| board.end(id));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Board)) {
+        if let Some((shared, _)) = &self.drawer {
+            change(&mut shared.board());
+        }
     }
 }
 
@@ -102,27 +112,6 @@ impl Drop for Progress {
             let _ = thread.join();
             screen::clear();
         }
-    }
-}
-
-impl Step<'_> {
-    /// Learns from a note what the step is at.
-    pub(crate) fn heed(&self, note: &Note) {
-        let at = match note {
-            Note::Calling { verb, .. } => Some(At::Verb(verb)),
-            Note::Called { .. } => Some(At::Work),
-            Note::Waiting { whom, .. } => Some(At::Waiting(whom.clone())),
-            Note::StillRunning { .. } | Note::Warning { .. } => None,
-        };
-        if let Some(at) = at {
-            self.of.change(|board| board.is_at(self.number, at, Instant::now()));
-        }
-    }
-}
-
-impl Drop for Step<'_> {
-    fn drop(&mut self) {
-        self.of.change(|board| board.end(self.number));
     }
 }
 
@@ -150,36 +139,34 @@ impl Shared {
 }
 
 impl Board {
-    fn begin(&mut self, subject: String, now: Instant) -> usize {
-        self.begun += 1;
-        self.under_way.insert(self.begun, UnderWay { subject, at: At::Work, since: now });
-        self.begun
+    fn begin(&mut self, id: usize, subject: String, now: Instant) {
+        self.under_way.insert(id, UnderWay { subject, at: At::Work, since: now });
     }
 
-    fn is_at(&mut self, number: usize, at: At, now: Instant) {
-        if let Some(step) = self.under_way.get_mut(&number) {
-            step.at = at;
-            step.since = now;
+    fn is_at(&mut self, id: usize, at: At, now: Instant) {
+        if let Some(one) = self.under_way.get_mut(&id) {
+            one.at = at;
+            one.since = now;
         }
     }
 
-    fn end(&mut self, number: usize) {
-        if self.under_way.remove(&number).is_some() {
+    fn end(&mut self, id: usize) {
+        if self.under_way.remove(&id).is_some() {
             self.done += 1;
         }
     }
 
-    /// Of the steps under way the one that has been at the same for longest: it is what all wait for.
+    /// Of what is under way the one that has been at the same for longest: it is what all wait for.
     fn text(&self, now: Instant) -> String {
         let mut text = format!("{} of {} {}", self.done, self.total, self.what);
-        if let Some(step) = self.under_way.values().min_by_key(|step| step.since) {
-            let seconds = now.saturating_duration_since(step.since).as_secs();
-            let at = match &step.at {
+        if let Some(longest) = self.under_way.values().min_by_key(|one| one.since) {
+            let seconds = now.saturating_duration_since(longest.since).as_secs();
+            let at = match &longest.at {
                 At::Work => "working".to_owned(),
                 At::Verb(verb) => (*verb).to_owned(),
                 At::Waiting(whom) => format!("waiting for {whom},"),
             };
-            text.push_str(&format!(" · {}: {at} {seconds} s", step.subject));
+            text.push_str(&format!(" · {}: {at} {seconds} s", longest.subject));
         }
         if self.under_way.len() > 1 {
             text.push_str(&format!(" · {} more", self.under_way.len() - 1));
@@ -198,8 +185,9 @@ mod tests {
         let later = |seconds| start + Duration::from_secs(seconds);
         let mut board = Board { total: 3, what: "volumes", ..Board::default() };
         assert_eq!(board.text(start), "0 of 3 volumes");
-        let a = board.begin("default/web a".into(), start);
-        let b = board.begin("default/web b".into(), later(1));
+        let (a, b) = (7, 3);
+        board.begin(a, "default/web a".into(), start);
+        board.begin(b, "default/web b".into(), later(1));
         board.is_at(a, At::Verb("mount"), later(2));
         board.is_at(b, At::Verb("attach"), later(4));
         assert_eq!(board.text(later(6)), "0 of 3 volumes · default/web a: mount 4 s · 1 more");

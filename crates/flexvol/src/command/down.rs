@@ -48,10 +48,10 @@ pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool) -> Done {
     let mut problems = Vec::new();
     let mut tried = BTreeSet::new();
     let progress = show.progress(chosen.len(), "pods");
-    for pod in chosen.values() {
-        let step = progress.step(format!("{}/{}", pod.namespace, pod.name));
+    for (id, pod) in chosen.values().enumerate() {
+        progress.begin(id, || format!("{}/{}", pod.namespace, pod.name));
         let notes = |note| {
-            step.heed(&note);
+            progress.heed(id, &note);
             show.note(note);
         };
         for (record, done) in host.unpublish(&pod.uid, &secrets, &notes)? {
@@ -68,6 +68,7 @@ pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool) -> Done {
                 Err(error) => problems.push(Problems::from(error).about(&subject)),
             }
         }
+        progress.end(id);
     }
     drop(progress);
     for (record, done) in host.settle(&tried, &secrets, &|note| show.note(note))? {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use flexvolume_host::{
-    Host,
+    Host, Notes,
     volume::{
         admit::Request,
         record::{self, ContainerMount, Spec, User},
@@ -24,7 +24,6 @@ use crate::{
     manifest::{self, AccessMode, FsGroupPolicy, Objects, Origin, PodPlan, SecretRef, VolumePlan},
     output::Show,
     problem::Problems,
-    progress::Progress,
     speak::{self, tell},
 };
 
@@ -101,8 +100,14 @@ fn publish_all(
         loop {
             let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
             for &index in group {
-                let (pod, volume) = &wishes[index];
-                let result = publish(host, show, &progress, objects, (pod, volume));
+                let (pod, volume) = wishes[index];
+                progress.begin(index, || format!("{}/{} {}", pod.namespace, pod.name, volume.pod_volume));
+                let notes = |note| {
+                    progress.heed(index, &note);
+                    show.note(note);
+                };
+                let result = publish(host, &notes, objects, pod, volume);
+                progress.end(index);
                 if let Ok(mut results) = results.lock() {
                     results.push((index, result));
                 }
@@ -139,13 +144,7 @@ fn by_volume(wishes: &[(&PodPlan, &VolumePlan)], indices: &[usize]) -> Vec<Vec<u
     groups
 }
 
-fn publish(
-    host: &Host,
-    show: &Show,
-    progress: &Progress,
-    objects: &Objects,
-    (pod, volume): (&PodPlan, &VolumePlan),
-) -> Done<Row> {
+fn publish(host: &Host, notes: Notes<'_>, objects: &Objects, pod: &PodPlan, volume: &VolumePlan) -> Done<Row> {
     let request = request(pod, volume);
     let secrets = |_: &record::SecretRef| match &volume.secret {
         Some(wanted) => secrets(objects, wanted, volume)
@@ -153,12 +152,7 @@ fn publish(
         None => Ok(Secrets::default()),
     };
     let subject = format!("pod {}/{}, volume {}", pod.namespace, pod.name, volume.pod_volume);
-    let step = progress.step(format!("{}/{} {}", pod.namespace, pod.name, volume.pod_volume));
-    let notes = |note| {
-        step.heed(&note);
-        show.note(note);
-    };
-    let published = host.publish(&request, &secrets, &notes).map_err(|e| Problems::from(e).about(&subject))?;
+    let published = host.publish(&request, &secrets, notes).map_err(|e| Problems::from(e).about(&subject))?;
     Ok(Row {
         namespace: pod.namespace.to_string(),
         pod: pod.name.to_string(),
