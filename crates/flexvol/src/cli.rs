@@ -2,12 +2,14 @@
 
 pub(crate) mod help;
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{ColorChoice, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint, builder::PossibleValuesParser};
+use clap::{
+    Args, ColorChoice, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint, builder::PossibleValuesParser,
+};
 use flexvolume_host::settings;
 
-use crate::schema;
+use crate::{duration, schema};
 
 /// Runs FlexVolume drivers and keeps pods' volumes true on this machine, without Kubernetes.
 #[derive(Debug, Parser)]
@@ -72,9 +74,10 @@ pub(crate) enum Command {
         /// Manifest files, folders of them, or - for standard input
         #[arg(required = true, value_name = "FILE", value_hint = ValueHint::AnyPath)]
         files: Vec<String>,
-        /// How many volumes to work on at once
-        #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
-        jobs: u8,
+        #[command(flatten)]
+        jobs: Jobs,
+        #[command(flatten)]
+        waiting: Waiting,
     },
     /// Take the volumes of pods away again
     Down {
@@ -84,6 +87,8 @@ pub(crate) enum Command {
         /// Every pod of this root
         #[arg(long)]
         all: bool,
+        #[command(flatten)]
+        jobs: Jobs,
     },
     /// Run a command where a pod's volumes lie at their mount paths, in a mount namespace of its own
     Exec {
@@ -153,6 +158,35 @@ impl LogFormat {
     pub(crate) const ENV: &str = "FLEXVOL_LOG_FORMAT";
 }
 
+/// How much is done at once.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Jobs {
+    /// How many volumes of each driver to work on at once; drivers do not wait for each other
+    #[arg(long = "jobs", default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    pub(crate) of_driver: u8,
+}
+
+/// What becomes of a volume that fails.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Waiting {
+    /// Try again what failed, after half a second and then ever more rarely, until all is up
+    #[arg(long, overrides_with = "no_wait")]
+    wait: bool,
+    /// Try each volume once; this is the default
+    #[arg(long, overrides_with_all = ["wait", "timeout"])]
+    no_wait: bool,
+    /// Wait no longer than this, such as 90s, 5m or plain seconds; implies --wait
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, overrides_with = "no_wait")]
+    timeout: Option<Duration>,
+}
+
+impl Waiting {
+    /// Whether to try again, and for how long.
+    pub(crate) fn until(&self) -> Option<Option<Duration>> {
+        (self.wait || self.timeout.is_some()).then_some(self.timeout)
+    }
+}
+
 /// The whole command line, with what its help says beyond the flags.
 pub(crate) fn command() -> clap::Command {
     help::VERBS.iter().fold(Cli::command().after_help(help::exit_codes()), |command, about| {
@@ -166,8 +200,33 @@ pub(crate) fn command() -> clap::Command {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn the_command_line_is_sound() {
-        super::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn the_last_word_on_waiting_counts() {
+        let minute = Some(Some(Duration::from_secs(60)));
+        for (flags, until) in [
+            ("", None),
+            ("--no-wait", None),
+            ("--wait", Some(None)),
+            ("--timeout 1m", minute),
+            ("--timeout 1m --wait", minute),
+            ("--wait --no-wait", None),
+            ("--no-wait --wait", Some(None)),
+            ("--wait --timeout 1m --no-wait", None),
+            ("--no-wait --timeout 60", minute),
+        ] {
+            let argv = ["flexvol", "up", "pod.yaml"].into_iter().chain(flags.split_whitespace());
+            match Cli::try_parse_from(argv).unwrap().command {
+                Command::Up { waiting, .. } => assert_eq!(waiting.until(), until, "{flags}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(Cli::try_parse_from(["flexvol", "up", "pod.yaml", "--timeout", "soon"]).is_err());
     }
 }

@@ -3,6 +3,7 @@
 
 mod cli;
 mod command;
+mod duration;
 mod line;
 mod log;
 pub mod manifest;

@@ -48,6 +48,15 @@ impl Problems {
         Self::usage(what.join(" "), hint.join("\n"))
     }
 
+    /// A signal asked us to end before all was done.
+    pub(crate) fn asked(signal: i32) -> Self {
+        let name = if signal == 2 { "SIGINT" } else { "SIGTERM" };
+        let code = u8::try_from(128 + signal).unwrap_or(1);
+        let what = format!("ended by {name} before all was done");
+        let hint = "what was begun goes on by itself and is recorded: run the same command again".to_owned();
+        Self(vec![Problem { code, what, causes: Vec::new(), hint: Some(hint) }])
+    }
+
     /// The errors of several things done, or nothing if there were none.
     pub(crate) fn gather(errors: Vec<Problems>) -> Result<(), Self> {
         let all: Vec<_> = errors.into_iter().flat_map(|problems| problems.0).collect();

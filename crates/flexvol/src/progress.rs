@@ -55,6 +55,8 @@ enum At {
     Verb(&'static str),
     /// It waits for this one.
     Waiting(String),
+    /// It failed, and waits for its next try.
+    Again,
 }
 
 impl Progress {
@@ -90,6 +92,11 @@ impl Progress {
             Note::StillRunning { .. } | Note::Warning { .. } => return,
         };
         self.change(|board| board.is_at(id, at, Instant::now()));
+    }
+
+    /// It failed, and is begun once more after a while.
+    pub(crate) fn again(&self, id: usize) {
+        self.change(|board| board.is_at(id, At::Again, Instant::now()));
     }
 
     /// It is over, well or not.
@@ -165,6 +172,7 @@ impl Board {
                 At::Work => "working".to_owned(),
                 At::Verb(verb) => (*verb).to_owned(),
                 At::Waiting(whom) => format!("waiting for {whom},"),
+                At::Again => "failed, waiting to try again,".to_owned(),
             };
             text.push_str(&format!(" · {}: {at} {seconds} s", longest.subject));
         }

@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 use flexvolume_linux::{
     fs::{Intent, Intents, Phase},
     mount::{self, Presence},
+    process::ProcessId,
 };
 
 use crate::{
+    crowd,
     error::{Error, Kind, Result},
     ground::Ground,
     ident::{fresh_id, is_inhabited},
-    ledger::Durability,
+    ledger::{Durability, Entry},
     note::Notes,
     volume::{
         act::{Hands, Keys, Recovered, boot_changed},
@@ -22,6 +24,7 @@ use crate::{
         state::{Event, Op, Seen},
         step::step,
     },
+    wall::Wall,
 };
 
 /// A failed op of one run.
@@ -78,25 +81,29 @@ pub fn drive(
         Hands::new(ground, record, keys, notes).look_after_reboot();
     }
     let mut failed = Vec::new();
+    let mut told = Vec::new();
     if let Some(op) = record.state.doing.clone() {
         match Hands::new(ground, record, keys, notes).interrupted(&op)? {
-            Recovered::Busy(error) => return Err(error.during(op.name())),
+            Recovered::Busy(error) => {
+                give_up(ground, record, error.process(), &[]);
+                return Err(error.during(op.name()));
+            }
             Recovered::Over(seen) => {
-                record.call = None;
+                told.extend(record.call.take().map(|call| cut_off(&op, call)));
                 record.state = step(record.state.clone(), Event::Came(Err("interrupted".into()), seen));
             }
         }
     }
     record.state = step(record.state.clone(), event);
-    open_call(record, scope)?;
+    open_call(ground, record, scope, &mut failed)?;
     if *record != before || before.generation == 0 {
-        write(ground, record, true)?;
+        write(ground, record, &told, true)?;
     }
     while let Some(op) = record.state.doing.clone() {
         tracing::debug!(target: "flexvol::volume", volume = record.key, op = %op, "begun");
         let mut hands = Hands::new(ground, record, keys, notes);
         let ended = hands.perform(&op);
-        drop(hands);
+        let told = hands.told();
         let busy = ended.seen == Seen::Busy;
         let answer = match ended.answer {
             Ok(device) => Ok(device),
@@ -109,14 +116,15 @@ pub fn drive(
         };
         if busy {
             // The op stays open: whoever comes next finds its processes by the call's id.
+            give_up(ground, record, failed.last().and_then(|failed| failed.error.process()), &told);
             return Ok(failed);
         }
         record.state = step(record.state.clone(), Event::Came(answer, ended.seen));
         forget_gone_users(record);
-        open_call(record, scope)?;
+        open_call(ground, record, scope, &mut failed)?;
         // What is over is struck out below, at once and durably; till then the op under way stands there.
         if !record.state.is_over() {
-            write(ground, record, touches_attachment(&op))?;
+            write(ground, record, &told, touches_attachment(&op))?;
         }
     }
     if record.state.is_over() {
@@ -155,10 +163,17 @@ pub fn look_at_rest(ground: &Ground, record: &Record) -> Lost {
     }
 }
 
-/// Every op has an id of its own, written down before anything carries it. One that is beyond the scope is not begun.
-fn open_call(record: &mut Record, scope: Scope) -> Result<()> {
+/// Every op has an id of its own, written down before anything carries it. One that is beyond the scope, or one more for
+/// a driver of which too many hang, is not begun.
+fn open_call(ground: &Ground, record: &mut Record, scope: Scope, failed: &mut Vec<Failed>) -> Result<()> {
     if scope == Scope::Down && record.state.doing.as_ref().is_some_and(|op| !op.goes_down()) {
         record.state.doing = None;
+    }
+    if let Some(op) = record.state.doing.take() {
+        match crowd::admit(ground, record) {
+            Ok(()) => record.state.doing = Some(op),
+            Err(error) => failed.push(Failed { error: error.during(op.name()), op }),
+        }
     }
     record.call = match record.state.doing {
         Some(_) => Some(OpenCall::new(fresh_id()?)),
@@ -189,9 +204,30 @@ fn forget_format(path: &Path) {
 }
 
 /// An intent to attach or detach, or the end of one, must survive a power cut; mounts die with the machine.
-fn write(ground: &Ground, record: &mut Record, ended_attachment: bool) -> Result<()> {
+fn write(ground: &Ground, record: &mut Record, told: &[Entry], ended_attachment: bool) -> Result<()> {
     let begins_attachment = record.state.doing.as_ref().is_some_and(touches_attachment);
     let durability = if ended_attachment || begins_attachment { Durability::Power } else { Durability::Process };
     let spare = record.state.doing.as_ref().is_none_or(Op::goes_down);
-    ground.ledger.put(record, durability, spare)
+    ground.ledger.put_with(record, told, durability, spare)
+}
+
+/// Writes down which process of the call under way does not end. Where that cannot be written, the next run finds out as
+/// this one did.
+fn give_up(ground: &Ground, record: &mut Record, stuck: Option<ProcessId>, told: &[Entry]) {
+    let Some(call) = record.call.as_mut().filter(|call| stuck.is_some() && call.stuck != stuck) else { return };
+    call.stuck = stuck;
+    let _ = ground.ledger.put_with(record, told, Durability::Process, true);
+}
+
+/// The history's word on a call whose end nobody saw.
+fn cut_off(op: &Op, call: OpenCall) -> Entry {
+    Entry {
+        at: call.began.unwrap_or_else(Wall::now),
+        op: op.clone(),
+        verb: call.verb,
+        micros: None,
+        verdict: "cut off: the command that watched it ended first".into(),
+        pid: call.process.map(|process| process.pid),
+        call: call.id,
+    }
 }

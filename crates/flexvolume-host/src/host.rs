@@ -9,10 +9,11 @@ use crate::{
     engine::{Failed, Lost, Scope, drive, look_at_rest},
     error::{Error, Kind, Result},
     ground::Ground,
-    ledger::Durability,
+    ledger::{Durability, Retry},
     note::{Note, Notes},
     rebuild,
     settings::Settings,
+    standing::{self, Standing},
     volume::{
         act::{Hands, Keys},
         admit::{Request, admit},
@@ -116,7 +117,7 @@ impl Host {
             let same = |user: &record::User| user.volume == request.user.volume;
             record.driver == request.driver && record.users.get(uid).is_some_and(same)
         };
-        Ok(self.ground.ledger.of_pod(uid)?.into_iter().flatten().find(mine))
+        Ok(self.of_pod(uid)?.into_iter().find(mine))
     }
 
     /// Takes back what was begun with settings that never brought the volume up, so that the new ones find nothing of it.
@@ -181,32 +182,30 @@ impl Host {
         record.state.doing = None;
     }
 
-    /// Takes every volume of one pod away; goes on after a failure and reports each, with its record as it was before.
-    pub fn unpublish(&self, uid: &str, keys: Keys<'_>, notes: Notes<'_>) -> Result<Vec<(Record, Result<()>)>> {
-        let mine = self.ground.ledger.of_pod(uid)?.into_iter().flatten().filter(|record| {
+    /// The volumes that a pod has, or that still are where it had them, in the order of their keys.
+    pub fn of_pod(&self, uid: &str) -> Result<Vec<Record>> {
+        let has = |record: &Record| {
             record.users.contains_key(uid)
                 || record.state.want.places.contains(uid)
                 || record.state.places.contains_key(uid)
-        });
-        Ok(mine
-            .map(|record| {
-                let done = self.take(&record.key, Some(uid), keys, notes);
-                (record, done)
-            })
-            .collect())
+        };
+        Ok(self.ground.ledger.of_pod(uid)?.into_iter().flatten().filter(has).collect())
     }
 
-    /// Ends what interrupted runs left behind: volumes that no pod wants any more and that are still here, but for those
-    /// that were tried just now.
-    pub fn settle(
-        &self,
-        tried: &BTreeSet<String>,
-        keys: Keys<'_>,
-        notes: Notes<'_>,
-    ) -> Result<Vec<(Record, Result<()>)>> {
-        let is_idle = |record: &Record| record.state.want.places.is_empty() && !tried.contains(&record.key);
-        let idle = self.records()?.into_iter().flatten().filter(is_idle);
-        Ok(idle.map(|record| (record.clone(), self.take(&record.key, None, keys, notes))).collect())
+    /// Takes one volume away from one pod.
+    ///
+    /// # Errors
+    /// The first failure that keeps it there. What was begun is recorded, and the next try goes on from there.
+    pub fn unpublish(&self, key: &str, uid: &str, keys: Keys<'_>, notes: Notes<'_>) -> Result<()> {
+        self.take(key, Some(uid), keys, notes)
+    }
+
+    /// Ends what interrupted runs left of a volume, and takes it down if no pod wants it any more.
+    ///
+    /// # Errors
+    /// As [`Host::unpublish`].
+    pub fn settle(&self, key: &str, keys: Keys<'_>, notes: Notes<'_>) -> Result<()> {
+        self.take(key, None, keys, notes)
     }
 
     /// Takes one volume from one pod; with no pod named only ends what was begun.
@@ -251,6 +250,17 @@ impl Host {
     /// Every record, or why it cannot be believed.
     pub fn records(&self) -> Result<Vec<Result<Record>>> {
         self.ground.ledger.all()
+    }
+
+    /// How the op under way of a record stands.
+    pub fn standing(&self, record: &Record) -> Standing {
+        standing::of(record, &self.ground.ident)
+    }
+
+    /// What living commands will try again.
+    pub fn retries(&self) -> Result<Vec<Retry>> {
+        let boot = &self.ground.ident.boot;
+        Ok(self.ground.ledger.retries()?.into_iter().filter(|retry| retry.is_living(boot)).collect())
     }
 }
 

@@ -4,7 +4,7 @@
 //! An executable that uses it must call [`worker`] first thing in its `main`, since it is its own disposable worker.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod backoff;
+mod crowd;
 mod digest;
 pub mod drivers;
 pub mod engine;
@@ -19,8 +19,10 @@ mod note;
 mod rebuild;
 pub mod retry;
 pub mod settings;
+pub mod standing;
 pub mod task;
 pub mod volume;
+mod wall;
 
 pub use error::{Error, Kind, Result};
 pub use ground::Ground;
@@ -29,6 +31,7 @@ pub use ident::Ident;
 pub use layout::Layout;
 pub use note::{Note, Notes};
 pub use settings::Settings;
+pub use wall::Wall;
 
 /// Runs the worker and returns its exit code, if this process was born as one.
 pub fn worker() -> Option<std::process::ExitCode> {

@@ -93,11 +93,11 @@ impl Ward {
     }
 }
 
-/// The worker of this host.
+/// The worker of this host, whichever of its threads began it.
 fn worker_of(host: &Started) -> Option<u32> {
-    let host = host.child.id();
-    let children = fs::read_to_string(format!("/proc/{host}/task/{host}/children")).ok()?;
-    children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(|pid| {
+    let threads = fs::read_dir(format!("/proc/{}/task", host.child.id())).ok()?.flatten();
+    let children: String = threads.filter_map(|one| fs::read_to_string(one.path().join("children")).ok()).collect();
+    children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(|pid: &u32| {
         fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|name| name.starts_with("flexvol-worker"))
     })
 }

@@ -14,6 +14,8 @@ pub(crate) const EXIT_CODES: &[(&str, &str)] = &[
     ("4", "refused, since data or trust would be at risk"),
     ("5", "busy: another process is at it, or a call has not ended"),
     ("6", "the ledger cannot be read or written"),
+    ("130", "ended by SIGINT before all was done"),
+    ("143", "ended by SIGTERM before all was done"),
 ];
 
 /// What the codes do not say by themselves.

@@ -3,15 +3,21 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    sync::Arc,
 };
 
-use flexvolume_host::volume::record::SecretRef;
+use flexvolume_host::{
+    Host,
+    retry::{pool::Work, queue::Task},
+    volume::record::{Record, SecretRef},
+};
 use flexvolume_protocol::Secrets;
 use serde::Serialize;
 
 use super::{
     ground::{Done, host, no_secrets},
     pods::{self, Pod},
+    work::{self, Job, Wait},
 };
 use crate::{
     cli::Cli,
@@ -29,12 +35,11 @@ struct Row {
     volume: String,
 }
 
-pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool) -> Done {
+pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool, slots: u8) -> Done {
     // Manifests are read before anything is begun, so that a typing mistake takes nothing half away.
     let (files, names): (Vec<String>, Vec<String>) = what.iter().cloned().partition(|arg| is_file(arg));
     let objects = if files.is_empty() { Objects::default() } else { manifest::parse(&manifest::gather(&files)?)? };
     let mut chosen = pods_of(&objects)?;
-    let secrets = |wanted: &SecretRef| known(&objects, wanted);
     let host = host(cli, show)?;
     let known = pods::all(&host)?;
     if all {
@@ -44,36 +49,25 @@ pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool) -> Done {
         let pod = pods::find(&known, name)?;
         chosen.insert(pod.uid.clone(), pod);
     }
+    let (jobs, keys) = jobs_of(&host, chosen.values())?;
+    let host = Arc::new(host);
+    let work: Work<()> = {
+        let (host, jobs) = (host.clone(), jobs.clone());
+        Arc::new(move |id, tell| {
+            let (key, uid) = (&keys[id], &jobs[id].uid);
+            let notes = |note| tell.note(id, note);
+            let secrets = |wanted: &SecretRef| secret_of(&objects, wanted);
+            if uid.is_empty() { host.settle(key, &secrets, &notes) } else { host.unpublish(key, uid, &secrets, &notes) }
+        })
+    };
+    let worked = work::all(&host, show, &jobs, slots, Wait::No, work);
     let mut rows = Vec::new();
-    let mut problems = Vec::new();
-    let mut tried = BTreeSet::new();
-    let progress = show.progress(chosen.len(), "pods");
-    for (id, pod) in chosen.values().enumerate() {
-        progress.begin(id, || format!("{}/{}", pod.namespace, pod.name));
-        let notes = |note| {
-            progress.heed(id, &note);
-            show.note(note);
-        };
-        for (record, done) in host.unpublish(&pod.uid, &secrets, &notes)? {
-            tried.insert(record.key.clone());
-            let volume = record.users.get(&pod.uid).map_or(record.key, |user| user.volume.clone());
-            let subject = format!("pod {}/{}, volume {volume}", pod.namespace, pod.name);
-            match done {
-                Ok(()) => rows.push(Row {
-                    namespace: pod.namespace.clone(),
-                    pod: pod.name.clone(),
-                    uid: pod.uid.clone(),
-                    volume,
-                }),
-                Err(error) => problems.push(Problems::from(error).about(&subject)),
-            }
-        }
-        progress.end(id);
-    }
-    drop(progress);
-    for (record, done) in host.settle(&tried, &secrets, &|note| show.note(note))? {
-        if let Err(error) = done {
-            problems.push(Problems::from(error).about(&format!("volume {}", record.key)));
+    let mut problems: Vec<Problems> = worked.asked.map(Problems::asked).into_iter().collect();
+    for (job, done) in jobs.into_iter().zip(worked.results) {
+        match done {
+            Ok(()) if job.uid.is_empty() => {}
+            Ok(()) => rows.push(Row { namespace: job.namespace, pod: job.pod, uid: job.uid, volume: job.volume }),
+            Err(problem) => problems.push(problem),
         }
     }
     for error in host.records()?.into_iter().filter_map(Result::err) {
@@ -86,6 +80,33 @@ pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool) -> Done {
     Problems::gather(problems)
 }
 
+/// What is to be taken from these pods, and what earlier runs left that no pod wants any more; each with its key.
+fn jobs_of<'a>(host: &Host, pods: impl Iterator<Item = &'a Pod>) -> Done<(Vec<Job>, Vec<String>)> {
+    let mut jobs = Vec::new();
+    let mut keys = Vec::new();
+    let mut job = |record: Record, pod: &Pod| {
+        let volume = record.users.get(&pod.uid).map_or(record.key.clone(), |user| user.volume.clone());
+        let task = Task { driver: record.driver, volume: record.key.clone(), after: false };
+        let Pod { namespace, name, uid } = pod.clone();
+        jobs.push(Job { task, namespace, pod: name, uid, volume });
+        keys.push(record.key);
+    };
+    let mut tried = BTreeSet::new();
+    for pod in pods {
+        for record in host.of_pod(&pod.uid)? {
+            tried.insert(record.key.clone());
+            job(record, pod);
+        }
+    }
+    let nobody = Pod { namespace: String::new(), name: String::new(), uid: String::new() };
+    for record in host.records()?.into_iter().flatten() {
+        if record.state.want.places.is_empty() && !tried.contains(&record.key) {
+            job(record, &nobody);
+        }
+    }
+    Ok((jobs, keys))
+}
+
 /// A pod's name never looks like a path to a manifest.
 fn is_file(arg: &str) -> bool {
     let manifest_like = [".yaml", ".yml", ".json"].iter().any(|end| arg.ends_with(end));
@@ -93,7 +114,7 @@ fn is_file(arg: &str) -> bool {
 }
 
 /// Nothing going down is given a secret; one that is at hand is taken out of what drivers say.
-fn known(objects: &Objects, wanted: &SecretRef) -> flexvolume_host::Result<Secrets> {
+fn secret_of(objects: &Objects, wanted: &SecretRef) -> flexvolume_host::Result<Secrets> {
     let is_it = |namespace: &str, name: &str| namespace == wanted.namespace && name == wanted.name;
     let found = objects.secrets.iter().find(|secret| is_it(secret.namespace.as_str(), &secret.name));
     found.map_or_else(|| no_secrets(wanted), |secret| Ok(secret.object.values.clone()))

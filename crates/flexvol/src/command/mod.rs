@@ -12,6 +12,7 @@ mod man;
 mod pods;
 mod schema;
 mod up;
+mod work;
 
 use crate::{
     cli::{Cli, Command},
@@ -22,8 +23,8 @@ use ground::Done;
 /// Does what the command line says.
 pub(crate) fn run(cli: &Cli, show: &Show) -> Done {
     match &cli.command {
-        Command::Up { files, jobs } => up::up(cli, show, files, usize::from(*jobs)),
-        Command::Down { what, all } => down::down(cli, show, what, *all),
+        Command::Up { files, jobs, waiting } => up::up(cli, show, files, jobs.of_driver, waiting.until()),
+        Command::Down { what, all, jobs } => down::down(cli, show, what, *all, jobs.of_driver),
         Command::Exec { pod, container, argv } => exec::exec(cli, show, pod, container.as_deref(), argv),
         Command::Ls { usage } => ls::ls(cli, show, *usage),
         Command::Drivers { watch } => drivers::drivers(cli, show, *watch),

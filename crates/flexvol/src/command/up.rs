@@ -1,15 +1,13 @@
 //! `flexvol up`: every flex volume of the pods in the manifests, published.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{sync::Arc, time::Duration};
 
 use flexvolume_host::{
-    Host, Notes,
+    Error, Host, Kind,
+    retry::{
+        pool::Teller,
+        queue::{Id, Task},
+    },
     volume::{
         admit::Request,
         record::{self, ContainerMount, Spec, User},
@@ -18,7 +16,10 @@ use flexvolume_host::{
 use flexvolume_protocol::Secrets;
 use serde::Serialize;
 
-use super::ground::{Done, host};
+use super::{
+    ground::{Done, host},
+    work::{self, Job, Wait},
+};
 use crate::{
     cli::Cli,
     manifest::{self, AccessMode, FsGroupPolicy, Objects, Origin, PodPlan, SecretRef, VolumePlan},
@@ -40,7 +41,17 @@ struct Row {
     changed: bool,
 }
 
-pub(super) fn up(cli: &Cli, show: &Show, files: &[String], jobs: usize) -> Done {
+/// Everything that is wanted, for threads that may outlive whoever asked for it.
+struct Wishes {
+    host: Arc<Host>,
+    objects: Objects,
+    plans: Vec<PodPlan>,
+    /// Pod and volume by their places above, in the order of the manifests.
+    order: Vec<(usize, usize)>,
+}
+
+/// `wait` says whether to try again, and for how long.
+pub(super) fn up(cli: &Cli, show: &Show, files: &[String], slots: u8, wait: Option<Option<Duration>>) -> Done {
     let sources = manifest::gather(files)?;
     let objects = manifest::parse(&sources)?;
     drop(sources);
@@ -58,13 +69,14 @@ pub(super) fn up(cli: &Cli, show: &Show, files: &[String], jobs: usize) -> Done 
             tell!("pod {}/{}: passed over, as no flex volumes: {}", plan.namespace, plan.name, plan.skipped.join(", "));
         }
     }
-    let host = host(cli, show)?;
-    let wishes: Vec<(&PodPlan, &VolumePlan)> =
-        plans.iter().flat_map(|plan| plan.volumes.iter().map(move |volume| (plan, volume))).collect();
-    let results = publish_all(&host, show, &objects, &wishes, jobs);
+    let host = Arc::new(host(cli, show)?);
+    let wishes = Wishes::new(host.clone(), objects, plans);
+    let jobs = wishes.jobs();
+    let wait = wait.map_or(Wait::No, Wait::For);
+    let worked = work::all(&host, show, &jobs, slots, wait, Arc::new(move |id, tell| wishes.publish(id, tell)));
     let mut rows = Vec::new();
-    let mut problems = Vec::new();
-    for result in results {
+    let mut problems: Vec<Problems> = worked.asked.map(Problems::asked).into_iter().collect();
+    for result in worked.results {
         match result {
             Ok(row) => rows.push(row),
             Err(problem) => problems.push(problem),
@@ -84,84 +96,61 @@ pub(super) fn up(cli: &Cli, show: &Show, files: &[String], jobs: usize) -> Done 
     Problems::gather(problems)
 }
 
-/// A few at a time, in the order of the manifests; the results in that order too.
-fn publish_all(
-    host: &Host,
-    show: &Show,
-    objects: &Objects,
-    wishes: &[(&PodPlan, &VolumePlan)],
-    jobs: usize,
-) -> Vec<Done<Row>> {
-    // Who writes comes first: a volume that a reader brought up alone is read-only on the whole node.
-    let (readers, writers): (Vec<usize>, Vec<usize>) = (0..wishes.len()).partition(|index| wishes[*index].1.read_only);
-    let results: Mutex<Vec<(usize, Done<Row>)>> = Mutex::new(Vec::new());
-    let progress = show.progress(wishes.len(), "volumes");
-    let work = |groups: &[Vec<usize>], next: &AtomicUsize| {
-        loop {
-            let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
-            for &index in group {
-                let (pod, volume) = wishes[index];
-                progress.begin(index, || format!("{}/{} {}", pod.namespace, pod.name, volume.pod_volume));
-                let notes = |note| {
-                    progress.heed(index, &note);
-                    show.note(note);
-                };
-                let result = publish(host, &notes, objects, pod, volume);
-                progress.end(index);
-                if let Ok(mut results) = results.lock() {
-                    results.push((index, result));
-                }
+impl Wishes {
+    fn new(host: Arc<Host>, objects: Objects, plans: Vec<PodPlan>) -> Self {
+        let places = |(pod, plan): (usize, &PodPlan)| (0..plan.volumes.len()).map(move |volume| (pod, volume));
+        let order = plans.iter().enumerate().flat_map(places).collect();
+        Self { host, objects, plans, order }
+    }
+
+    fn get(&self, id: Id) -> (&PodPlan, &VolumePlan) {
+        let (pod, volume) = self.order[id];
+        (&self.plans[pod], &self.plans[pod].volumes[volume])
+    }
+
+    /// In the order of the manifests.
+    fn jobs(&self) -> Vec<Job> {
+        let job = |id| {
+            let (pod, volume) = self.get(id);
+            // Pods that may share a volume take turns: side by side they would only wait for each other's lock, in vain at
+            // last. Who writes comes first: a volume that a reader brought up alone is read-only on the whole node.
+            let task = Task { driver: volume.driver.clone(), volume: volume.name.to_string(), after: volume.read_only };
+            Job {
+                task,
+                namespace: pod.namespace.to_string(),
+                pod: pod.name.to_string(),
+                uid: pod.uid.to_string(),
+                volume: volume.pod_volume.to_string(),
             }
-        }
-    };
-    for indices in [writers, readers] {
-        let groups = by_volume(wishes, &indices);
-        let next = AtomicUsize::new(0);
-        let jobs = jobs.min(groups.len());
-        if jobs <= 1 {
-            work(&groups, &next);
-        } else {
-            std::thread::scope(|scope| (0..jobs).for_each(|_| drop(scope.spawn(|| work(&groups, &next)))));
-        }
+        };
+        (0..self.order.len()).map(job).collect()
     }
-    let mut results = results.into_inner().unwrap_or_default();
-    results.sort_by_key(|(index, _)| *index);
-    results.into_iter().map(|(_, result)| result).collect()
-}
 
-/// Pods that may share a volume take their turn: side by side they would only wait for each other's lock, in vain at last.
-fn by_volume(wishes: &[(&PodPlan, &VolumePlan)], indices: &[usize]) -> Vec<Vec<usize>> {
-    let mut groups: Vec<Vec<usize>> = Vec::new();
-    let mut known: BTreeMap<_, usize> = BTreeMap::new();
-    for &index in indices {
-        let volume = wishes[index].1;
-        let group = *known.entry((&volume.driver, &volume.name)).or_insert(groups.len());
-        match groups.get_mut(group) {
-            Some(group) => group.push(index),
-            None => groups.push(vec![index]),
+    fn publish(&self, id: Id, tell: &Teller<Row>) -> Result<Row, Error> {
+        let (pod, volume) = self.get(id);
+        let notes = |note| tell.note(id, note);
+        let driver = self.host.ground().drivers.get(&volume.driver, &notes).map_err(|error| error.during("init"))?;
+        match driver.kind() {
+            record::Kind::Direct => tell.apart(&volume.driver),
+            record::Kind::Attachable | record::Kind::Staged => {}
         }
+        let secrets = |_: &record::SecretRef| match &volume.secret {
+            Some(wanted) => {
+                secrets(&self.objects, wanted, volume).map_err(|e| Error::new(Kind::Invalid, e.to_string()))
+            }
+            None => Ok(Secrets::default()),
+        };
+        let published = self.host.publish(&request(pod, volume), &secrets, &notes)?;
+        Ok(Row {
+            namespace: pod.namespace.to_string(),
+            pod: pod.name.to_string(),
+            uid: pod.uid.to_string(),
+            volume: volume.pod_volume.to_string(),
+            driver: volume.driver.to_string(),
+            path: published.path.display().to_string(),
+            changed: published.changed,
+        })
     }
-    groups
-}
-
-fn publish(host: &Host, notes: Notes<'_>, objects: &Objects, pod: &PodPlan, volume: &VolumePlan) -> Done<Row> {
-    let request = request(pod, volume);
-    let secrets = |_: &record::SecretRef| match &volume.secret {
-        Some(wanted) => secrets(objects, wanted, volume)
-            .map_err(|e| flexvolume_host::Error::new(flexvolume_host::Kind::Invalid, e.to_string())),
-        None => Ok(Secrets::default()),
-    };
-    let subject = format!("pod {}/{}, volume {}", pod.namespace, pod.name, volume.pod_volume);
-    let published = host.publish(&request, &secrets, notes).map_err(|e| Problems::from(e).about(&subject))?;
-    Ok(Row {
-        namespace: pod.namespace.to_string(),
-        pod: pod.name.to_string(),
-        uid: pod.uid.to_string(),
-        volume: volume.pod_volume.to_string(),
-        driver: volume.driver.to_string(),
-        path: published.path.display().to_string(),
-        changed: published.changed,
-    })
 }
 
 fn request(pod: &PodPlan, volume: &VolumePlan) -> Request {

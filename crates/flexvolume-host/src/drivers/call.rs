@@ -64,16 +64,21 @@ pub fn call<V: Verb>(calling: Calling<'_>, verb: &V) -> Result<Came<V::Reply>> {
     });
     let took = outcome.took;
     let result = read(driver, V::NAME, &outcome, redactor, volume, notes);
-    let verdict = match &result {
-        Ok(Came::Done(_)) => "Success".to_owned(),
-        Ok(Came::NotSupported) => "Not supported".to_owned(),
-        Ok(Came::InProgress) => "In progress".to_owned(),
-        Err(error) => error.story(),
-    };
+    let verdict = verdict(&result);
     let milliseconds = took.as_micros() as f64 / 1e3;
     tracing::info!(target: "flexvol::call", driver = %driver.name, volume, verb = name, call, milliseconds, verdict, "called");
     notes(Note::Called { volume: volume.into(), driver: driver.name.to_string(), verb: name, took, verdict });
     recorded.and(result)
+}
+
+/// What came of a call, as people read it.
+pub fn verdict<R>(result: &Result<Came<R>>) -> String {
+    match result {
+        Ok(Came::Done(_)) => "Success".to_owned(),
+        Ok(Came::NotSupported) => "Not supported".to_owned(),
+        Ok(Came::InProgress) => "In progress".to_owned(),
+        Err(error) => error.story(),
+    }
 }
 
 /// The program of one call: argv[0] unresolved, the id in its environment.

@@ -1,26 +1,34 @@
 //! The ledger: one SQLite file, one row a volume, each row with a checksum; what it says survives a kill, and where
 //! attachments are concerned a power cut.
 //!
+//! Beside the volumes lie two tables for people: the last calls of each volume, which go with its row, and what commands
+//! that wait will try again. Nothing is decided by those.
+//!
 //! Guarantees: a write that returned is there after `kill -9`; one made with [`Durability::Power`] also after a power
 //! cut. A row that was changed by anything but us is an error, never believed. Old values do not stay in the file. The file is
 //! opened through SQLite only, since closing any other descriptor of it would drop SQLite's locks.
 
 mod ballast;
 mod cause;
+mod history;
 mod open;
+mod retry;
 
 use std::{
     path::{Path, PathBuf},
     sync::Mutex,
 };
 
-use rusqlite::{Connection, OptionalExtension, params};
+use flexvolume_protocol::DriverName;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use crate::{
     digest,
     error::{Error, Kind, Result},
-    volume::record::Record,
+    volume::record::{OpenCall, Record},
 };
+pub use history::Entry;
+pub use retry::Retry;
 
 /// What a write must survive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +47,19 @@ pub struct Ledger {
     read_only: bool,
     /// The ballast is not whole: there is room for what goes down, none for anything new.
     starved: bool,
+    /// The file's schema: one that only an older program has written to has no tables for people.
+    schema: i64,
+}
+
+/// A call that was begun and whose end is not recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// The volume.
+    pub key: String,
+    /// The boot in which its processes mean something.
+    pub boot: String,
+    /// The call.
+    pub call: OpenCall,
 }
 
 impl Ledger {
@@ -75,17 +96,82 @@ impl Ledger {
 
     /// Writes the record and counts its generation up. On a full disk what goes down (`spare`) may spend the ballast.
     pub fn put(&self, record: &mut Record, durability: Durability, spare: bool) -> Result<()> {
+        self.put_with(record, &[], durability, spare)
+    }
+
+    /// Writes the record together with the calls that led to it.
+    pub fn put_with(&self, record: &mut Record, calls: &[Entry], durability: Durability, spare: bool) -> Result<()> {
         record.generation += 1;
         let text = serde_json::to_string(record)
             .map_err(|e| Error::new(Kind::Ledger, "cannot write a record as JSON").because(e))?;
         let sum = sum(&record.key, record.generation, &text);
-        self.change(durability, spare, |db| {
+        let put = |db: &Connection| {
             db.execute(
                 "INSERT INTO volume (key, generation, record, sum) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT (key) DO UPDATE SET generation = ?2, record = ?3, sum = ?4",
                 params![record.key, record.generation, text, sum],
             )
+        };
+        self.change(durability, spare, |db| {
+            if calls.is_empty() {
+                return put(db);
+            }
+            let both = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
+            let rows = put(&both)?;
+            history::add(&both, &record.key, record.generation, calls)?;
+            both.commit().map(|()| rows)
         })
+    }
+
+    /// The last calls for a volume, oldest first.
+    pub fn history(&self, key: &str) -> Result<Vec<Entry>> {
+        self.for_people(|db| history::of(db, key))
+    }
+
+    /// Calls under way, or cut off: of one driver, or all. Only their own rows are read, however many volumes there are.
+    pub fn open_calls(&self, driver: Option<&DriverName>) -> Result<Vec<Open>> {
+        let whose = driver.map_or("", |_| open::OF_DRIVER);
+        let sql = format!("SELECT key, {}, {} FROM volume WHERE {} {whose}", open::BOOT, open::CALL, open::HAS_CALL);
+        let db = self.locked()?;
+        let read = || -> rusqlite::Result<Vec<(String, String, String)>> {
+            let mut statement = db.prepare_cached(&sql)?;
+            let rows = statement.query_map(rusqlite::params_from_iter(driver.map(DriverName::as_str)), |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
+            rows.collect()
+        };
+        let rows = read().map_err(|e| self.fail("read", e))?;
+        let open = |(key, boot, call): (String, String, String)| {
+            Some(Open { key, boot, call: serde_json::from_str(&call).ok()? })
+        };
+        Ok(rows.into_iter().filter_map(open).collect())
+    }
+
+    /// Notes that a command will try a volume again, in place of what it noted before; notes of dead commands go.
+    pub fn set_retry(&self, retry: &Retry) -> Result<()> {
+        self.change(Durability::Process, false, |db| {
+            let all = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
+            retry::set(&all, retry)?;
+            all.commit().map(|()| 1)
+        })
+    }
+
+    /// Takes back what a command noted of one volume.
+    pub fn clear_retry(&self, retry: &Retry) -> Result<()> {
+        let of = Some((retry.uid.as_str(), retry.volume.as_str()));
+        self.change(Durability::Process, true, |db| retry::clear(db, &retry::writer(retry), of))
+    }
+
+    /// What is noted to be tried again, true or not.
+    pub fn retries(&self) -> Result<Vec<Retry>> {
+        self.for_people(retry::all)
+    }
+
+    fn for_people<T>(&self, read: impl Fn(&Connection) -> rusqlite::Result<Vec<T>>) -> Result<Vec<T>> {
+        if self.schema < open::FOR_PEOPLE {
+            return Ok(Vec::new());
+        }
+        read(&*self.locked()?).map_err(|e| self.fail("read", e))
     }
 
     /// Whether what was on the node before this file was made has been recorded in it.

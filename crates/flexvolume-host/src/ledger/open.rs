@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::{
     Ledger, ballast,
@@ -19,10 +19,40 @@ use crate::{
     settings::PATIENCE,
 };
 
-/// The version this program writes.
-const SCHEMA: i64 = 1;
-/// The oldest version that may write to a file of ours.
+/// The version this program writes. 1: volumes. 2: also the index of calls under way, history and retries.
+const SCHEMA: i64 = 2;
+/// The oldest version that may write to a file of ours: what version 2 added is kept true by the file itself.
 const OLDEST_WRITER: i64 = 1;
+/// The version that added the tables for people.
+pub(super) const FOR_PEOPLE: i64 = 2;
+
+/// What makes a file of this version out of an older one, or of none.
+///
+/// The index holds calls under way alone, so that they are found among any number of volumes at rest. A row that was
+/// damaged into something that is no JSON is in no index, and keeps nobody from opening the file.
+const MAKE: &str = "
+    CREATE TABLE IF NOT EXISTS volume (
+        key TEXT PRIMARY KEY, generation INTEGER NOT NULL, record TEXT NOT NULL, sum TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS under_way ON volume (iif(json_valid(record), record ->> '$.driver', NULL))
+        WHERE iif(json_valid(record), record ->> '$.call', NULL) IS NOT NULL;
+    CREATE TABLE IF NOT EXISTS history (
+        key TEXT, generation INTEGER, nth INTEGER, entry TEXT NOT NULL, PRIMARY KEY (key, generation, nth)
+    ) WITHOUT ROWID;
+    CREATE TRIGGER IF NOT EXISTS forget AFTER DELETE ON volume
+        BEGIN DELETE FROM history WHERE key = old.key; END;
+    CREATE TABLE IF NOT EXISTS retry (
+        writer TEXT, uid TEXT, volume TEXT, retry TEXT NOT NULL, PRIMARY KEY (writer, uid, volume)
+    ) WITHOUT ROWID;";
+/// The call under way, as JSON; the words must be those of the index.
+pub(super) const CALL: &str = "iif(json_valid(record), record ->> '$.call', NULL)";
+/// There is a call under way.
+pub(super) const HAS_CALL: &str = "iif(json_valid(record), record ->> '$.call', NULL) IS NOT NULL";
+/// And it is of one driver.
+pub(super) const OF_DRIVER: &str = "AND iif(json_valid(record), record ->> '$.driver', NULL) = ?1";
+/// The boot of a record.
+pub(super) const BOOT: &str = "record ->> '$.boot'";
 
 /// An opened ledger, and what was found.
 #[derive(Debug)]
@@ -101,19 +131,20 @@ fn open(path: &Path) -> std::result::Result<Ledger, Trouble> {
     match writable(path) {
         Ok(db) => {
             let starved = !ballast::lay(path);
-            Ok(Ledger { db: Mutex::new(db), path: path.into(), read_only: false, starved })
+            Ok(Ledger { db: Mutex::new(db), path: path.into(), read_only: false, starved, schema: SCHEMA })
         }
         // SQLite needs room even to read: its shared memory is a file beside the ledger.
         Err(Trouble::Other(error)) if is_full(&error) && ballast::spend(path) => {
-            Ok(Ledger { db: Mutex::new(writable(path)?), path: path.into(), read_only: false, starved: true })
+            let db = Mutex::new(writable(path)?);
+            Ok(Ledger { db, path: path.into(), read_only: false, starved: true, schema: SCHEMA })
         }
         Err(Trouble::Other(error)) if is_read_only(&error) && path.exists() => {
             // On a read-only disk nobody writes, and our last close left nothing in the log: the file alone is the truth.
             let uri = format!("file:{}?immutable=1", percent(path));
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
             let db = Connection::open_with_flags(uri, flags)?;
-            version(&db)?;
-            Ok(Ledger { db: Mutex::new(db), path: path.into(), read_only: true, starved: false })
+            let schema = version(&db)?;
+            Ok(Ledger { db: Mutex::new(db), path: path.into(), read_only: true, starved: false, schema })
         }
         Err(trouble) => Err(trouble),
     }
@@ -127,17 +158,8 @@ fn writable(path: &Path) -> std::result::Result<Connection, Trouble> {
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "secure_delete", true)?;
     db.pragma_update(None, "cache_size", -256)?;
-    if version(&db)? == 0 {
-        db.execute_batch(&format!(
-            "BEGIN IMMEDIATE;
-             CREATE TABLE IF NOT EXISTS volume (
-                 key TEXT PRIMARY KEY, generation INTEGER NOT NULL, record TEXT NOT NULL, sum TEXT NOT NULL
-             ) WITHOUT ROWID;
-             CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-             INSERT OR REPLACE INTO about VALUES ('oldest_writer', {OLDEST_WRITER});
-             PRAGMA user_version = {SCHEMA};
-             COMMIT;"
-        ))?;
+    if version(&db)? < SCHEMA {
+        make(&db)?;
     }
     // A damaged page makes some rows unreadable and not others: better to know now than in the middle of an unmount.
     let verdict: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
@@ -148,6 +170,17 @@ fn writable(path: &Path) -> std::result::Result<Connection, Trouble> {
         )));
     }
     Ok(db)
+}
+
+/// Makes a file of our version, once, however many commands meet at it.
+fn make(db: &Connection) -> std::result::Result<(), Trouble> {
+    let all = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
+    if version(&all)? < SCHEMA {
+        all.execute_batch(MAKE)?;
+        all.execute("INSERT OR REPLACE INTO about VALUES ('oldest_writer', ?1)", [OLDEST_WRITER])?;
+        all.pragma_update(None, "user_version", SCHEMA)?;
+    }
+    Ok(all.commit()?)
 }
 
 /// The schema of the file: ours to use if we know it, or if its writer says that programs of our age may write.

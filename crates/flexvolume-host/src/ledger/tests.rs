@@ -158,3 +158,147 @@ fn old_values_do_not_stay_in_the_file() {
         assert!(!bytes.windows(19).any(|w| w == b"a-value-to-look-for"), "{}", path.display());
     }
 }
+
+fn entry(verdict: &str) -> Entry {
+    use crate::{volume::state::Op, wall::Wall};
+    Entry {
+        at: Wall::now(),
+        op: Op::Attach,
+        verb: None,
+        micros: Some(7),
+        verdict: verdict.into(),
+        pid: Some(1),
+        call: "c".into(),
+    }
+}
+
+fn verdicts(ledger: &Ledger, key: &str) -> Vec<String> {
+    ledger.history(key).unwrap().into_iter().map(|entry| entry.verdict).collect()
+}
+
+#[test]
+fn the_last_calls_are_kept_in_order_and_go_with_the_volume() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(&dir.path().join("ledger.db")).ledger;
+    let (mut record, mut other) = (record("a"), record("b"));
+    for n in 0..30 {
+        let calls = [entry(&format!("{n}, one")), entry(&format!("{n}, two"))];
+        ledger.put_with(&mut record, &calls, Durability::Process, false).unwrap();
+    }
+    ledger.put_with(&mut other, &[entry("other")], Durability::Process, false).unwrap();
+    let kept: Vec<_> = (5..30).flat_map(|n| [format!("{n}, one"), format!("{n}, two")]).collect();
+    assert_eq!(verdicts(&ledger, &record.key), kept);
+    ledger.remove(&record.key).unwrap();
+    assert_eq!(verdicts(&ledger, &record.key), Vec::<String>::new());
+    assert_eq!(verdicts(&ledger, &other.key), ["other"]);
+    // An older program knows nothing of the history: the file itself sees to it.
+    ledger.db.lock().unwrap().execute("DELETE FROM volume", []).unwrap();
+    assert_eq!(verdicts(&ledger, &other.key), Vec::<String>::new());
+}
+
+/// A file as version 1 made it, with one volume, and one row that is no JSON.
+fn of_version_1(path: &Path) -> Record {
+    let mut record = record("a");
+    record.generation = 1;
+    let text = serde_json::to_string(&record).unwrap();
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(
+        "PRAGMA journal_mode = WAL;
+         CREATE TABLE volume (key TEXT PRIMARY KEY, generation INTEGER NOT NULL, record TEXT NOT NULL, sum TEXT NOT NULL) WITHOUT ROWID;
+         CREATE TABLE about (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+         INSERT INTO about VALUES ('oldest_writer', 1), ('complete', 1);
+         INSERT INTO volume VALUES ('v/d/bad', 1, 'no JSON', '');
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    let sum = sum(&record.key, 1, &text);
+    db.execute("INSERT INTO volume VALUES (?1, 1, ?2, ?3)", params![record.key, text, sum]).unwrap();
+    record
+}
+
+#[test]
+fn a_file_of_an_older_version_is_made_ours_in_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.db");
+    let mut record = of_version_1(&path);
+    let opened = open(&path);
+    assert!(!opened.fresh && opened.set_aside.is_none());
+    assert_eq!(opened.ledger.get(&record.key).unwrap(), Some(record.clone()));
+    assert!(opened.ledger.get("v/d/bad").is_err(), "nonsense is believed");
+    opened.ledger.put_with(&mut record, &[entry("new")], Durability::Process, false).unwrap();
+    assert_eq!(verdicts(&opened.ledger, &record.key), ["new"]);
+    let version: i64 = opened.ledger.db.lock().unwrap().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    assert_eq!(version, 2);
+    drop(opened);
+    assert_eq!(verdicts(&open(&path).ledger, &record.key), ["new"]);
+}
+
+#[test]
+fn a_record_that_an_older_version_wrote_is_read() {
+    let mut value = serde_json::to_value(record("a")).unwrap();
+    value["call"] = serde_json::json!({"id": "x", "session": null, "process": null, "verb": null});
+    let record: Record = serde_json::from_value(value).unwrap();
+    assert_eq!(record.call.unwrap().by, None);
+}
+
+#[test]
+fn calls_under_way_are_found_without_reading_what_is_at_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(&dir.path().join("ledger.db")).ledger;
+    let under_way = |name: &str, driver: &str| {
+        let mut record = Record { driver: DriverName::parse(driver).unwrap(), ..record(name) };
+        record.call = Some(OpenCall::new(name.to_owned()));
+        ledger.put(&mut record, Durability::Process, false).unwrap();
+        record
+    };
+    put(&ledger, "rest");
+    let mut a = under_way("a", "v/d");
+    let b = under_way("b", "v/e");
+    let keys = |driver: Option<&DriverName>| -> Vec<String> {
+        ledger.open_calls(driver).unwrap().into_iter().map(|open| open.key).collect()
+    };
+    assert_eq!(keys(None), [a.key.clone(), b.key.clone()]);
+    assert_eq!(keys(Some(&b.driver)), [b.key.clone()]);
+    assert_eq!(ledger.open_calls(Some(&b.driver)).unwrap()[0].call, b.call.clone().unwrap());
+    a.call = None;
+    ledger.put(&mut a, Durability::Process, false).unwrap();
+    assert_eq!(keys(None), [b.key]);
+    for whose in ["", open::OF_DRIVER] {
+        let sql = format!("EXPLAIN QUERY PLAN SELECT {} FROM volume WHERE {} {whose}", open::CALL, open::HAS_CALL);
+        let db = ledger.db.lock().unwrap();
+        let parameters = if whose.is_empty() { vec![] } else { vec!["v/e"] };
+        let plan: String = db.query_row(&sql, rusqlite::params_from_iter(parameters), |row| row.get(3)).unwrap();
+        assert!(plan.contains("under_way"), "{plan}");
+    }
+}
+
+#[test]
+fn what_is_to_be_tried_again_is_believed_of_the_living_and_swept_of_the_dead() {
+    use flexvolume_linux::process;
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(&dir.path().join("ledger.db")).ledger;
+    let own = process::own().unwrap();
+    let retry = |uid: &str, process, boot: &str| Retry {
+        driver: "v/d".into(),
+        volume: "data".into(),
+        namespace: "default".into(),
+        pod: "web".into(),
+        uid: uid.into(),
+        process,
+        boot: boot.into(),
+        tries: 1,
+        next: crate::wall::Wall::now(),
+        operation: "attach".into(),
+        last: "no".into(),
+    };
+    let dead = retry("dead", process::ProcessId { started: own.started + 1, ..own }, "b");
+    let rebooted = retry("rebooted", own, "another");
+    let living = retry("living", own, "b");
+    assert_eq!([&dead, &rebooted, &living].map(|r| r.is_living("b")), [false, false, true]);
+    ledger.set_retry(&dead).unwrap();
+    ledger.set_retry(&living).unwrap();
+    ledger.set_retry(&Retry { tries: 2, ..living.clone() }).unwrap();
+    assert_eq!(ledger.retries().unwrap(), [Retry { tries: 2, ..living.clone() }]);
+    ledger.clear_retry(&living).unwrap();
+    assert_eq!(ledger.retries().unwrap(), []);
+}

@@ -7,6 +7,11 @@ const FIRST: Duration = Duration::from_millis(500);
 /// No wait is longer: the numbers are Kubernetes' own.
 const LONGEST: Duration = Duration::from_secs(122);
 
+/// The wait after that many failures in a row.
+pub fn after(failures: u32) -> Duration {
+    FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST)
+}
+
 /// The failures of one volume's operation; another operation's failure begins anew, and success is its being dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backoff {
@@ -20,9 +25,8 @@ impl Backoff {
         if self.operation != operation {
             *self = Self { operation, tries: 0 };
         }
-        let wait = FIRST.saturating_mul(1 << self.tries.min(16)).min(LONGEST);
         self.tries = self.tries.saturating_add(1);
-        wait
+        after(self.tries)
     }
 
     /// How often the operation has failed in a row.

@@ -37,8 +37,10 @@ pub struct Pool<T> {
 /// What the caller is told.
 #[derive(Debug)]
 pub enum Happened<T> {
-    /// Somebody has something to say.
-    Note(Note),
+    /// A task was begun.
+    Began(Id),
+    /// A task has something to say.
+    Note(Id, Note),
     /// A task ended: the caller calls [`Queue::done`] or [`Queue::failed`] for it.
     Ended(Id, Result<T>),
     /// We are asked to end, by this signal.
@@ -85,8 +87,9 @@ impl<T: Send + 'static> Pool<T> {
                 if until.is_some_and(|until| until <= now) {
                     return Happened::Late;
                 }
-                while let Some(id) = self.queue.take(now) {
+                if let Some(id) = self.queue.take(now) {
                     self.start(id);
+                    return Happened::Began(id);
                 }
                 let wake = self.queue.next().into_iter().chain(until).min();
                 told = match wake.map(|at| self.told.recv_timeout(at.saturating_duration_since(now))) {
@@ -109,6 +112,8 @@ impl<T: Send + 'static> Pool<T> {
         let run = move || {
             let result = catch_unwind(AssertUnwindSafe(|| work(id, &tell)));
             let result = result.unwrap_or_else(|_| Err(Error::new(Kind::System, "a thread of our own failed")));
+            // Whoever hears of the last end may close what the work holds: then it is not this thread that closes it.
+            drop(work);
             tell.send(Told::Happened(Happened::Ended(id, result)));
         };
         if let Err(error) = thread::Builder::new().name("volume".into()).spawn(run) {
@@ -119,9 +124,9 @@ impl<T: Send + 'static> Pool<T> {
 }
 
 impl<T> Teller<T> {
-    /// Passes a note on.
-    pub fn note(&self, note: Note) {
-        self.send(Told::Happened(Happened::Note(note)));
+    /// Passes a note of one task on.
+    pub fn note(&self, id: Id, note: Note) {
+        self.send(Told::Happened(Happened::Note(id, note)));
     }
 
     /// This driver's volumes belong to one pod each: its tasks take no turns from now on.
@@ -174,11 +179,18 @@ mod tests {
         queue
     }
 
-    fn ended<T: Send + 'static>(pool: &mut Pool<T>) -> (Id, Result<T>)
-    where
-        T: std::fmt::Debug,
-    {
-        match pool.next(Some(Instant::now() + LONG)) {
+    /// The next thing that is no beginning.
+    fn next<T: Send + 'static>(pool: &mut Pool<T>, until: Option<Instant>) -> Happened<T> {
+        loop {
+            match pool.next(until) {
+                Happened::Began(_) => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn ended<T: Send + std::fmt::Debug + 'static>(pool: &mut Pool<T>) -> (Id, Result<T>) {
+        match next(pool, Some(Instant::now() + LONG)) {
             Happened::Ended(id, result) => (id, result),
             other => panic!("{other:?}"),
         }
@@ -238,11 +250,11 @@ mod tests {
             if id == 0 {
                 thread::sleep(LONG);
             }
-            tell.note(Note::Waiting { volume: String::new(), whom: "x".into() });
+            tell.note(id, Note::Waiting { volume: String::new(), whom: "x".into() });
             Ok(())
         });
         let mut pool = Pool::new(queue(&["v/a", "v/b"], 1), work);
-        assert!(matches!(pool.next(None), Happened::Note(_)));
+        assert!(matches!(next(&mut pool, None), Happened::Note(..)));
         let (id, _) = ended(&mut pool);
         pool.queue.done(id);
         pool.teller().asked(15);

@@ -13,6 +13,7 @@ use super::state::{Level, Op, Place, State};
 use crate::{
     digest,
     error::{Error, Kind as ErrorKind, Result},
+    wall::Wall,
 };
 
 /// How a driver's volumes are handled; it follows from the answer to `init`.
@@ -117,6 +118,15 @@ pub struct OpenCall {
     pub process: Option<ProcessId>,
     /// What that process was asked.
     pub verb: Option<VerbName>,
+    /// The command that began it and watches it.
+    #[serde(default)]
+    pub by: Option<ProcessId>,
+    /// When it was begun.
+    #[serde(default)]
+    pub began: Option<Wall>,
+    /// The process of it that was told to end and did not: nobody watches it any more.
+    #[serde(default)]
+    pub stuck: Option<ProcessId>,
 }
 
 /// The row.
@@ -170,7 +180,15 @@ pub struct Record {
 impl OpenCall {
     /// A call that we begin, of which nothing was born yet.
     pub fn new(id: String) -> Self {
-        Self { id, session: process::session(std::process::id()), process: None, verb: None }
+        Self {
+            id,
+            session: process::session(std::process::id()),
+            process: None,
+            verb: None,
+            by: process::own(),
+            began: Some(Wall::now()),
+            stuck: None,
+        }
     }
 }
 

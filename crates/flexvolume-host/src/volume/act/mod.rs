@@ -17,8 +17,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flexvolume_linux::worker::{Worker, WorkerError};
-use flexvolume_protocol::{Came, HostKeys, Options, Redactor, Secrets, Verb};
+use flexvolume_linux::{
+    process::ProcessId,
+    worker::{Worker, WorkerError},
+};
+use flexvolume_protocol::{Came, HostKeys, Options, Redactor, Secrets, Verb, VerbName, excerpt};
 
 use super::{
     record::{OpenCall, Record, User},
@@ -26,15 +29,16 @@ use super::{
 };
 use crate::{
     drivers::{
-        call::{CALL_ID, Calling, WORKER, call},
+        call::{CALL_ID, Calling, WORKER, call, verdict},
         driver::Driver,
     },
     error::{Error, Kind, Result},
     ground::Ground,
-    ledger::Durability,
+    ledger::{Durability, Entry},
     note::{Note, Notes},
     settings::SecretsByArgv,
     task::{Done, Task},
+    wall::Wall,
 };
 pub use recover::{Recovered, boot_changed};
 
@@ -64,17 +68,22 @@ pub struct Hands<'a> {
     notes: Notes<'a>,
     keys: Keys<'a>,
     worker: Option<Worker<Task>>,
+    told: Vec<Entry>,
 }
+
+/// How much of a verdict is kept for the history.
+const KEPT: usize = 800;
 
 impl<'a> Hands<'a> {
     /// Hands for the volume of `record`, whose lock the caller holds.
     pub fn new(ground: &'a Ground, record: &'a mut Record, keys: Keys<'a>, notes: Notes<'a>) -> Self {
-        Self { ground, record, notes, keys, worker: None }
+        Self { ground, record, notes, keys, worker: None, told: Vec::new() }
     }
 
     /// Does `op`, which the record already names with an open call.
     pub fn perform(&mut self, op: &Op) -> Ended {
-        match op {
+        let (at, began) = (Wall::now(), Instant::now());
+        let ended = match op {
             Op::Attach => self.attach(),
             Op::Stage => self.stage(),
             Op::Publish(place) => self.publish(place),
@@ -82,11 +91,31 @@ impl<'a> Hands<'a> {
             Op::Unpublish(place) => self.unpublish(place),
             Op::Unstage => self.unstage(),
             Op::Detach => self.detach(),
+        };
+        // Where no call failed it was the host's own part, or what it saw afterwards.
+        if let Err(error) = &ended.answer {
+            let verdict = excerpt(&error.story(), KEPT);
+            if self.told.last().is_none_or(|last| last.verdict != verdict) {
+                self.tell(op, None, at, began, verdict, None);
+            }
         }
+        ended
+    }
+
+    /// The calls made so far, for the history.
+    pub fn told(self) -> Vec<Entry> {
+        self.told
+    }
+
+    fn tell(&mut self, op: &Op, verb: Option<VerbName>, at: Wall, began: Instant, verdict: String, pid: Option<u32>) {
+        let micros = u64::try_from(began.elapsed().as_micros()).ok();
+        let call = self.record.call.as_ref().map_or(String::new(), |call| call.id.clone());
+        self.told.push(Entry { at, op: op.clone(), verb, micros, verdict, pid, call });
     }
 
     /// Calls the driver with `verb` in the name of the op under way.
     fn call<V: Verb>(&mut self, driver: &Driver, secrets: &Secrets, verb: &V) -> Result<Came<V::Reply>> {
+        let (at, began) = (Wall::now(), Instant::now());
         let redactor = self.redactor(secrets);
         let is_blind = redactor.is_blind();
         let Self { ground, record, notes, .. } = self;
@@ -99,16 +128,26 @@ impl<'a> Hands<'a> {
         let open = record.call.clone().unwrap_or_else(|| OpenCall::new(String::new()));
         let id = open.id.clone();
         let volume = record.key.clone();
-        let born = &mut |process| {
+        let mut pid = None;
+        let born = &mut |process: ProcessId| {
+            pid = Some(process.pid);
             record.call = Some(OpenCall { process: Some(process), verb: Some(V::NAME), ..open.clone() });
             // The id in the environment finds the process without this; it only makes the search shorter.
             ground.ledger.put(record, Durability::Process, true).or(Ok(()))
         };
         let calling = Calling { driver, volume: &volume, call: &id, redactor: &redactor, notes: *notes, born };
-        call(calling, verb).map_err(|error| match error.next() {
+        let result = call(calling, verb).map_err(|error| match error.next() {
             None if is_blind => error.hint("to see what the driver says, give the manifest that holds the Secret"),
             Some(_) | None => error,
-        })
+        });
+        // "Not supported" from memory is no call.
+        if let Some(op) = self.record.state.doing.clone()
+            && (pid.is_some() || result.is_err())
+        {
+            let verdict = excerpt(&verdict(&result), KEPT);
+            self.tell(&op, Some(V::NAME), at, began, verdict, pid);
+        }
+        result
     }
 
     /// Knows the secrets of the volume, whether this call is given them or not: its driver may know them from before.
