@@ -29,7 +29,7 @@ use crate::{
 
 /// A command under way, its words kept in files so that nobody has to read them meanwhile. Killed when dropped.
 pub struct Started {
-    child: Child,
+    pub child: Child,
     words: PathBuf,
 }
 
@@ -46,7 +46,7 @@ impl Started {
     }
 
     /// `kill -9`, and how the test knows that it works: the process is reaped, at once by any measure.
-    fn kill(mut self) {
+    pub fn kill(mut self) {
         self.child.kill().unwrap();
         until("the killed host to be gone", || self.child.try_wait().unwrap().is_some());
     }
@@ -67,17 +67,17 @@ impl Drop for Started {
 }
 
 /// The calls of one verb so far.
-fn calls(driver: &Scripted, verb: &str) -> Vec<Call> {
+pub fn calls(driver: &Scripted, verb: &str) -> Vec<Call> {
     driver.calls().unwrap().into_iter().filter(|call| call.verb() == verb).collect()
 }
 
 /// Waits until this verb was called that many times.
-fn called(driver: &Scripted, verb: &str, times: usize) {
+pub fn called(driver: &Scripted, verb: &str, times: usize) {
     until(&format!("call {times} of {verb}"), || calls(driver, verb).len() >= times);
 }
 
 /// Settings with these limits, in seconds, of one verb.
-fn limit(bed: &Bed, verbs: &[&str], answer: f64, kill: f64) {
+pub fn limit(bed: &Bed, verbs: &[&str], answer: f64, kill: f64) {
     let limits: serde_json::Map<_, _> =
         verbs.iter().map(|verb| ((*verb).to_owned(), serde_json::json!({"answer": answer, "kill": kill}))).collect();
     bed.manifest("flexvol.json", &serde_json::json!({"defaults": {"limits": limits}}).to_string());

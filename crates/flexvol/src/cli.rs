@@ -107,6 +107,11 @@ pub(crate) enum Command {
         #[arg(long)]
         usage: bool,
     },
+    /// Show all that is known of one volume: what is wanted, what is so, what is under way, what was tried
+    Inspect {
+        /// The volume: its key or name as ls shows them, or [NAMESPACE/]POD/VOLUME
+        volume: String,
+    },
     /// List the drivers in the plugin directory and what each says it can do
     Drivers {
         /// Go on, and tell of each driver that comes, changes or goes

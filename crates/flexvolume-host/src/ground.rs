@@ -10,7 +10,7 @@ use crate::{
     ident::Ident,
     layout::Layout,
     ledger::Ledger,
-    lock::Lock,
+    lock::{self, Lock},
     note::{Note, Notes},
     settings::Settings,
 };
@@ -67,6 +67,11 @@ impl Ground {
         let drivers = Arc::new(Drivers::new(settings.plugin_dir.clone(), trust, settings.config.clone()));
         let found = Found { fresh: opened.fresh, set_aside: opened.set_aside };
         Ok((Self { settings, layout, ledger: opened.ledger, drivers, ident }, found))
+    }
+
+    /// Who holds the lock of one volume now, in words.
+    pub fn lock_holder(&self, key: &str) -> Option<String> {
+        lock::held_by(&self.layout.lock(key))
     }
 
     /// Takes the lock of one volume.

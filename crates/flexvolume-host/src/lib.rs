@@ -4,6 +4,7 @@
 //! An executable that uses it must call [`worker`] first thing in its `main`, since it is its own disposable worker.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod backoff;
 mod crowd;
 mod digest;
 pub mod drivers;

@@ -61,6 +61,15 @@ impl Lock {
     }
 }
 
+/// Who holds the lock now, in words; `None` if nobody does. Nobody is kept waiting by being looked at.
+pub(crate) fn held_by(path: &Path) -> Option<String> {
+    let mut file = File::open(path).ok()?;
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Some(holder(&mut file)),
+        Ok(()) | Err(_) => None,
+    }
+}
+
 fn holder(file: &mut File) -> String {
     let mut text = String::new();
     let read = file.rewind().and_then(|()| file.take(20).read_to_string(&mut text));
@@ -83,7 +92,9 @@ mod tests {
         let refused = Lock::take(&path, Duration::from_millis(30), &mut |who| told = who.into()).unwrap_err();
         assert_eq!(refused.kind(), Kind::Busy);
         assert_eq!(told, format!("pid {}", std::process::id()));
+        assert_eq!(held_by(&path), Some(told));
         drop(held);
+        assert_eq!(held_by(&path), None);
         Lock::take(&path, Duration::ZERO, &mut |_| ()).unwrap();
         assert!(path.exists());
     }

@@ -3,6 +3,8 @@
 use flexvolume_linux::process::{self, ProcessId};
 
 use crate::{
+    drivers::call::CALL_ID,
+    error::Result,
     ident::Ident,
     volume::{
         record::{OpenCall, Record},
@@ -81,6 +83,24 @@ pub(crate) fn of_call(call: &OpenCall) -> Alive {
         (None, _, Some(process)) => Alive::Unwatched(process),
         (None, _, None) => Alive::No,
     }
+}
+
+/// Every living process of a call of this boot: what carries its id, and what is recorded of it.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn processes(call: &OpenCall) -> Result<Vec<ProcessId>> {
+    let mut found = process::marked(CALL_ID, &call.id)?;
+    if let Some(leader) = call.process {
+        let group = process::group_members(leader.pid)?;
+        // The group's number may be another's by now: then its leader is not the process recorded.
+        let is_ours = !group.iter().any(|id| id.pid == leader.pid && *id != leader);
+        found.extend(group.into_iter().filter(|_| is_ours));
+    }
+    found.extend(call.stuck.filter(process::alive));
+    found.sort();
+    found.dedup();
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -1,19 +1,18 @@
 //! `flexvol ls`: every volume, who uses it, where it is, what went wrong.
 
-use flexvolume_host::{
-    Host,
-    volume::{
-        record::{Kind, Record},
-        state::{At, Rung},
-    },
-};
+use std::collections::BTreeMap;
+
+use flexvolume_host::{Host, ledger::Retry, volume::record::Record};
 use flexvolume_protocol::excerpt;
 use serde::Serialize;
 
-use super::ground::{Done, host};
+use super::{
+    ground::{Done, host},
+    words::{self, Again},
+};
 use crate::{cli::Cli, output::Show, problem::Problems, speak::say};
 
-/// One volume of one pod; a volume that no pod uses has no pod.
+/// One volume of one pod; a volume that no pod uses has no pod, and one that could not even be begun has no key.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Row {
@@ -33,16 +32,24 @@ struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     total_bytes: Option<u64>,
     trouble: Vec<String>,
+    /// What a command that waits will try again.
+    retry: Option<Again>,
 }
 
 pub(super) fn ls(cli: &Cli, show: &Show, usage: bool) -> Done {
     let host = host(cli, show)?;
     let mut rows = Vec::new();
     let mut problems = Vec::new();
+    let mut retries: BTreeMap<_, Retry> =
+        host.retries()?.into_iter().map(|retry| ((retry.uid.clone(), retry.volume.clone()), retry)).collect();
     for record in host.records()? {
         match record {
             Ok(record) => {
                 let mut of_record = of(&host, &record);
+                for row in &mut of_record {
+                    let volume = record.users.get(&row.uid).map_or(String::new(), |user| user.volume.clone());
+                    row.retry = retries.remove(&(row.uid.clone(), volume)).map(|retry| Again::new(&retry));
+                }
                 if usage {
                     of_record.iter_mut().for_each(|row| problems.extend(row.ask(&host, &record, show)));
                 }
@@ -51,9 +58,13 @@ pub(super) fn ls(cli: &Cli, show: &Show, usage: bool) -> Done {
             Err(error) => problems.push(Problems::from(error)),
         }
     }
+    rows.extend(retries.values().map(Row::not_begun));
     let cells = |row: &Row| {
-        let mut cells =
-            vec![row.whose(), row.volume.clone(), row.driver.clone(), row.state.clone(), row.device.clone()];
+        let state = match &row.retry {
+            Some(retry) => format!("{}; {}", row.state, retry.short()),
+            None => row.state.clone(),
+        };
+        let mut cells = vec![row.whose(), row.volume.clone(), row.driver.clone(), state, row.device.clone()];
         if usage {
             cells.push(row.fill());
         }
@@ -69,6 +80,9 @@ pub(super) fn ls(cli: &Cli, show: &Show, usage: bool) -> Done {
             for trouble in &row.trouble {
                 say!("\n{}: {trouble}", row.key);
             }
+            if let (Some(retry), true) = (&row.retry, row.trouble.is_empty()) {
+                say!("\n{} {}: {}", row.whose(), row.volume, retry.long());
+            }
         }
     }
     Problems::gather(problems)
@@ -81,6 +95,27 @@ impl Row {
             (true, _) => "-".to_owned(),
             (false, true) => self.uid.clone(),
             (false, false) => format!("{}/{}", self.namespace, self.pod),
+        }
+    }
+
+    /// A volume that has no record yet: its driver is not there, or does not answer.
+    fn not_begun(retry: &Retry) -> Self {
+        Self {
+            key: String::new(),
+            volume: retry.volume.clone(),
+            driver: retry.driver.clone(),
+            kind: "unknown",
+            namespace: retry.namespace.clone(),
+            pod: retry.pod.clone(),
+            uid: retry.uid.clone(),
+            state: "not begun".to_owned(),
+            device: String::new(),
+            path: String::new(),
+            read_only: false,
+            used_bytes: None,
+            total_bytes: None,
+            trouble: Vec::new(),
+            retry: Some(Again::new(retry)),
         }
     }
 
@@ -111,11 +146,7 @@ fn of(host: &Host, record: &Record) -> Vec<Row> {
         key: record.key.clone(),
         volume: record.name.to_string(),
         driver: record.driver.to_string(),
-        kind: match record.kind {
-            Kind::Attachable => "attachable",
-            Kind::Staged => "staged",
-            Kind::Direct => "direct",
-        },
+        kind: words::kind(record.kind),
         namespace: record.users.get(uid).map_or(String::new(), |user| user.namespace.clone()),
         pod: record.users.get(uid).map_or(String::new(), |user| user.pod.clone()),
         uid: uid.to_owned(),
@@ -126,35 +157,9 @@ fn of(host: &Host, record: &Record) -> Vec<Row> {
         total_bytes: None,
         read_only: record.users.get(uid).is_some_and(|user| user.read_only),
         trouble: trouble.clone(),
+        retry: None,
     };
     let path = |uid: &str| layout.root().join(layout.place(uid, &record.driver, &record.name)).display().to_string();
-    let rows: Vec<_> = record.users.keys().map(|uid| row(uid, state(host, record, uid), path(uid))).collect();
-    if rows.is_empty() { vec![row("", rung(record), String::new())] } else { rows }
-}
-
-fn state(host: &Host, record: &Record, uid: &str) -> String {
-    let wanted = record.state.want.places.contains(uid);
-    if let Some(op) = &record.state.doing {
-        return format!("{op} under way");
-    }
-    match (record.state.places.get(uid), wanted) {
-        (Some(At::Ready), true) if host.is_mounted(record, uid) => "mounted".into(),
-        (Some(At::Ready), true) => "lost: flexvol up makes it anew".into(),
-        (Some(At::Ready | At::Mounted | At::Half), false) => "going".into(),
-        (Some(At::Mounted), true) => "mounted, not finished".into(),
-        (Some(At::Half), true) => "half mounted".into(),
-        (None, true) => format!("waiting ({})", rung(record)),
-        (None, false) => rung(record),
-    }
-}
-
-fn rung(record: &Record) -> String {
-    match &record.state.rung {
-        Rung::Unsure => "unsure",
-        Rung::Absent => "absent",
-        Rung::Attached(_) => "attached",
-        Rung::Half(_) => "half staged",
-        Rung::Staged(_) => "staged",
-    }
-    .to_owned()
+    let rows: Vec<_> = record.users.keys().map(|uid| row(uid, words::state(host, record, uid), path(uid))).collect();
+    if rows.is_empty() { vec![row("", words::state(host, record, ""), String::new())] } else { rows }
 }

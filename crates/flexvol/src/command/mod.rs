@@ -6,12 +6,14 @@ mod down;
 mod drivers;
 mod exec;
 mod ground;
+mod inspect;
 mod install;
 mod ls;
 mod man;
 mod pods;
 mod schema;
 mod up;
+mod words;
 mod work;
 
 use crate::{
@@ -27,6 +29,7 @@ pub(crate) fn run(cli: &Cli, show: &Show) -> Done {
         Command::Down { what, all, jobs } => down::down(cli, show, what, *all, jobs.of_driver),
         Command::Exec { pod, container, argv } => exec::exec(cli, show, pod, container.as_deref(), argv),
         Command::Ls { usage } => ls::ls(cli, show, *usage),
+        Command::Inspect { volume } => inspect::inspect(cli, show, volume),
         Command::Drivers { watch } => drivers::drivers(cli, show, *watch),
         Command::Install { driver, name } => install::install(cli, show, driver, name.as_deref()),
         Command::Call { driver, verb, args } => call::call(cli, show, driver, verb, args),

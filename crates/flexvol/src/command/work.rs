@@ -102,7 +102,7 @@ impl<T: Send + 'static> Run<'_, T> {
                     self.progress.heed(id, &note);
                     self.show.note(note);
                 }
-                Happened::Ended(id, Err(error)) if again && comes_again(error.kind()) => self.try_again(id, error),
+                Happened::Ended(id, Err(error)) if again && comes_again(&error) => self.try_again(id, error),
                 Happened::Ended(id, result) => {
                     self.progress.end(id);
                     self.pool.queue.done(id);
@@ -195,10 +195,10 @@ impl Job {
     }
 }
 
-/// Whether waiting may help. What is wrong in itself stays so.
-fn comes_again(kind: Kind) -> bool {
-    match kind {
-        Kind::Invalid => false,
+/// Whether waiting may help. What is wrong in itself stays so, but for a driver's file, which may be replaced.
+fn comes_again(error: &Error) -> bool {
+    match error.kind() {
+        Kind::Invalid => error.operation() == Some("init"),
         Kind::NotFound | Kind::Refused | Kind::Busy | Kind::Stuck | Kind::Driver | Kind::System | Kind::Ledger => true,
     }
 }

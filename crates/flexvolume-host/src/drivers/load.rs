@@ -20,9 +20,9 @@ use super::{
     scan::{self, Found},
 };
 use crate::{
+    backoff,
     error::{Error, Kind as ErrorKind, Result},
     note::Notes,
-    retry::backoff,
     settings::Config,
 };
 

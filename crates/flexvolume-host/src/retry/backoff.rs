@@ -1,16 +1,8 @@
-//! How long to wait after a failure: half a second, doubled each time up to about two minutes, for each operation anew.
+//! How often one volume's operation has failed, and so how long it waits: another operation's failure begins anew.
 
 use std::time::Duration;
 
-/// After the first failure of an operation.
-const FIRST: Duration = Duration::from_millis(500);
-/// No wait is longer: the numbers are Kubernetes' own.
-const LONGEST: Duration = Duration::from_secs(122);
-
-/// The wait after that many failures in a row.
-pub fn after(failures: u32) -> Duration {
-    FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST)
-}
+use crate::backoff;
 
 /// The failures of one volume's operation; another operation's failure begins anew, and success is its being dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,7 +18,7 @@ impl Backoff {
             *self = Self { operation, tries: 0 };
         }
         self.tries = self.tries.saturating_add(1);
-        after(self.tries)
+        backoff::after(self.tries)
     }
 
     /// How often the operation has failed in a row.
@@ -56,7 +48,7 @@ mod tests {
     #[test]
     fn it_goes_on_for_ever() {
         let mut backoff = Backoff { operation: "stage", tries: u32::MAX };
-        assert_eq!(backoff.failed("stage"), LONGEST);
+        assert_eq!(backoff.failed("stage"), Duration::from_secs(122));
         assert_eq!(backoff.tries(), u32::MAX);
     }
 }

@@ -33,6 +33,14 @@ pub fn alive(process: &ProcessId) -> bool {
     Stat::read(process.pid).is_ok_and(|stat| stat.started == process.started && stat.runs())
 }
 
+/// What a living process is called, and the letter of its state: `D` is held by the kernel.
+pub fn describe(process: &ProcessId) -> Option<(String, char)> {
+    let text = fs::read(format!("/proc/{}/stat", process.pid)).ok()?;
+    let stat = Stat::parse(&text).filter(|stat| stat.started == process.started && stat.runs())?;
+    let name = text.iter().position(|byte| *byte == b'(')?..text.iter().rposition(|byte| *byte == b')')?;
+    Some((String::from_utf8_lossy(&text[name.start + 1..name.end]).into_owned(), stat.state.into()))
+}
+
 /// This process itself; `None` where `/proc` does not show it.
 pub fn own() -> Option<ProcessId> {
     let pid = std::process::id();
@@ -110,6 +118,9 @@ mod tests {
     fn another_start_time_is_another_process() {
         let own = own().unwrap();
         assert_eq!(own.pid, process::id());
+        let (name, state) = describe(&own).unwrap();
+        assert!(!name.is_empty() && state.is_ascii_alphabetic(), "{name} {state}");
+        assert_eq!(describe(&ProcessId { started: own.started + 1, ..own }), None);
         assert!(alive(&own));
         assert!(!alive(&ProcessId { started: own.started + 1, ..own }));
         assert!(!alive(&ProcessId { pid: u32::MAX, started: 1 }));

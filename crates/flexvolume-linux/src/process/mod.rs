@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 pub use end::end;
 pub use find::{group_members, marked};
-pub use id::{ProcessId, alive, own, session};
+pub use id::{ProcessId, alive, describe, own, session};
 pub(crate) use left::{leave, sweep};
 pub(crate) use refused::explain;
 pub use spawn::{Running, no_core_dumps, settle, spawn};
