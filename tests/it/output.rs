@@ -213,7 +213,7 @@ fn every_line_on_standard_error_is_what_the_schema_of_the_log_says() {
         (vec!["--log-format=json", "down", "nobody"], 3),
         (vec!["--log-format=json", "dwon"], 2),
         (vec!["--log-format=json", "--nonsense"], 2),
-        (vec!["--log-level", "info", "--log-format=json", "down", "--all"], 0),
+        (vec!["--log-level", "trace", "--log-format=json", "down", "--all"], 0),
     ] {
         let ran = bed.run(&args);
         assert_eq!(ran.code, code, "{args:?}: {ran:?}");

@@ -65,6 +65,7 @@ pub(crate) enum LogLevel {
     Warn,
     Info,
     Debug,
+    Trace,
 }
 
 #[derive(Debug, Subcommand)]
