@@ -9,6 +9,7 @@ mod image;
 mod machine;
 mod orphan;
 mod paths;
+mod swaps;
 
 use std::{
     fs::{self, File},

@@ -5,16 +5,13 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::{Duration, Instant},
 };
 
 use flexvolume_linux::mount::table;
 use flexvolume_testkit::scripted::{Answer, Script};
 use serde_json::json;
 
-use super::{Started, called};
+use super::{Started, called, swaps::Swapper};
 use crate::{
     bed::{Bed, pod},
     scripts::{attachable, image, tool},
@@ -114,19 +111,11 @@ fn a_parent_swapped_there_and_back_is_judged_by_what_is_mounted() {
     let Some(mut caught) = Caught::new() else { return };
     let elsewhere = caught.bed.sandbox.dir("elsewhere").unwrap();
     let astray = caught.bed.sandbox.dir("elsewhere/data").unwrap();
-    let (over, start) = (AtomicBool::new(false), Instant::now());
     let Caught { above, go, host, .. } = &mut caught;
-    let ran = thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) && start.elapsed() < Duration::from_secs(20) {
-                to_and_fro(above, &elsewhere);
-            }
-        });
-        fs::write(go, "").unwrap();
-        let ran = host.end();
-        over.store(true, Ordering::Relaxed);
-        ran
-    });
+    let swapper = Swapper::new(above, &elsewhere);
+    fs::write(go, "").unwrap();
+    let ran = host.end();
+    swapper.end();
     if table::at(&astray).unwrap().is_some() {
         assert_ne!(ran.code, 0, "{ran:?}");
         tool("umount", &[astray.to_str().unwrap()]);
@@ -134,16 +123,6 @@ fn a_parent_swapped_there_and_back_is_judged_by_what_is_mounted() {
         assert!(table::at(&caught.above.join("data")).unwrap().is_some(), "{ran:?}");
     }
     caught.works();
-}
-
-/// There may be nothing to swap any more: a host that has failed takes its empty directories away.
-fn to_and_fro(above: &Path, to: &Path) {
-    let aside = above.with_extension("aside");
-    if fs::rename(above, &aside).is_ok() {
-        symlink(to, above).unwrap();
-        fs::remove_file(above).unwrap();
-        fs::rename(&aside, above).unwrap();
-    }
 }
 
 #[test]
