@@ -1,6 +1,6 @@
 //! The host's face: publish a volume for a pod, take it away, list what there is.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use flexvolume_linux::fs::Usage;
 use flexvolume_protocol::Secrets;
@@ -10,6 +10,7 @@ use crate::{
     error::{Error, Kind, Result},
     ground::Ground,
     ledger::{Durability, Retry},
+    lock::Lock,
     note::{Note, Notes},
     rebuild,
     settings::Settings,
@@ -140,7 +141,7 @@ impl Host {
     ) -> Result<Published> {
         let place = request.uid.as_str().to_owned();
         let path = self.ground.layout.root().join(self.ground.layout.place(&place, &record.driver, &record.name));
-        let read = record.clone();
+        let mut read = record.clone();
         if request.supersedes(&record) {
             self.undo(&mut record, &place, keys, notes)?;
         }
@@ -148,6 +149,10 @@ impl Host {
         // What is seen at rest says nothing while an op is open: the drive below looks up how that ended.
         if record.state.doing.is_none() && self.is_current(&record) {
             self.notice_losses(&mut record, &place, keys, notes);
+            if record.probe != read.probe {
+                self.note_probe(&mut record)?;
+                read.generation = record.generation;
+            }
         }
         if read.generation > 0 && record.users != read.users {
             self.ground.ledger.put(&mut record, Durability::Power, false)?;
@@ -244,7 +249,22 @@ impl Host {
     /// The file system did not answer, or the driver cannot be loaded.
     pub fn usage(&self, record: &Record, uid: &str, notes: Notes<'_>) -> Result<Option<Usage>> {
         let keyless = |_: &record::SecretRef| Ok(Secrets::default());
-        Hands::new(&self.ground, &mut record.clone(), &keyless, notes).usage(uid)
+        let mut asked = record.clone();
+        let usage = Hands::new(&self.ground, &mut asked, &keyless, notes).usage(uid);
+        // Whoever works on the volume meanwhile will find out for itself.
+        if asked.probe != record.probe
+            && let Ok(_lock) = Lock::take(&self.ground.layout.lock(&record.key), Duration::ZERO, &mut |_| ())
+            && let Some(mut now) = self.ground.ledger.get(&record.key)?
+        {
+            now.probe = asked.probe;
+            let _ = self.note_probe(&mut now);
+        }
+        usage
+    }
+
+    /// Writes down which worker a mount holds, or that none is held any more; it changes nothing else.
+    fn note_probe(&self, record: &mut Record) -> Result<()> {
+        self.ground.ledger.put(record, Durability::Process, true)
     }
 
     /// Every record, or why it cannot be believed.

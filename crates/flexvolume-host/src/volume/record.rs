@@ -163,6 +163,9 @@ pub struct Record {
     pub call: Option<OpenCall>,
     /// Calls nobody acknowledged, and the op that undoes each: what they left running is ended after that.
     pub leftovers: BTreeMap<String, Op>,
+    /// The worker that was to see whether a mount answers and has not come back: while it lives no second one is sent.
+    #[serde(default)]
+    pub probe: Option<ProcessId>,
     /// What lies at the global directory.
     pub stage: Option<Made>,
     /// What lies at the places.
@@ -218,6 +221,7 @@ impl Record {
             node: ident.node.clone(),
             call: None,
             leftovers: BTreeMap::new(),
+            probe: None,
             stage: None,
             places: BTreeMap::new(),
             boot: ident.boot.clone(),

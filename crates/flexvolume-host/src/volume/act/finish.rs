@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use flexvolume_linux::{fs::Usage, mount::Presence};
+use flexvolume_linux::{fs::Usage, mount::Presence, process};
 use flexvolume_protocol::excerpt;
 
 use super::{Ended, Hands, directory::SOON};
 use crate::{
-    error::Result,
+    error::{Error, Kind, Result},
     task::{Done, Task},
     volume::{record::Made, state::Seen},
 };
@@ -33,7 +33,7 @@ impl Hands<'_> {
         }
         let path = self.absolute(&self.ground.layout.place(place, &self.record.driver, &self.record.name));
         // One that hangs may yet come back; it is not taken from under a pod for that.
-        matches!(self.work(&Task::Probe { path }, PROBE), Ok(Done::Seen(Presence::Corrupted(_))))
+        matches!(self.ask(&Task::Probe { path }), Ok(Done::Seen(Presence::Corrupted(_))))
     }
 
     /// How full the volume is, asked by a worker; `None` for a driver that does not announce `supportsMetrics`.
@@ -42,10 +42,27 @@ impl Hands<'_> {
             return Ok(None);
         }
         let path = self.absolute(&self.ground.layout.place(place, &self.record.driver, &self.record.name));
-        match self.work(&Task::Usage { path }, PROBE)? {
+        match self.ask(&Task::Usage { path })? {
             Done::Usage(usage) => Ok(Some(usage)),
             Done::Plainly | Done::Told(_) | Done::Owned(_) | Done::Seen(_) | Done::Free(_) => Ok(None),
         }
+    }
+
+    /// Asks a file system that may hang. One worker at most is lost to a volume in this way: while it is held, the answer
+    /// is known.
+    fn ask(&mut self, task: &Task) -> Result<Done> {
+        let here = self.record.boot == self.ground.ident.boot;
+        if let Some(held) = self.record.probe.filter(|held| here && process::alive(held)) {
+            return Err(Error::new(
+                Kind::Stuck,
+                format!("the file system still does not answer; pid {held} waits for it"),
+            )
+            .held_by(held)
+            .hint(format!("see what it waits for: cat /proc/{held}/stack")));
+        }
+        let answer = self.work(task, PROBE);
+        self.record.probe = answer.as_ref().err().and_then(Error::process);
+        answer
     }
 
     /// As Kubernetes: only with an fsGroup, on a writable volume, of a driver that does not see to it itself.

@@ -53,6 +53,7 @@ pub fn boot_changed(record: &mut Record, ident: &Ident) -> bool {
     record.call = None;
     record.attached.clear();
     record.leftovers.clear();
+    record.probe = None;
     record.stage = None;
     record.places.clear();
     true
