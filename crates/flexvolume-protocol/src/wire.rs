@@ -1,7 +1,7 @@
 //! A call as it crosses the process border: argv, perhaps standard input, and how each kind of argument goes in and out.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -22,7 +22,7 @@ pub struct Wire {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Device(pub String);
 
-/// An absolute path without NUL, in UTF-8.
+/// An absolute path of a directory below the root, without `..` and NUL, in UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Dir(String);
@@ -44,16 +44,24 @@ impl Wire {
 }
 
 impl Dir {
-    /// Checks that `path` is absolute and holds no NUL. It is not made canonical.
+    /// Checks that `path` is absolute, is not `/` itself and holds neither `..` nor NUL. It is not made canonical.
     ///
     /// # Errors
-    /// [`NameError`] when it is relative, empty or holds NUL.
+    /// [`NameError`] when it breaks the rule above.
     pub fn parse(path: &str) -> Result<Self, NameError> {
+        let wrong = |why| Err(NameError::new("directory", path, why));
         if !path.starts_with('/') {
-            return Err(NameError::new("directory", path, "it must be an absolute path"));
+            return wrong("it must be an absolute path");
         }
         if path.contains('\0') {
-            return Err(NameError::new("directory", path, "it may not hold NUL"));
+            return wrong("it may not hold NUL");
+        }
+        let mut parts = Path::new(path).components().skip(1).peekable();
+        if parts.peek().is_none() {
+            return wrong("it is the root, where no volume can be");
+        }
+        if parts.any(|part| part == Component::ParentDir) {
+            return wrong("it may not hold `..`");
         }
         Ok(Self(path.to_owned()))
     }

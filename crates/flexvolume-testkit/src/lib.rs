@@ -1,13 +1,15 @@
 //! What tests of every crate share: a kill tracer, a file system that never answers, scripted drivers, sandboxes, a searcher for
-//! secrets.
+//! secrets, hostile names.
 //!
 //! For development only; nothing that is shipped depends on it.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod hostile;
 pub mod hung;
 pub mod killat;
 pub mod mounts;
 pub mod needles;
+pub mod picture;
 pub mod sandbox;
 pub mod scripted;
 

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::{MetadataExt, lchown, symlink},
+    os::unix::fs::{lchown, symlink},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -13,7 +13,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use flexvolume_testkit::mounts;
+use flexvolume_testkit::picture::Picture;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::loopback;
@@ -76,28 +76,6 @@ impl Drop for Swapper {
     }
 }
 
-/// What a directory and all in it is like: whose, how long, changed when.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Picture(BTreeMap<PathBuf, (u64, u32, u32, u32, u64, i64, i64)>, Vec<PathBuf>);
-
-impl Picture {
-    pub(crate) fn of(dir: &Path) -> Self {
-        let mut seen = BTreeMap::new();
-        look(dir, &mut seen);
-        let mounted = mounts::beneath(dir).unwrap().into_iter().map(|mount| mount.point).collect();
-        Self(seen, mounted)
-    }
-}
-
-fn look(at: &Path, seen: &mut BTreeMap<PathBuf, (u64, u32, u32, u32, u64, i64, i64)>) {
-    let meta = fs::symlink_metadata(at).unwrap();
-    let like = (meta.ino(), meta.mode(), meta.uid(), meta.gid(), meta.size(), meta.ctime(), meta.ctime_nsec());
-    seen.insert(at.to_owned(), like);
-    if meta.is_dir() {
-        fs::read_dir(at).unwrap().for_each(|entry| look(&entry.unwrap().path(), seen));
-    }
-}
-
 /// Two pods, each with a group of its own: one with a tmpfs, one with a loopback volume and its images in `store/images`.
 struct Field {
     bed: Bed,
@@ -134,7 +112,7 @@ impl Field {
     /// Brings up and takes down while `way` is swapped; whatever happens is told, and the canary never notices.
     fn swap(&self, way: &Path, file: &str, rounds: usize) {
         let canary = self.canary(way);
-        let before = Picture::of(&canary);
+        let before = picture(&canary);
         let swapper = Swapper::new(way, &canary);
         let mut codes = BTreeMap::new();
         for round in 0..rounds {
@@ -143,7 +121,7 @@ impl Field {
                 let ran = self.bed.run(args);
                 assert_told(&ran);
                 *codes.entry((args[0].to_owned(), ran.code)).or_insert(0) += 1;
-                assert_eq!(Picture::of(&canary), before, "{} {args:?}: {ran:?}", way.display());
+                assert_eq!(picture(&canary), before, "{} {args:?}: {ran:?}", way.display());
             }
         }
         assert!(swapper.end() > rounds as u64, "no race at {}: {codes:?}", way.display());
@@ -152,9 +130,13 @@ impl Field {
         self.bed.ok(["up", file]);
         self.bed.ok(["down", "--all"]);
         self.bed.assert_clean();
-        assert_eq!(Picture::of(&canary), before);
+        assert_eq!(picture(&canary), before);
         assert!(codes.keys().any(|(_, code)| *code != 0), "{} was never met: {codes:?}", way.display());
     }
+}
+
+fn picture(canary: &Path) -> Picture {
+    Picture::of(canary).unwrap()
 }
 
 /// It ends by itself, and says why where it failed.

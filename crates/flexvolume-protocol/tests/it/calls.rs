@@ -16,7 +16,7 @@ fn options() -> impl Strategy<Value = Options> {
 }
 
 fn dir() -> impl Strategy<Value = Dir> {
-    "/[^\\x00]{0,40}".prop_map(|path| Dir::parse(&path).unwrap())
+    "/[^\\x00]{0,40}".prop_filter_map("a directory below the root", |path| Dir::parse(&path).ok())
 }
 
 fn device() -> impl Strategy<Value = Device> {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use flexvolume_protocol::*;
+use flexvolume_testkit::hostile;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -152,4 +153,38 @@ fn a_mebibyte_is_redacted_quickly() {
     assert_eq!(redactor.text(&secret.repeat(1024)), "[redacted]");
     assert!(redactor.text(&"\\%4".repeat(300_000)).starts_with("\\%4"));
     assert!(begin.elapsed() < QUICK);
+}
+
+/// Every string of up to four hostile symbols as every name: accepted is only what is one component and nothing else.
+#[test]
+fn no_name_of_hostile_symbols_is_a_path() {
+    let plain = |text: &str| text.bytes().all(|b| matches!(b, b'a' | b'.' | b'-'));
+    for text in hostile::texts(4) {
+        let component = text.starts_with('a') && plain(&text) && !text.contains("..");
+        let named = [
+            VolumeName::parse(&text).is_ok(),
+            PodUid::parse(&text).is_ok(),
+            PodName::parse(&text).is_ok(),
+            Namespace::parse(&text).is_ok(),
+            serde_json::from_value::<VolumeName>(text.clone().into()).is_ok(),
+        ];
+        assert_eq!(named, [component; 5], "{text:?}");
+        for driver in [DriverName::parse(&text), DriverName::from_dir(&text)].into_iter().flatten() {
+            for part in [driver.dir().replace('~', ""), driver.executable().to_owned()] {
+                assert!(part.starts_with('a') && part.ends_with('a') && plain(&part), "{text:?} gives {part:?}");
+            }
+            assert_eq!(DriverName::from_dir(&driver.dir()).unwrap(), driver);
+        }
+        // A host's word; still no driver is led above its directory, or to the root.
+        for dir in [text.clone(), format!("/{text}"), format!("/a/{text}"), format!("{text}/a")] {
+            if let Ok(dir) = Dir::parse(&dir) {
+                let mut parts = dir.as_path().components();
+                assert_eq!(parts.next(), Some(std::path::Component::RootDir), "{dir}");
+                assert!(parts.clone().next().is_some(), "{dir}");
+                assert!(parts.all(|part| matches!(part, std::path::Component::Normal(_))), "{dir}");
+                assert!(!dir.as_str().contains('\0'), "{dir}");
+            }
+        }
+        assert_eq!((Extension::parse(&text), VerbName::parse(&text)), (None, None), "{text:?}");
+    }
 }
