@@ -3,6 +3,7 @@
 use std::{fs, process, thread, time::Duration};
 
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use super::id::{ProcessId, Stat};
 use crate::{Error, Result};
@@ -16,6 +17,39 @@ enum Says {
     No,
     /// It shows no environment just now: it is between two programs, its first thread is gone, or it has none.
     Nothing,
+}
+
+/// A living process that carries a variable, and what it says there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carrier {
+    /// The process.
+    pub id: ProcessId,
+    /// The variable's value; bytes that are not UTF-8 are replaced.
+    pub value: String,
+    /// The program's name, as the kernel keeps it: at most 15 bytes.
+    pub name: String,
+    /// Waiting in the kernel for something that no signal interrupts.
+    pub blocked: bool,
+}
+
+/// Every living process whose environment holds `var`, our own excepted; those whose environment may not or cannot be read
+/// just now are passed over.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn carrying(var: &str) -> Result<Vec<Carrier>> {
+    let mark = format!("{var}=");
+    let own = process::id();
+    let carrier = |pid: u32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+        let value = environment.split(|byte| *byte == 0).find_map(|one| one.strip_prefix(mark.as_bytes()))?;
+        let value = String::from_utf8_lossy(value).into_owned();
+        let (id, stat) = living(pid)?;
+        let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let name = String::from_utf8_lossy(&name).trim_end().to_owned();
+        Some(Carrier { id, value, name, blocked: stat.state == b'D' })
+    };
+    Ok(pids()?.into_iter().filter(|pid| *pid != own).filter_map(carrier).collect())
 }
 
 /// Every living process whose environment holds `var=value`, our own excepted. Finds children that left their process
@@ -147,6 +181,10 @@ mod tests {
         assert!(alive(&found[0]));
         assert!(group_members(group).unwrap().is_empty(), "it is in a group of its own");
         assert!(marked("FLEXVOL_TEST_MARK", "left").unwrap().is_empty(), "a prefix is not the value");
+        let carrier = carrying("FLEXVOL_TEST_MARK").unwrap().into_iter().find(|one| one.value == value).unwrap();
+        assert_eq!(carrier.id, found[0]);
+        assert!(!carrier.name.is_empty());
+        assert!(carrying("TEST_MARK").unwrap().iter().all(|one| one.value != value));
         assert!(marked("TEST_MARK", &value).unwrap().is_empty(), "a suffix is not the variable");
 
         assert!(end(&found, Duration::from_secs(20), true).is_empty());

@@ -9,6 +9,7 @@
 
 mod end;
 mod find;
+mod head;
 mod id;
 mod left;
 mod refused;
@@ -22,10 +23,12 @@ use std::{fmt, path::PathBuf, time::Duration};
 use zeroize::Zeroizing;
 
 pub use end::end;
-pub use find::{group_members, marked};
+pub use find::{Carrier, carrying, group_members, marked};
+pub use head::{Head, head};
 pub use id::{ProcessId, alive, describe, own, session};
 pub(crate) use left::{leave, sweep};
 pub(crate) use refused::explain;
+pub use refused::refusal;
 pub use spawn::{Running, no_core_dumps, settle, spawn};
 pub(crate) use spawn::{identify, start};
 pub(crate) use wait::timespec;
