@@ -4,6 +4,7 @@
 pub mod beneath;
 mod error;
 pub mod fs;
+pub mod kernel;
 pub mod loopdev;
 pub mod mount;
 pub mod namespace;

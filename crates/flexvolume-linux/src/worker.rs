@@ -9,7 +9,7 @@
 //!                          ◀── length and JSON ──
 //! ```
 //!
-//! A worker is born as `flexvol-worker` (its whole `argv`; nothing in the environment, which its own children inherit)
+//! A worker is born as `flexvol-worker`, or what its [`Task::NAME`] says (its whole `argv`; nothing in the environment, which its own children inherit)
 //! with a socket as standard input. Its standard output and error are `/dev/null`: an abandoned worker must not keep a
 //! terminal or a pipe open. It ends when its parent's end of the socket closes, after the task it is at.
 
@@ -44,8 +44,6 @@ use crate::{
     process::{self, ProcessId},
 };
 
-/// A worker's `argv[0]`, by which it knows what it is.
-const NAME: &str = "flexvol-worker";
 /// The longest task or answer, in bytes.
 const LONGEST: usize = 64 << 20;
 /// Received at once.
@@ -53,6 +51,9 @@ const CHUNK: usize = 64 << 10;
 
 /// Something that a worker does; an enum of all that one executable wants done.
 pub trait Task: Serialize + DeserializeOwned {
+    /// A worker's `argv[0]`, by which it knows what it is: one executable may have several kinds.
+    const NAME: &'static str = "flexvol-worker";
+
     /// What comes back; a `Result` where it can fail.
     type Answer: Serialize + DeserializeOwned;
 
@@ -108,7 +109,7 @@ enum Reply<A> {
 /// as a worker this works until the parent is gone, and the exit code is what `main` returns. Elsewhere it is `None`.
 pub fn main<T: Task>() -> Option<ExitCode> {
     let mut argv = env::args_os();
-    if argv.next().as_deref() != Some(OsStr::new(NAME)) || argv.next().is_some() {
+    if argv.next().as_deref() != Some(OsStr::new(T::NAME)) || argv.next().is_some() {
         return None;
     }
     process::sys::close_inherited();
@@ -188,7 +189,7 @@ impl<T: Task> Worker<T> {
         let idle = self.alive.take().filter(Alive::waits);
         let mut alive = match idle {
             Some(alive) => alive,
-            None => Alive::start(&self.exe, &self.env).map_err(WorkerError::Start)?,
+            None => Alive::start(&self.exe, T::NAME, &self.env).map_err(WorkerError::Start)?,
         };
         let reply = alive.send(&task, since, limit).and_then(|()| alive.receive(since, limit));
         match reply {
@@ -220,11 +221,11 @@ impl<T: Task> Worker<T> {
 }
 
 impl Alive {
-    fn start(exe: &PathBuf, env: &[(String, String)]) -> crate::Result<Self> {
+    fn start(exe: &PathBuf, name: &str, env: &[(String, String)]) -> crate::Result<Self> {
         process::sweep();
         let (ours, theirs) = UnixStream::pair().map_err(|e| Error::os("cannot make a socket for a worker", e))?;
         let mut command = Command::new(exe);
-        command.arg0(NAME).envs(env.iter().map(|(var, value)| (var, value)));
+        command.arg0(name).envs(env.iter().map(|(var, value)| (var, value)));
         command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = process::start(&mut command, exe)?;
         let (pid, id) = process::identify(&mut child, exe)?;

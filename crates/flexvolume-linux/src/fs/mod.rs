@@ -35,6 +35,7 @@ pub use intent::{Intent, Intents, Phase};
 pub use kind::FsType;
 pub use options::{check_mkfs_options, check_mount_options};
 pub use probe::{Content, content};
+pub use tool::{Needed, needed};
 pub use usage::{Usage, usage};
 
 #[cfg(test)]

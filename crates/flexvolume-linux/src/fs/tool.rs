@@ -1,17 +1,14 @@
 //! The mkfs and fsck programs of the system: found, run without a shell, their last words kept.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{env, ffi::OsStr, path::PathBuf, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::device::Device;
+use super::{device::Device, kind::FsType};
 use crate::{
     Error, ErrorKind, Result,
-    process::{How, Kill, Limits, Program, spawn},
+    process::{How, Kill, Limits, Program, on_path, spawn},
 };
 
 /// Where these programs live when PATH does not say so, as it often does not for a service.
@@ -40,6 +37,40 @@ pub(super) const XFS_REPAIR: Tool = Tool { name: "xfs_repair", package: "xfsprog
 pub(super) const BTRFS: Tool = Tool { name: "btrfs", package: "btrfs-progs" };
 pub(super) const RESIZE2FS: Tool = Tool { name: "resize2fs", package: "e2fsprogs" };
 pub(super) const XFS_GROWFS: Tool = Tool { name: "xfs_growfs", package: "xfsprogs" };
+
+/// A program of the system that is needed for file systems, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Needed {
+    /// Its name.
+    pub name: String,
+    /// The Debian package that brings it.
+    pub package: String,
+    /// The type of file system it is for; `None` for all.
+    pub fs_type: Option<FsType>,
+    /// Where it is; `None` if it is not installed.
+    pub path: Option<PathBuf>,
+}
+
+/// Every program that formatting, checking and growing may run, and where each is.
+pub fn needed() -> Vec<Needed> {
+    let of = |fs_type: Option<FsType>, tools: &[Tool]| {
+        let needed = |tool: &Tool| Needed {
+            name: tool.name.to_owned(),
+            package: tool.package.to_owned(),
+            fs_type,
+            path: tool.look(),
+        };
+        tools.iter().map(needed).collect::<Vec<_>>()
+    };
+    [
+        of(None, &[BLKID]),
+        of(Some(FsType::Ext4), &[MKFS_EXT4, E2FSCK, RESIZE2FS]),
+        of(Some(FsType::Ext3), &[MKFS_EXT3]),
+        of(Some(FsType::Xfs), &[MKFS_XFS, XFS_REPAIR, XFS_GROWFS]),
+        of(Some(FsType::Btrfs), &[MKFS_BTRFS, BTRFS]),
+    ]
+    .concat()
+}
 
 /// What a program may be told to do while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,16 +108,15 @@ impl Ended {
 impl Tool {
     /// Where it is, for a task that `purpose` names ("format /dev/x as xfs").
     pub(super) fn find(self, purpose: &str) -> Result<PathBuf> {
+        self.look().ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, format!("cannot {purpose}: {} is not installed", self.name))
+                .with_hint(format!("apt-get install {}", self.package))
+        })
+    }
+
+    fn look(self) -> Option<PathBuf> {
         let path = env::var_os("PATH").unwrap_or_default();
-        env::split_paths(&path)
-            .chain(PLACES.iter().map(PathBuf::from))
-            .filter(|dir| dir.is_absolute())
-            .map(|dir| dir.join(self.name))
-            .find(|file| runnable(file))
-            .ok_or_else(|| {
-                Error::new(ErrorKind::Unsupported, format!("cannot {purpose}: {} is not installed", self.name))
-                    .with_hint(format!("apt-get install {}", self.package))
-            })
+        on_path(self.name, &path).or_else(|| on_path(self.name, OsStr::new(&PLACES.join(":"))))
     }
 
     /// Runs it to its end. With a `device`, the child holds that device's lock for as long as it lives.
@@ -127,10 +157,6 @@ impl Tool {
         let context = format!("cannot {purpose}: {} ended with {}", self.name, ended.status());
         Err(Error::new(ErrorKind::Io, context).with_cause(ended.words()))
     }
-}
-
-fn runnable(file: &Path) -> bool {
-    file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
 #[cfg(test)]

@@ -18,11 +18,12 @@ use rustix::{
     fs::{FileType, FlockOperation, OFlags, flock, fstat, major, minor},
     io::Errno,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, ErrorKind, Result, mount::table};
 
 /// An attached loop device.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loop {
     /// The device node.
     pub device: PathBuf,

@@ -11,6 +11,7 @@ mod helper;
 mod look;
 mod mounted;
 mod mountinfo;
+mod propagation;
 mod raw;
 mod statmount;
 #[cfg(test)]
@@ -27,4 +28,6 @@ pub use api::{Flags, FsMount, Tree, bind, set_flags};
 pub(crate) use look::look_at;
 pub use look::{Presence, corrupted, is_empty_dir, look, probe};
 pub use mounted::{MountId, Mounted};
+pub use propagation::{Propagation, propagation};
+pub(crate) use raw::change_nothing;
 pub use unmount::{LADDER, Step, Unmount, unmount, unmount_ladder, unmount_step};

@@ -9,6 +9,15 @@ const FILE: &str = "/proc/thread-self/mountinfo";
 /// A table that changes faster than this many reads is taken as it was last seen.
 const READS: usize = 5;
 
+/// One line of the file: a mount, and the peer groups it belongs to.
+pub(super) struct Row {
+    pub(super) mounted: Mounted,
+    /// Mounts made beneath it appear in every mount of this group.
+    pub(super) peers: Option<u64>,
+    /// Mounts made in this group appear beneath it.
+    pub(super) follows: Option<u64>,
+}
+
 /// Every mount, in the kernel's order: of two at one point the later one lies on top.
 pub(super) fn all() -> Result<Vec<Mounted>> {
     parse(&read()?)
@@ -31,6 +40,11 @@ fn read() -> Result<Vec<u8>> {
 /// Reads the text of a mountinfo file. A line that is not understood is an error, for a row left out would be a mount
 /// that nobody knows of.
 pub(super) fn parse(text: &[u8]) -> Result<Vec<Mounted>> {
+    Ok(rows(text)?.into_iter().map(|row| row.mounted).collect())
+}
+
+/// As [`parse`], with the peer groups.
+pub(super) fn rows(text: &[u8]) -> Result<Vec<Row>> {
     let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| parse_line(line).ok_or_else(|| strange(line))).collect()
 }
@@ -40,7 +54,7 @@ fn strange(line: &[u8]) -> Error {
 }
 
 /// `ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [TAG[:VALUE]]... - TYPE SOURCE SUPER_OPTIONS`
-fn parse_line(line: &[u8]) -> Option<Mounted> {
+fn parse_line(line: &[u8]) -> Option<Row> {
     let mut words = line.split(|byte| *byte == b' ');
     let id = number(words.next()?)?;
     let parent = number(words.next()?)?;
@@ -48,18 +62,21 @@ fn parse_line(line: &[u8]) -> Option<Mounted> {
     let root = unescape(words.next()?);
     let point = unescape(words.next()?);
     let options = words.next()?;
-    let mut shared = false;
+    let (mut peers, mut follows) = (None, None);
     loop {
         match words.next()? {
             b"-" => break,
-            tag => shared |= tag.starts_with(b"shared:"),
+            tag => {
+                peers = peers.or(tag.strip_prefix(b"shared:").and_then(number));
+                follows = follows.or(tag.strip_prefix(b"master:").and_then(number));
+            }
         }
     }
     let fs_type = lossy(unescape(words.next()?));
     let source = lossy(unescape(words.next()?));
     let super_options = words.next()?;
     let has = |option: &[u8]| options.split(|byte| *byte == b',').any(|word| word == option);
-    Some(Mounted {
+    let mounted = Mounted {
         id: MountId(id),
         parent: MountId(parent),
         point: PathBuf::from(OsString::from_vec(point)),
@@ -71,8 +88,9 @@ fn parse_line(line: &[u8]) -> Option<Mounted> {
         nosuid: has(b"nosuid"),
         nodev: has(b"nodev"),
         noexec: has(b"noexec"),
-        shared,
-    })
+        shared: peers.is_some(),
+    };
+    Some(Row { mounted, peers, follows })
 }
 
 fn number(word: &[u8]) -> Option<u64> {

@@ -9,7 +9,8 @@ use std::{
 };
 
 use linux_raw_sys::general::{
-    __NR_listmount, __NR_mount_setattr, __NR_statmount, MNT_ID_REQ_SIZE_VER0, mnt_id_req, mount_attr, statmount,
+    __NR_listmount, __NR_mount_setattr, __NR_statmount, AT_EMPTY_PATH, MNT_ID_REQ_SIZE_VER0, mnt_id_req, mount_attr,
+    statmount,
 };
 
 /// What `statmount` wrote: the fixed part and the strings behind it.
@@ -65,6 +66,11 @@ pub(super) fn list_mounts(parent: u64, last: u64, ids: &mut [u64]) -> io::Result
     // SAFETY: `request` is as long as its own `size` says, and the kernel writes at most `ids.len()` numbers.
     let count = unsafe { libc::syscall(i64::from(__NR_listmount), &raw const request, ids.as_mut_ptr(), ids.len(), 0) };
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+/// Asks for a change of no attribute: an error says that the call is not there, or not for us.
+pub(crate) fn change_nothing(fd: BorrowedFd<'_>) -> io::Result<()> {
+    mount_setattr(fd, c"", AT_EMPTY_PATH, 0)
 }
 
 /// Sets the attribute bits `set` on the mount that `fd` is on; with `path` empty the mount of `fd` itself.

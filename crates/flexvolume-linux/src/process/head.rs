@@ -1,6 +1,7 @@
 //! What a file begins with, as the kernel reads it before it runs it: a script's first line, or a program's header.
 
 use std::{
+    env,
     ffi::OsStr,
     fs::{self, File},
     io::Read,
@@ -8,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{Access, access};
 use serde::{Deserialize, Serialize};
 
 /// As much as the kernel reads of a first line.
@@ -52,6 +54,20 @@ pub fn head(path: &Path) -> Option<Head> {
         file.read_exact_at(&mut more, at).ok()?;
         Some(more)
     }))
+}
+
+/// Whether this is a program file that this process may run, as far as its mode and its mount say.
+pub fn runnable(file: &Path) -> bool {
+    file.is_file() && access(file, Access::EXEC_OK).is_ok()
+}
+
+/// The program of that name in the first directory of `path` (colons between) that has it, as a shell looks for it; `None`
+/// for a name with a slash.
+pub fn on_path(name: &str, path: &OsStr) -> Option<PathBuf> {
+    if name.is_empty() || name.contains('/') {
+        return None;
+    }
+    env::split_paths(path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name)).find(|file| runnable(file))
 }
 
 /// `more(offset, length)` reads further into the file.
@@ -128,10 +144,8 @@ mod tests {
     use super::*;
 
     fn script(line: &[u8]) -> (PathBuf, String) {
-        match read_head(line, &|_, _| None) {
-            Head::Script { interpreter, argument } => (interpreter, argument),
-            other => panic!("{other:?}"),
-        }
+        let Head::Script { interpreter, argument } = read_head(line, &|_, _| None) else { panic!("{line:?}") };
+        (interpreter, argument)
     }
 
     #[test]
@@ -140,6 +154,15 @@ mod tests {
         assert_eq!(script(b"#!/bin/sh\r\n"), ("/bin/sh\r".into(), String::new()));
         assert_eq!(script(b"#!/bin/sh -e\r\n"), ("/bin/sh".into(), "-e\r".into()));
         assert_eq!(script(b"#!"), (PathBuf::new(), String::new()));
+    }
+
+    #[test]
+    fn programs_are_found_on_the_path_alone() {
+        let path = OsStr::new("relative:/nowhere:/bin:/usr/bin");
+        assert!(on_path("sh", path).is_some_and(|found| found.is_absolute()));
+        for none in ["", "/bin/sh", "no-such-program", "../bin/sh"] {
+            assert_eq!(on_path(none, path), None, "{none}");
+        }
     }
 
     proptest::proptest! {

@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 
 pub use end::end;
 pub use find::{Carrier, carrying, group_members, marked};
-pub use head::{Head, head};
+pub use head::{Head, head, on_path, runnable};
 pub use id::{ProcessId, alive, describe, own, session};
 pub(crate) use left::{leave, sweep};
 pub(crate) use refused::explain;
