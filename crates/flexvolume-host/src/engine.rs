@@ -16,6 +16,7 @@ use crate::{
     error::{Error, Kind, Result},
     ground::Ground,
     ident::{fresh_id, is_inhabited},
+    layout::Layout,
     ledger::{Durability, Entry},
     note::Notes,
     volume::{
@@ -145,9 +146,14 @@ pub struct Lost {
 
 /// A look at rest, without touching any file system: is every recorded mount still the one on top at its path?
 pub fn look_at_rest(ground: &Ground, record: &Record) -> Lost {
+    lost(&ground.layout, record)
+}
+
+/// As [`look_at_rest`], for who has nothing but the layout.
+pub fn lost(layout: &Layout, record: &Record) -> Lost {
     let gone = |relative: PathBuf, made: &Made| match made {
         Made::NoMount => false,
-        Made::Mount(id) => match mount::look(&ground.layout.root().join(relative)) {
+        Made::Mount(id) => match mount::look(&layout.root().join(relative)) {
             Ok(Presence::Mount(now)) => now != *id,
             Ok(Presence::Absent | Presence::Plain | Presence::Symlink | Presence::Other | Presence::Corrupted(_)) => {
                 true
@@ -156,9 +162,9 @@ pub fn look_at_rest(ground: &Ground, record: &Record) -> Lost {
         },
     };
     let (driver, name) = (&record.driver, &record.name);
-    let places = record.places.iter().filter(|(uid, made)| gone(ground.layout.place(uid, driver, name), made));
+    let places = record.places.iter().filter(|(uid, made)| gone(layout.place(uid, driver, name), made));
     Lost {
-        stage: record.stage.as_ref().is_some_and(|made| gone(ground.layout.global(driver, name), made)),
+        stage: record.stage.as_ref().is_some_and(|made| gone(layout.global(driver, name), made)),
         places: places.map(|(uid, _)| uid.clone()).collect(),
     }
 }

@@ -35,7 +35,7 @@ impl Ident {
 }
 
 /// A random id for one call: 128 bits in hex, from the kernel.
-pub(crate) fn fresh_id() -> Result<String> {
+pub fn fresh_id() -> Result<String> {
     let uuid = read("/proc/sys/kernel/random/uuid")
         .ok_or_else(|| Error::new(Kind::System, "cannot draw a random id").hint("is /proc mounted?"))?;
     Ok(uuid.replace('-', ""))
@@ -43,11 +43,15 @@ pub(crate) fn fresh_id() -> Result<String> {
 
 /// Whether any process still lives in that mount namespace.
 pub(crate) fn is_inhabited(namespace: &str) -> bool {
-    fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .any(|process| fs::read_link(process.path().join("ns/mnt")).is_ok_and(|theirs| theirs.as_os_str() == namespace))
+    inhabitant(namespace).is_some()
+}
+
+/// A process that lives in that mount namespace, if there is one that we may see.
+pub fn inhabitant(namespace: &str) -> Option<u32> {
+    fs::read_dir("/proc").into_iter().flatten().flatten().find_map(|process| {
+        let theirs = fs::read_link(process.path().join("ns/mnt")).ok()?;
+        if theirs.as_os_str() == namespace { process.file_name().to_str()?.parse().ok() } else { None }
+    })
 }
 
 fn read(path: impl AsRef<Path>) -> Option<String> {

@@ -28,7 +28,7 @@ mod wall;
 pub use error::{Error, Kind, Result};
 pub use ground::Ground;
 pub use host::{Host, Published};
-pub use ident::Ident;
+pub use ident::{Ident, fresh_id, inhabitant};
 pub use layout::Layout;
 pub use note::{Note, Notes};
 pub use settings::Settings;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use flexvolume_linux::process::{self, How, OUTPUT_LIMIT, Outcome, ProcessId, Program};
 use flexvolume_protocol::{
-    Answer, Came, Forgiven, Redactor, Said, Verb, VerbName, Verdict, Wire, excerpt, is_complete, strict, tolerant,
+    Answer, Came, DriverName, Forgiven, Redactor, Said, Verb, VerbName, Verdict, Wire, excerpt, is_complete, strict,
+    tolerant,
 };
 
 use zeroize::Zeroizing;
@@ -99,7 +100,7 @@ fn read<R: Answer>(
     volume: &str,
     notes: Notes<'_>,
 ) -> Result<Came<R>> {
-    ended(driver, verb, outcome, redactor)?;
+    ended(&driver.name, verb, outcome, redactor)?;
     // A process that answered in full and then became a daemon itself has not failed.
     let exit_ok = matches!(outcome.how, How::Exited(0) | How::Stayed(_));
     let said = Said { stdout: &outcome.stdout, stderr: &outcome.stderr, exit_ok };
@@ -126,9 +127,8 @@ fn read<R: Answer>(
     }
 }
 
-/// Fails when the process was ended at its limit or could not be ended.
-fn ended(driver: &Driver, verb: VerbName, outcome: &Outcome, redactor: &Redactor) -> Result<()> {
-    let name = &driver.name;
+/// Fails when the process was ended at its limit or could not be ended, or when it wrote without end.
+pub fn ended(name: &DriverName, verb: VerbName, outcome: &Outcome, redactor: &Redactor) -> Result<()> {
     if outcome.cut {
         let what = format!("driver {name} wrote more than {} KiB in answer to {verb}", OUTPUT_LIMIT >> 10);
         return Err(Error::new(Kind::Driver, what).hint("an answer is one JSON object; its log belongs in a file"));

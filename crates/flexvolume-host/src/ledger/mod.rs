@@ -12,6 +12,7 @@ mod ballast;
 mod cause;
 mod history;
 mod open;
+mod peek;
 mod retry;
 
 use std::{

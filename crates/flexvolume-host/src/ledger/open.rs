@@ -92,7 +92,7 @@ impl Ledger {
     }
 }
 
-enum Trouble {
+pub(super) enum Trouble {
     Damaged(rusqlite::Error),
     Newer(i64),
     Other(rusqlite::Error),
@@ -105,7 +105,7 @@ impl From<rusqlite::Error> for Trouble {
 }
 
 impl Trouble {
-    fn told(self, path: &Path) -> Error {
+    pub(super) fn told(self, path: &Path) -> Error {
         let cannot = Error::new(Kind::Ledger, format!("cannot open the ledger {}", path.display()));
         match self {
             Self::Newer(version) => Error::new(
@@ -161,14 +161,7 @@ fn writable(path: &Path) -> std::result::Result<Connection, Trouble> {
     if version(&db)? < SCHEMA {
         make(&db)?;
     }
-    // A damaged page makes some rows unreadable and not others: better to know now than in the middle of an unmount.
-    let verdict: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if verdict != "ok" {
-        return Err(Trouble::Damaged(rusqlite::Error::SqliteFailure(
-            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
-            Some(verdict),
-        )));
-    }
+    quick_check(&db)?;
     Ok(db)
 }
 
@@ -183,8 +176,20 @@ fn make(db: &Connection) -> std::result::Result<(), Trouble> {
     Ok(all.commit()?)
 }
 
+/// A damaged page makes some rows unreadable and not others: better to know now than in the middle of an unmount.
+pub(super) fn quick_check(db: &Connection) -> std::result::Result<(), Trouble> {
+    let verdict: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if verdict == "ok" {
+        return Ok(());
+    }
+    Err(Trouble::Damaged(rusqlite::Error::SqliteFailure(
+        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
+        Some(verdict),
+    )))
+}
+
 /// The schema of the file: ours to use if we know it, or if its writer says that programs of our age may write.
-fn version(db: &Connection) -> std::result::Result<i64, Trouble> {
+pub(super) fn version(db: &Connection) -> std::result::Result<i64, Trouble> {
     let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if version > SCHEMA {
         let oldest: i64 = db.query_row("SELECT value FROM about WHERE name = 'oldest_writer'", [], |row| row.get(0))?;
@@ -209,6 +214,6 @@ fn set_aside(path: &Path) -> Result<PathBuf> {
 }
 
 /// A path as SQLite's URI form wants it.
-fn percent(path: &Path) -> String {
+pub(super) fn percent(path: &Path) -> String {
     path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23")
 }

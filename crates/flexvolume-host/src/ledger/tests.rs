@@ -302,3 +302,50 @@ fn what_is_to_be_tried_again_is_believed_of_the_living_and_swept_of_the_dead() {
     ledger.clear_retry(&living).unwrap();
     assert_eq!(ledger.retries().unwrap(), []);
 }
+
+/// Every file of a folder, with its bytes and the time of its last change.
+fn files(dir: &Path) -> Vec<(std::ffi::OsString, Vec<u8>, std::time::SystemTime)> {
+    let mut files: Vec<_> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let modified = entry.metadata().unwrap().modified().unwrap();
+            (entry.file_name(), std::fs::read(entry.path()).unwrap(), modified)
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+/// The keys that a look finds; it must leave every file as it was.
+fn peeked(path: &Path) -> Result<Option<Vec<String>>> {
+    let before = files(path.parent().unwrap());
+    let seen = Ledger::peek(path);
+    assert!(files(path.parent().unwrap()) == before, "looking at {} changed something", path.display());
+    Ok(seen?.map(|records| records.into_iter().map(|record| record.unwrap().key).collect()))
+}
+
+#[test]
+fn a_look_sees_all_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.db");
+    assert_eq!(peeked(&path).unwrap(), None, "none is made");
+    let opened = open(&path);
+    let first = put(&opened.ledger, "a").key;
+    // The log of a running command, whose locks a look must respect and not break (these files belong to this process, so
+    // they are looked at as copies: those that a killed command would have left).
+    let killed = tempfile::tempdir().unwrap();
+    for file in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
+        std::fs::copy(dir.path().join(file), killed.path().join(file)).unwrap();
+    }
+    assert!(std::fs::metadata(killed.path().join("ledger.db-wal")).unwrap().len() > 0);
+    assert_eq!(peeked(&killed.path().join("ledger.db")).unwrap(), Some(vec![first.clone()]));
+    drop(opened);
+    assert_eq!(peeked(&path).unwrap(), Some(vec![first]));
+
+    std::fs::write(&path, b"no database at all, but long enough to be one".repeat(100)).unwrap();
+    let error = peeked(&path).unwrap_err();
+    assert!(error.next().unwrap().contains("flexvol ls"), "{error:?}");
+    std::fs::write(&path, b"").unwrap();
+    assert_eq!(peeked(&path).unwrap(), None);
+}
