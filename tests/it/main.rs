@@ -7,6 +7,7 @@ mod bed;
 mod cases;
 mod command;
 mod discovery;
+mod doctor;
 mod exit_codes;
 mod faults;
 mod help;

@@ -119,6 +119,12 @@ pub(crate) enum Command {
         #[arg(short, long)]
         watch: bool,
     },
+    /// Find out what keeps drivers and volumes from working here, and how to mend it; changes nothing
+    Doctor {
+        /// Only these drivers [default: everything]
+        #[arg(value_name = "DRIVER")]
+        drivers: Vec<String>,
+    },
     /// Put a driver into the plugin directory, or a newer one in its stead
     Install {
         /// The executable

@@ -3,6 +3,7 @@
 
 mod cli;
 mod command;
+mod doctor;
 mod duration;
 mod line;
 mod log;
@@ -10,6 +11,7 @@ pub mod manifest;
 mod output;
 mod problem;
 mod progress;
+mod reading;
 mod schema;
 mod screen;
 mod speak;
@@ -20,6 +22,8 @@ use clap::{ColorChoice, FromArgMatches, ValueEnum};
 
 use cli::{Cli, LogFormat, LogLevel};
 use problem::Problems;
+
+pub use doctor::worker;
 
 /// Runs the command with the process's own arguments.
 pub fn run() -> ExitCode {

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // First of all: this executable is also the worker that the engine throws away.
-    if let Some(code) = flexvolume_host::worker() {
+    // First of all: this executable is also the workers that the engine and the doctor throw away.
+    if let Some(code) = flexvolume_host::worker().or_else(flexvol::worker) {
         return code;
     }
     flexvol::run()

@@ -57,6 +57,11 @@ impl Problems {
         Self(vec![Problem { code, what, causes: Vec::new(), hint: Some(hint) }])
     }
 
+    /// What there is to say was said; only the exit code is left.
+    pub(crate) fn told(code: u8) -> Self {
+        Self(vec![Problem { code, what: String::new(), causes: Vec::new(), hint: None }])
+    }
+
     /// The errors of several things done, or nothing if there were none.
     pub(crate) fn gather(errors: Vec<Problems>) -> Result<(), Self> {
         let all: Vec<_> = errors.into_iter().flat_map(|problems| problems.0).collect();
@@ -81,7 +86,7 @@ impl Problems {
 
     /// Prints all and gives the exit code: that of the first.
     pub(crate) fn tell(&self) -> ExitCode {
-        for problem in &self.0 {
+        for problem in self.0.iter().filter(|problem| !problem.what.is_empty()) {
             speak::either(&problem.text(), || problem.line());
         }
         ExitCode::from(self.0.first().map_or(1, |problem| problem.code))

@@ -31,6 +31,7 @@ pub use host::{Host, Published};
 pub use ident::{Ident, fresh_id, inhabitant};
 pub use layout::Layout;
 pub use note::{Note, Notes};
+pub use rebuild::directories;
 pub use settings::Settings;
 pub use wall::Wall;
 

@@ -12,6 +12,7 @@ use flexvolume_protocol::{DriverName, PodUid, UserOptions, VolumeName};
 use crate::{
     error::{Error, Kind as ErrorKind, Result},
     ground::Ground,
+    layout::Layout,
     ledger::Durability,
     note::{Note, Notes},
     volume::{
@@ -58,6 +59,17 @@ pub(crate) fn rebuild(ground: &Ground, notes: Notes<'_>) -> Result<()> {
         ground.ledger.put(record, Durability::Power, true)?;
     }
     Ok(())
+}
+
+/// Every directory that is, or was, one of a volume, relative to the root: of the node, then of pods. Nothing that may be
+/// mounted at one of them is looked into.
+pub fn directories(layout: &Layout) -> Result<Vec<PathBuf>> {
+    let root = layout.root();
+    let globals = globals(&root.join("plugins/kubernetes.io/flexvolume"))?;
+    let places = places(&root.join("pods"))?;
+    let globals = globals.iter().map(|(driver, name)| layout.global(driver, name));
+    let places = places.iter().map(|(uid, driver, name)| layout.place(uid, driver, name));
+    Ok(globals.chain(places).collect())
 }
 
 fn unknown(ground: &Ground, driver: DriverName, name: VolumeName, kind: Kind, uid: &str) -> Record {

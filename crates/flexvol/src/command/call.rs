@@ -6,8 +6,8 @@ use flexvolume_host::{
 };
 use flexvolume_linux::process::{self, How};
 use flexvolume_protocol::{
-    Answer, Attached, Came, Created, Device, DriverName, Expanded, InitReply, Options, Redactor, Said, Secret, Secrets,
-    VerbName, VolumeNameReply, excerpt, is_complete, render_reply, strict, tolerant,
+    Answer, Attached, Created, Device, DriverName, Expanded, InitReply, Options, Redactor, Said, Secret, Secrets,
+    VerbName, VolumeNameReply, excerpt, is_complete,
 };
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -17,6 +17,7 @@ use crate::{
     cli::Cli,
     output::Show,
     problem::Problems,
+    reading::{Readings, said, word},
     speak::{say, tell},
 };
 
@@ -57,12 +58,7 @@ pub(super) fn call(cli: &Cli, show: &Show, driver: &str, verb: &str, args: &[Str
         process::spawn(&program(&found.exe, argv, stdin, "by-hand"))?.wait(&limits, &is_complete, &mut |after| {
             tell!("still running after {} s", after.as_secs());
         });
-    let said = Said {
-        stdout: &outcome.stdout,
-        stderr: &outcome.stderr,
-        exit_ok: matches!(outcome.how, How::Exited(0) | How::Stayed(_)),
-    };
-    let (kubernetes, flexvol, forgiven) = verdicts(verb_name, &said, &redactor);
+    let (kubernetes, flexvol, forgiven) = verdicts(verb_name, &said(&outcome), &redactor);
     let text = |bytes: &[u8]| String::from_utf8_lossy(&redactor.bytes(bytes)).into_owned();
     let seen = Seen {
         argv: std::iter::once(found.exe.display().to_string())
@@ -150,22 +146,7 @@ fn verdicts(verb: Option<VerbName>, said: &Said<'_>, redactor: &Redactor) -> (St
 }
 
 fn both<R: Answer>(verb: VerbName, said: &Said<'_>, redactor: &Redactor) -> (String, String, Vec<String>) {
-    let reading = tolerant::<R>(verb, said);
-    let forgiven = reading.forgiven.into_iter().map(|forgiven| forgiven.redacted(redactor).to_string()).collect();
-    (word(strict::<R>(verb, said), redactor), word(reading.verdict, redactor), forgiven)
-}
-
-fn word<R: Answer>(verdict: Result<Came<R>, flexvolume_protocol::Verdict>, redactor: &Redactor) -> String {
-    match verdict {
-        Ok(Came::Done(reply)) => {
-            let read = render_reply(Ok(Came::Done(reply)));
-            if read == r#"{"status":"Success"}"# {
-                return "Success".into();
-            }
-            format!("Success, read as {}", redactor.text(&read))
-        }
-        Ok(Came::NotSupported) => "Not supported".into(),
-        Ok(Came::InProgress) => "In progress".into(),
-        Err(verdict) => format!("failed: {}", verdict.redacted(redactor)),
-    }
+    let readings = Readings::<R>::of(verb, said).redacted(redactor);
+    let forgiven = readings.forgiven();
+    (word(readings.kubernetes, redactor), word(readings.flexvol.verdict, redactor), forgiven)
 }

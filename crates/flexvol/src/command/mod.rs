@@ -2,6 +2,7 @@
 
 mod call;
 mod completions;
+mod doctor;
 mod down;
 mod drivers;
 mod exec;
@@ -31,6 +32,7 @@ pub(crate) fn run(cli: &Cli, show: &Show) -> Done {
         Command::Ls { usage } => ls::ls(cli, show, *usage),
         Command::Inspect { volume } => inspect::inspect(cli, show, volume),
         Command::Drivers { watch } => drivers::drivers(cli, show, *watch),
+        Command::Doctor { drivers } => doctor::doctor(cli, show, drivers),
         Command::Install { driver, name } => install::install(cli, show, driver, name.as_deref()),
         Command::Call { driver, verb, args } => call::call(cli, show, driver, verb, args),
         Command::Completions { shell } => completions::completions(*shell),

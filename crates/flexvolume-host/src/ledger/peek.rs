@@ -50,11 +50,12 @@ fn peek(path: &Path) -> std::result::Result<Option<Ledger>, Trouble> {
     let db = Connection::open_with_flags(uri, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?;
     db.busy_timeout(Duration::from_secs(5))?;
     // A file of no bytes is a ledger about to be made.
-    if version(&db)? == 0 {
+    let schema = version(&db)?;
+    if schema == 0 {
         return Ok(None);
     }
     quick_check(&db)?;
-    Ok(Some(Ledger { db: Mutex::new(db), path: path.into(), read_only: true, starved: false }))
+    Ok(Some(Ledger { db: Mutex::new(db), path: path.into(), read_only: true, starved: false, schema }))
 }
 
 fn log_of(path: &Path) -> String {

@@ -52,6 +52,22 @@ pub fn carrying(var: &str) -> Result<Vec<Carrier>> {
     Ok(pids()?.into_iter().filter(|pid| *pid != own).filter_map(carrier).collect())
 }
 
+/// The command line of every process that has one and that we may read.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn command_lines() -> Result<Vec<(u32, Vec<String>)>> {
+    let words = |line: &[u8]| -> Vec<String> {
+        let words = line.strip_suffix(b"\0").unwrap_or(line).split(|byte| *byte == 0);
+        words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+    };
+    let of = |pid: u32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|line| !line.is_empty())?;
+        Some((pid, words(&line)))
+    };
+    Ok(pids()?.into_iter().filter_map(of).collect())
+}
+
 /// Every living process whose environment holds `var=value`, our own excepted. Finds children that left their process
 /// group; processes that end while we look are passed over, and so are those of other users that may not be read.
 ///
@@ -189,6 +205,13 @@ mod tests {
 
         assert!(end(&found, Duration::from_secs(20), true).is_empty());
         assert!(marked("FLEXVOL_TEST_MARK", &value).unwrap().is_empty());
+    }
+
+    #[test]
+    fn command_lines_are_words() {
+        let own: Vec<String> = std::env::args().collect();
+        let lines = command_lines().unwrap();
+        assert_eq!(lines.into_iter().find(|(pid, _)| *pid == process::id()).unwrap().1, own);
     }
 
     #[test]

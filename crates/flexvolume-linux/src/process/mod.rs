@@ -23,7 +23,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 use zeroize::Zeroizing;
 
 pub use end::end;
-pub use find::{Carrier, carrying, group_members, marked};
+pub use find::{Carrier, carrying, command_lines, group_members, marked};
 pub use head::{Head, head, on_path, runnable};
 pub use id::{ProcessId, alive, describe, own, session};
 pub(crate) use left::{leave, sweep};

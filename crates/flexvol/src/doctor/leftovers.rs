@@ -1,0 +1,341 @@
+//! What past calls left that nobody needs any more, or that waits for somebody: each with how it is cleared.
+
+use std::path::{Path, PathBuf};
+
+use flexvolume_protocol::excerpt;
+
+use super::{
+    finding::{Finding, Group, Severity, count, quoted},
+    record::Volume,
+    traces::{Child, Gone, Lies},
+};
+
+/// What was found on the machine, beside the records.
+pub(crate) struct Left<'a> {
+    pub(crate) volumes: &'a [&'a Volume],
+    pub(crate) lies: &'a Lies,
+    pub(crate) loops: &'a [Gone],
+    pub(crate) children: &'a [Child],
+    /// The ledger could be read: without it nothing is unexplained.
+    pub(crate) known: bool,
+    /// The command as it was called.
+    pub(crate) flexvol: &'a str,
+}
+
+/// As much of a failure is shown.
+const SHOWN: usize = 300;
+
+fn finding(severity: Severity, check: &'static str, about: impl Into<String>, seen: impl Into<String>) -> Finding {
+    Finding::new(Group::Volumes, severity, check, about, seen)
+}
+
+/// All that is left.
+pub(crate) fn judge(left: &Left<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for volume in left.volumes {
+        findings.extend(judge_volume(volume, left));
+    }
+    if left.known {
+        findings.extend(unexplained(left));
+    }
+    findings.extend(left.loops.iter().map(gone));
+    findings.extend(left.children.iter().filter_map(|child| running(child, left)));
+    if findings.is_empty() {
+        let number = left.volumes.len();
+        findings.push(finding(
+            Severity::Ok,
+            "volumes",
+            "volumes",
+            format!("{}, nothing left over", count(number, "record")),
+        ));
+    }
+    findings
+}
+
+fn judge_volume(volume: &Volume, left: &Left<'_>) -> Vec<Finding> {
+    let Left { flexvol, children, .. } = left;
+    let mut findings = Vec::new();
+    // Told of the root, once for all.
+    if !volume.own_machine {
+        return findings;
+    }
+    let down = match volume.pods.as_slice() {
+        [] => format!("{flexvol} down --all"),
+        pods => format!("{flexvol} down {}", pods.join(" ")),
+    };
+    if let Some(pid) = volume.elsewhere {
+        findings.push(
+            finding(
+                Severity::Warning,
+                "namespace",
+                &volume.key,
+                format!("it is mounted in another mount namespace, in which pid {pid} lives"),
+            )
+            .why("from here it can neither be seen nor taken down")
+            .run(format!("nsenter --mount=/proc/{pid}/ns/mnt -- {down}")),
+        );
+        return findings;
+    }
+    if let Some((op, id)) = &volume.doing {
+        let at_work: Vec<_> = children.iter().filter(|child| child.call == *id).collect();
+        findings.push(match at_work.first() {
+            Some(child) => finding(
+                Severity::Note,
+                "underWay",
+                &volume.key,
+                format!("{op} is under way, by pid {} ({})", child.id.pid, child.name),
+            ),
+            None => finding(
+                Severity::Warning,
+                "interrupted",
+                &volume.key,
+                format!("{op} was interrupted, and nothing of it runs any more"),
+            )
+            .why("it is undone, or done again, by the next up or down that concerns it")
+            .run(down.clone()),
+        });
+    }
+    for (op, words) in &volume.trouble {
+        findings.push(
+            finding(Severity::Warning, "trouble", &volume.key, format!("{op} failed: {}", excerpt(words, SHOWN)))
+                .mend("once its cause is gone, up or down tries again")
+                .run(down.clone()),
+        );
+    }
+    if volume.own_boot && !volume.lost.is_empty() {
+        findings.push(
+            finding(
+                Severity::Warning,
+                "lost",
+                &volume.key,
+                format!("its mount is gone, or another one: {}", volume.lost.join(", ")),
+            )
+            .why("somebody unmounted it, or mounted over it; what pods write meanwhile goes to the host's own disk")
+            .mend("flexvol up with the manifests makes it anew; or")
+            .run(down.clone()),
+        );
+    }
+    if !volume.own_boot && findings.is_empty() {
+        findings.push(
+            finding(Severity::Note, "boot", &volume.key, "it was mounted before this machine was started anew")
+                .mend("flexvol up with the manifests mounts it again; or")
+                .run(down.clone()),
+        );
+    } else if volume.idle && findings.is_empty() {
+        findings.push(
+            finding(
+                Severity::Warning,
+                "idle",
+                &volume.key,
+                format!("no pod wants it, and it is still here {}", volume.device).trim_end(),
+            )
+            .run(format!("{flexvol} down --all")),
+        );
+    }
+    if volume.rebuilt {
+        findings.push(
+            finding(
+                Severity::Note,
+                "rebuilt",
+                &volume.key,
+                "its record was lost and pieced together from what is mounted",
+            )
+            .why("it can be taken down and is not used further")
+            .run(down),
+        );
+    }
+    findings
+}
+
+/// Mounts and directories beneath the root that no record explains.
+fn unexplained(left: &Left<'_>) -> Vec<Finding> {
+    let recorded: Vec<&PathBuf> = left.volumes.iter().flat_map(|volume| &volume.paths).collect();
+    // A driver may have mounted further things within its own.
+    let explained = |path: &Path| recorded.iter().any(|known| path.starts_with(known));
+    let mut findings = Vec::new();
+    let mut told: Vec<&PathBuf> = Vec::new();
+    for point in left.lies.mounts.iter().filter(|point| !explained(point)) {
+        if told.iter().any(|above| point.starts_with(above)) {
+            continue;
+        }
+        told.push(point);
+        findings.push(
+            finding(
+                Severity::Warning,
+                "mount",
+                point.display().to_string(),
+                "it is mounted beneath the root, and no record explains it",
+            )
+            .why("flexvol neither uses it nor takes it away")
+            .mend("look what it is; if nobody needs it")
+            .run(format!("umount -R {}", quoted(point))),
+        );
+    }
+    for (directory, names) in left.lies.directories.iter().filter(|(directory, _)| !explained(directory)) {
+        let about = directory.display().to_string();
+        findings.push(if names.is_empty() {
+            finding(Severity::Note, "directory", about, "an empty directory of a volume that no record knows")
+                .run(format!("rmdir -p --ignore-fail-on-non-empty {}", quoted(directory)))
+        } else {
+            finding(
+                Severity::Warning,
+                "directory",
+                about,
+                format!(
+                    "a directory of a volume that no record knows, with files in it: {}",
+                    excerpt(&names.join(", "), SHOWN)
+                ),
+            )
+            .why("flexvol never deletes files there")
+            .mend("keep or delete them by hand")
+            .run(format!("ls -la {}", quoted(directory)))
+        });
+    }
+    findings
+}
+
+/// A loop device without its image.
+fn gone(gone: &Gone) -> Finding {
+    let Gone { device, image, mounted } = gone;
+    let about = device.display().to_string();
+    match mounted {
+        Some(point) => finding(
+            Severity::Warning,
+            "loop",
+            about,
+            format!("its image {image} was deleted while it is mounted at {}", point.display()),
+        )
+        .why("when it is detached, its data is gone")
+        .mend("to rescue it")
+        .run(format!("cp --sparse=always {} {}", quoted(device), quoted(image))),
+        None => finding(Severity::Warning, "loop", about, format!("it is attached to {image}, which was deleted"))
+            .why("it keeps the disk space of the deleted image")
+            .run(format!("losetup -d {}", quoted(device))),
+    }
+}
+
+/// A process of a call.
+fn running(child: &Child, left: &Left<'_>) -> Option<Finding> {
+    let pid = child.id.pid;
+    let volume = left.volumes.iter().find(|volume| {
+        volume.doing.as_ref().is_some_and(|(_, id)| *id == child.call) || volume.leftovers.contains(&child.call)
+    });
+    let whose = volume.map_or(String::new(), |volume| format!(", for {}", volume.key));
+    let what = if child.worker { "a worker of flexvol" } else { &child.name };
+    let about = format!("pid {pid}");
+    if let Some(waits) = &child.stuck {
+        let waits = if waits.is_empty() || waits == "0" { String::new() } else { format!(" ({waits})") };
+        return Some(
+            finding(Severity::Warning, "stuck", about, format!("{what} waits in the kernel{waits}{whose}"))
+                .why("no signal ends it; the volume it works for is busy until what it waits for answers, or is taken away")
+                .mend("see what it waits for, and mend or unmount that (umount -f for a network file system)")
+                .run(format!("cat /proc/{pid}/stack")),
+        );
+    }
+    let is_leftover = volume.is_some_and(|volume| volume.leftovers.contains(&child.call));
+    is_leftover.then(|| {
+        finding(Severity::Note, "leftover", about, format!("{what} was left by an interrupted call{whose}"))
+            .mend("the next up or down that concerns the volume ends it")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use flexvolume_linux::process::ProcessId;
+
+    use super::*;
+
+    fn volume() -> Volume {
+        Volume {
+            key: "v/d/one".into(),
+            driver: "v/d".into(),
+            pods: vec!["default/web".into()],
+            own_machine: true,
+            own_boot: true,
+            paths: vec!["/r/pods/u/volumes/v~d/one".into()],
+            ..Volume::default()
+        }
+    }
+
+    fn judged(
+        volumes: &[&Volume],
+        lies: &Lies,
+        loops: &[Gone],
+        children: &[Child],
+    ) -> Vec<(Severity, &'static str, String)> {
+        let left = Left { volumes, lies, loops, children, known: true, flexvol: "flexvol" };
+        judge(&left).into_iter().map(|finding| (finding.severity, finding.check, finding.run.join("; "))).collect()
+    }
+
+    fn of(volume: &Volume) -> (Severity, &'static str, String) {
+        let mut findings = judged(&[volume], &Lies::default(), &[], &[]);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        findings.remove(0)
+    }
+
+    fn child(call: &str, stuck: bool) -> Child {
+        let id = ProcessId { pid: 42, started: 1 };
+        Child { id, call: call.into(), name: "sshfs".into(), stuck: stuck.then(|| "fuse_wait".into()), worker: false }
+    }
+
+    #[test]
+    fn each_state_of_a_record_is_judged() {
+        let told = |severity, check, run: &str| (severity, check, run.to_owned());
+        let down = "flexvol down default/web";
+        assert_eq!(of(&volume()), told(Severity::Ok, "volumes", ""));
+        let doing = Some(("stage".to_owned(), "c1".to_owned()));
+        assert_eq!(of(&Volume { doing: doing.clone(), ..volume() }), told(Severity::Warning, "interrupted", down));
+        let trouble = vec![("attach".to_owned(), "no disk".to_owned())];
+        assert_eq!(of(&Volume { trouble, ..volume() }), told(Severity::Warning, "trouble", down));
+        let lost = vec!["pod default/web".to_owned()];
+        assert_eq!(of(&Volume { lost, ..volume() }), told(Severity::Warning, "lost", down));
+        assert_eq!(of(&Volume { own_boot: false, ..volume() }), told(Severity::Note, "boot", down));
+        let idle = Volume { idle: true, pods: Vec::new(), ..volume() };
+        assert_eq!(of(&idle), told(Severity::Warning, "idle", "flexvol down --all"));
+        let run = "nsenter --mount=/proc/7/ns/mnt -- flexvol down default/web";
+        assert_eq!(of(&Volume { elsewhere: Some(7), ..volume() }), told(Severity::Warning, "namespace", run));
+        assert_eq!(of(&Volume { rebuilt: true, ..volume() }), told(Severity::Note, "rebuilt", down));
+        let foreign = Volume { own_machine: false, idle: true, ..volume() };
+        assert_eq!(of(&foreign).0, Severity::Ok, "told of the root");
+        let at_work = judged(&[&Volume { doing, ..volume() }], &Lies::default(), &[], &[child("c1", false)]);
+        assert_eq!(at_work, [told(Severity::Note, "underWay", "")]);
+    }
+
+    #[test]
+    fn what_no_record_explains_is_told_once() {
+        let one = volume();
+        let lies = Lies {
+            mounts: ["/r/pods/u/volumes/v~d/one", "/r/pods/u/volumes/v~d/one/in", "/r/x", "/r/x/y"]
+                .map(PathBuf::from)
+                .to_vec(),
+            directories: vec![
+                ("/r/pods/u/volumes/v~d/two".into(), Vec::new()),
+                ("/r/pods/u/volumes/v~d/three".into(), vec!["file".into()]),
+            ],
+        };
+        let told = judged(&[&one], &lies, &[], &[]);
+        let checks: Vec<_> = told.iter().map(|(severity, check, _)| (*severity, *check)).collect();
+        let expected = [(Severity::Warning, "mount"), (Severity::Note, "directory"), (Severity::Warning, "directory")];
+        assert_eq!(checks, expected);
+        assert_eq!(told[0].2, "umount -R /r/x");
+        let left = Left { volumes: &[], lies: &lies, loops: &[], children: &[], known: false, flexvol: "flexvol" };
+        assert_eq!(judge(&left)[0].severity, Severity::Ok, "without a ledger nothing is known to be unexplained");
+    }
+
+    #[test]
+    fn devices_and_processes_are_told_with_the_way_out() {
+        let gone = |mounted: Option<&str>| Gone {
+            device: "/dev/loop9".into(),
+            image: "/srv/i.img".into(),
+            mounted: mounted.map(PathBuf::from),
+        };
+        let run = |gone: Gone| judged(&[], &Lies::default(), &[gone], &[])[0].2.clone();
+        assert_eq!(run(gone(None)), "losetup -d /dev/loop9");
+        assert!(run(gone(Some("/m"))).starts_with("cp --sparse"));
+        let of = |child: Child, volumes: &[&Volume]| judged(volumes, &Lies::default(), &[], &[child])[0].clone();
+        assert_eq!(of(child("x", true), &[]), (Severity::Warning, "stuck", "cat /proc/42/stack".into()));
+        assert_eq!(of(child("x", false), &[]).0, Severity::Ok, "a daemon of a call that ended well");
+        let with = Volume { leftovers: vec!["x".into()], ..volume() };
+        assert_eq!(of(child("x", false), &[&with]).1, "leftover");
+    }
+}

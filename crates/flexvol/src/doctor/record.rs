@@ -1,0 +1,97 @@
+//! One recorded volume as plain values: what of its record can be held against the kernel.
+
+use std::path::PathBuf;
+
+use flexvolume_host::{
+    Ident, Layout,
+    engine::lost,
+    inhabitant,
+    volume::{
+        record::Record,
+        state::{Rung, Trouble},
+    },
+};
+use serde::{Deserialize, Serialize};
+
+/// A volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Volume {
+    pub(crate) key: String,
+    pub(crate) driver: String,
+    /// The pods that want it.
+    pub(crate) pods: Vec<String>,
+    /// What failed, and with what words.
+    pub(crate) trouble: Vec<(String, String)>,
+    /// What is under way, and the id of its call.
+    pub(crate) doing: Option<(String, String)>,
+    /// Ids of calls that nobody acknowledged and whose daemons may live.
+    pub(crate) leftovers: Vec<String>,
+    /// Where mounts were recorded that are not there any more, and for which pods.
+    pub(crate) lost: Vec<String>,
+    /// Nobody wants it, and it is not gone.
+    pub(crate) idle: bool,
+    /// Nothing of it is on this node: only its record is left to go.
+    pub(crate) rebuilt: bool,
+    pub(crate) has_secret: bool,
+    pub(crate) own_machine: bool,
+    /// Recorded in this boot.
+    pub(crate) own_boot: bool,
+    /// Recorded in another mount namespace: a process that lives there.
+    pub(crate) elsewhere: Option<u32>,
+    /// The device as its driver named it.
+    pub(crate) device: String,
+    /// Where its mounts lie or may lie, absolute.
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// What the record says, held against this machine.
+pub(crate) fn read(layout: &Layout, record: &Record) -> Volume {
+    let ident = Ident::read(None).ok();
+    let own_machine = match (&record.machine, ident.as_ref().and_then(|ident| ident.machine.as_ref())) {
+        (Some(theirs), Some(ours)) => theirs == ours,
+        (Some(_) | None, None) | (None, Some(_)) => true,
+    };
+    let own_boot = ident.as_ref().is_some_and(|ident| record.boot == ident.boot);
+    let own_namespace = ident.as_ref().is_some_and(|ident| record.namespace == ident.namespace);
+    let elsewhere = if own_machine && own_boot && !own_namespace { inhabitant(&record.namespace) } else { None };
+    let whose = |uid: &String| match record.users.get(uid) {
+        Some(user) if !user.namespace.is_empty() => format!("{}/{}", user.namespace, user.pod),
+        Some(_) | None => uid.clone(),
+    };
+    // What an op under way is about to mount, or a boot before had mounted, is not lost.
+    let at_rest = own_machine && own_boot && own_namespace && record.state.doing.is_none();
+    let lost = if at_rest { lost(layout, record) } else { flexvolume_host::engine::Lost::default() };
+    let mut lost_of: Vec<_> = lost.places.iter().map(|uid| format!("pod {}", whose(uid))).collect();
+    if lost.stage {
+        lost_of.push("the whole node".to_owned());
+    }
+    let places = record.users.keys().chain(record.state.places.keys()).chain(record.places.keys());
+    let mut paths: Vec<_> = places.map(|uid| layout.place(uid, &record.driver, &record.name)).collect();
+    paths.push(layout.global(&record.driver, &record.name));
+    paths.sort();
+    paths.dedup();
+    let trouble = |(op, trouble): (_, &Trouble)| (format!("{op}"), trouble.last.clone());
+    Volume {
+        key: record.key.clone(),
+        driver: record.driver.to_string(),
+        pods: record.state.want.places.iter().map(whose).collect(),
+        trouble: record.state.trouble.iter().map(trouble).collect(),
+        doing: record.state.doing.as_ref().map(|op| {
+            let id = record.call.as_ref().map_or(String::new(), |call| call.id.clone());
+            (op.to_string(), id)
+        }),
+        leftovers: record.leftovers.keys().cloned().collect(),
+        lost: lost_of,
+        idle: record.state.want.places.is_empty() && !record.state.is_over(),
+        rebuilt: record.rebuilt,
+        has_secret: record.spec.secret.is_some(),
+        own_machine,
+        own_boot,
+        elsewhere,
+        device: match &record.state.rung {
+            Rung::Unsure | Rung::Absent => String::new(),
+            Rung::Attached(device) | Rung::Half(device) | Rung::Staged(device) => device.clone(),
+        },
+        paths: paths.into_iter().map(|path| layout.root().join(path)).collect(),
+    }
+}
