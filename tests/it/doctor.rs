@@ -133,7 +133,7 @@ fn what_a_command_mends_is_mended_by_the_command_that_is_printed() {
     put(&bed, "v/crlf", "crlf", GOOD.replace('\n', "\r\n"), 0o755);
     healed_by_its_command(&bed, "v/crlf", "problem", "lineEnds", &["carriage return"]);
     put(&bed, "v/halfcrlf", "halfcrlf", GOOD.replace("#!/bin/sh\n", "#!/bin/sh -e\r\n"), 0o755);
-    healed_by_its_command(&bed, "v/halfcrlf", "problem", "lineEnds", &["1 line"]);
+    healed_by_its_command(&bed, "v/halfcrlf", "problem", "lineEnds", &["one line ends"]);
     put(&bed, "v/mode", "mode", GOOD, 0o644);
     healed_by_its_command(&bed, "v/mode", "problem", "start", &["not executable"]);
     put(&bed, "v/mark", "mark", format!("\u{feff}{GOOD}"), 0o755);
@@ -300,25 +300,15 @@ fn what_no_host_takes_for_a_driver_is_told() {
     bed.run(["doctor", "../x"]).fails(2, &["driver name"]);
 }
 
-/// Every file of a tree: type and mode, size, time of change, owner, content.
-fn tree(dir: &Path, into: &mut BTreeMap<PathBuf, String>) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        let meta = fs::symlink_metadata(&path).unwrap();
-        let what = format!(
-            "{:o} {} {}.{} {} {}",
-            meta.mode(),
-            meta.len(),
-            meta.mtime(),
-            meta.mtime_nsec(),
-            meta.uid(),
-            meta.ino()
-        );
-        let content = if meta.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
-        into.insert(path.clone(), format!("{what} {content:?}"));
-        if meta.is_dir() {
-            tree(&path, into);
-        }
+/// A tree with its own root: of each type and mode, size, time of change, owner, content. A file that was made and taken
+/// away again shows in its directory's time.
+fn tree(path: &Path, into: &mut BTreeMap<PathBuf, String>) {
+    let meta = fs::symlink_metadata(path).unwrap();
+    let content = if meta.is_file() { fs::read(path).unwrap() } else { Vec::new() };
+    let about = (meta.mode(), meta.len(), meta.mtime(), meta.mtime_nsec(), meta.uid(), meta.ino());
+    into.insert(path.to_owned(), format!("{about:?} {content:?}"));
+    if meta.is_dir() {
+        fs::read_dir(path).unwrap().for_each(|entry| tree(&entry.unwrap().path(), into));
     }
 }
 

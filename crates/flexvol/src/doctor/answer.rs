@@ -131,6 +131,18 @@ pub(crate) fn program_not_found(answered: &Answered) -> Option<&str> {
     not_found(&answered.stderr).or_else(|| not_found(&answered.stdout))
 }
 
+/// Whether what stands beside the answer is the shell's: `FILE: LINE: words`, or a flag that its echo does not know.
+pub(crate) fn is_complaint(answered: &Answered) -> bool {
+    answered.forgiven.iter().any(|forgiven| match forgiven {
+        Forgiven::Noise { text, .. } => {
+            let mut parts = text.trim().split(": ");
+            let numbered = parts.nth(1).is_some_and(|part| part.trim_start_matches("line ").parse::<u32>().is_ok());
+            numbered || matches!(text.trim(), "-e" | "-ne" | "-en")
+        }
+        Forgiven::SeveralAnswers { .. } => false,
+    })
+}
+
 /// The program that a shell or env could not find, by what it printed.
 fn not_found(said: &str) -> Option<&str> {
     said.lines().find_map(|line| {

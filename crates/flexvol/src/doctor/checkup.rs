@@ -9,7 +9,7 @@ use flexvolume_protocol::{DriverName, Verdict};
 use super::{
     answer::{self, Case, on_lines},
     driver::{File, Here, Seen, Shell},
-    finding::{Finding, Group, Severity, count, quoted},
+    finding::{Finding, Group, Severity, quoted},
     helpers::{Missing, Sure},
     init::{Answered, Asked},
     sight::{Told, install, install_program, is_installed},
@@ -123,10 +123,10 @@ impl Patient<'_> {
                 self.finding(
                     Severity::Problem,
                     "lineEnds",
-                    format!(
-                        "{} end with a carriage return, as Windows writes them",
-                        count(here.carriage_returns, "line")
-                    ),
+                    match here.carriage_returns {
+                        1 => "one line ends with a carriage return, as Windows writes them".to_owned(),
+                        lines => format!("{lines} lines end with a carriage return, as Windows writes them"),
+                    },
                 )
                 .why("kernel and shell take it for a part of the last word: \"/bin/sh\\r\" is not found")
                 .run(format!("sed -i 's/\\r$//' {exe}")),
@@ -276,19 +276,21 @@ fn list(names: &[String]) -> String {
     words.join(", ")
 }
 
-/// Whether the failure of `init` says only once more what is wrong with the script or its first line.
+/// Whether what `init` came to says only once more what is wrong with the script or its first line.
 fn is_echo(finding: &Finding, here: &Here, answered: &Answered) -> bool {
     let wordless = matches!(answered.tolerant, Err(Verdict::NoAnswer { .. } | Verdict::NotJson { .. }));
-    if finding.check != "init" || !wordless {
-        return false;
+    let told_of = |shell: &Shell| {
+        let missing = answer::program_not_found(answered);
+        let told = |missing: &str| shell.missing.iter().any(|one| one.program == missing && one.sure == Sure::Surely);
+        !shell.not_dash.is_empty() || missing.is_some_and(told)
+    };
+    let script = here.shell.as_ref().is_some_and(told_of);
+    match finding.check {
+        "init" => wordless && (here.no_program.is_some() || here.carriage_returns > 0 || script),
+        // The shell's own complaint, or the flag that its echo prints.
+        "noise" => script && answer::is_complaint(answered),
+        _ => false,
     }
-    let missing = answer::program_not_found(answered);
-    here.no_program.is_some()
-        || here.shell.as_ref().is_some_and(|shell| {
-            let told =
-                |missing: &str| shell.missing.iter().any(|one| one.program == missing && one.sure == Sure::Surely);
-            !shell.not_dash.is_empty() || missing.is_some_and(told)
-        })
 }
 
 #[cfg(test)]

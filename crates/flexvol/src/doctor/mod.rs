@@ -109,7 +109,7 @@ pub(crate) fn examine(examination: Examination<'_>) -> Vec<Finding> {
             .collect();
         let drivers: Vec<_> = threads.into_iter().filter_map(|thread| thread.join().ok()).collect();
         // After the drivers: what they left running is seen as well.
-        let children = ask(traces::Processes, call);
+        let children = ask(traces::Processes { stuck: whole }, call);
         let records = join(records);
 
         let about = plugin_dir.display().to_string();

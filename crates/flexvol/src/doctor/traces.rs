@@ -52,7 +52,10 @@ pub(crate) struct Gone {
 
 /// Looks for processes that calls gave birth to.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Processes;
+pub(crate) struct Processes {
+    /// Look long enough to tell who is stuck.
+    pub(crate) stuck: bool,
+}
 
 /// A process that carries the id of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,7 +127,7 @@ impl Sight for Processes {
         let blocked = || of(CALL_ID).into_iter().filter(|carrier| carrier.blocked).map(|carrier| carrier.id);
         let workers: BTreeSet<_> = of(WORKER.0).into_iter().map(|carrier| carrier.id).collect();
         // Who writes to a disk waits there too, for a moment: who is stuck waits at every look.
-        let mut stuck: BTreeSet<_> = blocked().collect();
+        let mut stuck: BTreeSet<_> = if self.stuck { blocked().collect() } else { BTreeSet::new() };
         for _ in 0..AGAIN.0 {
             if stuck.is_empty() {
                 break;

@@ -62,7 +62,7 @@ impl Bashism {
             "set" => literal.any(|word| word == "pipefail").then_some(Self::PipeFail),
             "read" => flags("rp").then_some(Self::ReadFlags),
             "printf" => (first == "-v").then_some(Self::PrintfV),
-            "trap" => matches!(literal.last(), Some("ERR" | "DEBUG" | "RETURN")).then_some(Self::TrapName),
+            "trap" => matches!(literal.next_back(), Some("ERR" | "DEBUG" | "RETURN")).then_some(Self::TrapName),
             "local" => (first.starts_with('-') && first.len() > 1).then_some(Self::LocalFlags),
             _ => BUILTINS.iter().find(|builtin| **builtin == name).map(|builtin| Self::Builtin(builtin)),
         }
