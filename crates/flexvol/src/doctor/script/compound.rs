@@ -12,7 +12,14 @@ impl Scanner<'_> {
         if self.takes_arithmetic() {
             return self.bashism(Bashism::Arithmetic);
         }
-        // NAME, perhaps `in`, and words; what they substitute is looked into.
+        // NAME, then `do` at once, or `in` and words; what these substitute is looked into.
+        self.word();
+        self.blanks();
+        let here = self.at;
+        if self.word().literal.as_deref() == Some("do") {
+            self.at = here;
+            return;
+        }
         loop {
             self.blanks();
             match self.peek() {

@@ -367,10 +367,21 @@ impl<'a> Scanner<'a> {
             }
         }
         let Some(name) = name.literal else { return };
+        let first = words.first();
+        // The shell becomes another program here: what follows, if anything, is in that one's language.
+        let hands_over = match name.as_str() {
+            "exec" => first.is_some(),
+            "eval" => first.and_then(|word| word.literal.as_ref()).is_some_and(|word| word.starts_with("exec ")),
+            _ => false,
+        };
+        let hands_over = hands_over && reach == Reach::Always && self.depth == 1 && self.frames.is_empty();
         if matches!(name.as_str(), "." | "source") {
             self.scan.sources.extend(words.first().map(|word| word.raw.clone()));
         }
         self.note(name, words.into_iter().map(|word| word.literal).collect(), line, reach);
+        if hands_over {
+            self.at = self.text.len();
+        }
     }
 
     /// Takes a call down, and what it calls in turn.

@@ -178,6 +178,20 @@ fn each_bashism_is_found_where_it_is_one() {
 }
 
 #[test]
+fn what_another_language_follows_in_is_left_alone() {
+    for text in
+        ["#!/bin/sh\nexec perl -x -- \"$0\"\n#!perl\nmy $x = (1); foo(", "eval 'exec perl -S $0'\n if 0;\nfoo('"]
+    {
+        let scan = scan(text);
+        assert!(scan.lost.is_none() && !names(&scan).contains(&"foo"), "{scan:?}");
+    }
+    for goes_on in ["exec 2>>/log\njq", "if a; then exec b; fi\njq", "f() { exec b; }\njq", "a || exec b\njq"] {
+        assert!(names(&scan(goes_on)).contains(&"jq"), "{goes_on}");
+    }
+    assert_eq!(names(&scan("for i do jq \"$i\" | nc; done; for i\ndo lvs; done")), ["jq", "nc", "lvs"]);
+}
+
+#[test]
 fn who_asks_first_is_known() {
     let text = "which jq; type curl >/dev/null; hash nc 2>/dev/null; [ -x /sbin/mount.cifs ] || exit 1; sudo lvs; \
                 alias ll='ls -l'";
