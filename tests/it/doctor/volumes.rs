@@ -6,7 +6,10 @@ use std::{
 };
 
 use flexvolume_linux::mount::{Unmount, unmount};
-use flexvolume_testkit::scripted::{Answer, Script};
+use flexvolume_testkit::{
+    hung::HungFs,
+    scripted::{Answer, Script},
+};
 
 use super::{GOOD, bad, examined, of, put, type_in};
 use crate::{
@@ -184,4 +187,30 @@ fn a_loop_device_without_its_image_is_told() {
     assert!(found.len() == 1 && found[0].run[0].starts_with("losetup -d /dev/loop"), "{found:?}");
     type_in(&bed, &found[0].run[0]);
     until("the device is let go of", || find().is_empty());
+}
+
+#[test]
+fn a_process_that_no_signal_ends_is_told_with_its_volume() {
+    let Some(bed) = Bed::new() else { return };
+    let hung = HungFs::mount(&bed.sandbox.dir("hung").unwrap(), 0).unwrap();
+    let script = Script::sh()
+        .on("init", Answer::json(&serde_json::json!({"status": "Success", "capabilities": {"attach": false}})))
+        .on("mount", Answer::shell(format!("ls {}; echo '{{\"status\": \"Failure\"}}'", hung.dir().display())))
+        .on("unmount", Answer::success());
+    bed.script("v/stuck", script);
+    let file = bed.manifest("pod.yaml", &pod("web", &[("data", "{driver: v/stuck}")]));
+    let mut host = bed.command(["up", &file]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("the driver is caught", || hung.waiting().unwrap() > 0);
+    let find = || {
+        let (_, findings) = examined(&bed, &[]);
+        findings.into_iter().find(|finding| finding.check == "stuck" && finding.words.contains("for v/stuck"))
+    };
+    until("it is told", || find().is_some());
+    let found = find().unwrap();
+    assert!(found.words.contains("FUSE server") && found.run[0].starts_with("cat /proc/"), "{found:?}");
+    hung.abort().unwrap();
+    host.wait().unwrap();
+    until("it is gone", || find().is_none());
+    bed.ok(["down", "--all"]);
+    bed.assert_clean();
 }

@@ -34,7 +34,11 @@ pub(crate) fn judge(case: &Case<'_>, answered: &Answered) -> Vec<Finding> {
     let finding = |severity, check, seen: String| Finding::new(Group::Drivers, severity, check, case.name, seen);
     let mut findings = Vec::new();
     match &answered.tolerant {
-        Err(verdict) => findings.push(failed(case, answered, verdict)),
+        Err(verdict) => {
+            findings.push(failed(case, answered, verdict));
+            // The answer was found all the same, with something beside it: that is to be mended too.
+            findings.extend((!answered.forgiven.is_empty()).then(|| noisy(case, answered, verdict)));
+        }
         Ok(Came::NotSupported | Came::InProgress) => findings.push(
             finding(Severity::Problem, "init", "it does not know init: it answers that it is not supported".into())
                 .why("init is the one call that every driver must answer with Success")
@@ -390,6 +394,13 @@ mod tests {
                 assert!(text.contains(word), "{word:?} in {text}");
             }
         }
+    }
+
+    #[test]
+    fn two_faults_are_told_at_once() {
+        let findings = judged(&Here::default(), &answered("starting\n{\"status\": \"success\"}", "", 0));
+        let checks: Vec<_> = findings.iter().map(|finding| finding.check).collect();
+        assert_eq!(checks, ["status", "noise"]);
     }
 
     #[test]

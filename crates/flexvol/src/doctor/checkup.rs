@@ -173,9 +173,7 @@ impl Patient<'_> {
         let words = told.what.strip_prefix(&prefix).map_or_else(|| told.story(), str::to_owned);
         let finding = self.finding(Severity::Problem, "start", format!("it cannot be run: {words}")).hint(&told.hint);
         match words.split_once("its interpreter ").and_then(|(_, rest)| rest.split_once(" (named")) {
-            Some((interpreter, _)) if words.contains("does not exist") => {
-                finding.install(install_program(interpreter.rsplit('/').next().unwrap_or(interpreter)))
-            }
+            Some((interpreter, _)) if words.contains("does not exist") => finding.install(install_program(interpreter)),
             Some(_) | None => finding,
         }
     }
@@ -247,7 +245,7 @@ impl Patient<'_> {
         if program.starts_with('/') && is_installed(name) {
             return finding.mend(format!("{name} is on PATH in another folder: call it without its path"));
         }
-        finding.install(install_program(name))
+        finding.install(install_program(program))
     }
 
     /// What others can write beside it: a driver often reads or runs what lies there.

@@ -51,7 +51,8 @@ pub(crate) fn missing(mut scan: Scan, folder: &Path) -> Vec<Missing> {
     let (path, guessed) = path_of(&scan.paths, folder, &env::var("PATH").unwrap_or_default());
     let mut found: BTreeMap<String, Missing> = BTreeMap::new();
     for call in &scan.calls {
-        let helper = (call.name == "mount").then(|| mount_helper(&call.words)).flatten();
+        let is_mount = call.name == "mount" && !scan.functions.contains("mount");
+        let helper = is_mount.then(|| mount_helper(&call.words)).flatten();
         // A file system can be mounted without its helper, if its options say enough.
         let helper = helper.map(|helper| (helper, call.reach.min(Reach::Maybe)));
         for (program, reach) in [Some((call.name.clone(), call.reach)), helper].into_iter().flatten() {
@@ -168,12 +169,17 @@ mod tests {
         one("x=$(echo {} | no-jq .); no-jq y", Sure::Surely);
         one("if a() { :; }; true; then no-jq .; fi", Sure::Sometimes);
         one("no-jq . || true", Sure::Hardly);
+        one("JQ=no-jq\n$JQ .".replace('\n', "; ").as_str(), Sure::Surely);
         one("command -v no-jq || exit 1; no-jq .", Sure::Hardly);
         one("PATH=$PATH:$(dirname $0); no-jq .", Sure::Sometimes);
         one(". $UNKNOWN/x.sh; no-jq .", Sure::Hardly);
-        for fine in
-            ["ls; cat; [ a ]; echo; /bin/sh; printf x", "no-jq() { :; }; no-jq", "$x; \"$y\" z; ./no-jq", "a=no-jq"]
-        {
+        for fine in [
+            "ls; cat; [ a ]; echo; /bin/sh; printf x",
+            "no-jq() { :; }; no-jq",
+            "$x; \"$y\" z; ./no-jq",
+            "JQ=no-jq; JQ=ls; \"$JQ\"",
+            "a=no-jq",
+        ] {
             assert_eq!(of_here(fine), [], "{fine}");
         }
         assert_eq!(of_here("true\n/nowhere/tool"), [("/nowhere/tool".to_owned(), 2, Sure::Surely)]);

@@ -1,6 +1,9 @@
 //! What past calls left that nobody needs any more, or that waits for somebody: each with how it is cleared.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use flexvolume_protocol::excerpt;
 
@@ -39,7 +42,8 @@ pub(crate) fn judge(left: &Left<'_>) -> Vec<Finding> {
         findings.extend(unexplained(left));
     }
     findings.extend(left.loops.iter().map(gone));
-    findings.extend(left.children.iter().filter_map(|child| running(child, left)));
+    findings.extend(stuck(left));
+    findings.extend(left.children.iter().filter_map(|child| leftover(child, left)));
     if findings.is_empty() {
         let number = left.volumes.len();
         findings.push(finding(
@@ -214,27 +218,69 @@ fn gone(gone: &Gone) -> Finding {
     }
 }
 
-/// A process of a call.
-fn running(child: &Child, left: &Left<'_>) -> Option<Finding> {
-    let pid = child.id.pid;
-    let volume = left.volumes.iter().find(|volume| {
-        volume.doing.as_ref().is_some_and(|(_, id)| *id == child.call) || volume.leftovers.contains(&child.call)
-    });
-    let whose = volume.map_or(String::new(), |volume| format!(", for {}", volume.key));
-    let what = if child.worker { "a worker of flexvol" } else { &child.name };
-    let about = format!("pid {pid}");
-    if let Some(waits) = &child.stuck {
-        let waits = if waits.is_empty() || waits == "0" { String::new() } else { format!(" ({waits})") };
-        return Some(
-            finding(Severity::Warning, "stuck", about, format!("{what} waits in the kernel{waits}{whose}"))
-                .why("no signal ends it; the volume it works for is busy until what it waits for answers, or is taken away")
-                .mend("see what it waits for, and mend or unmount that (umount -f for a network file system)")
-                .run(format!("cat /proc/{pid}/stack")),
-        );
+/// The volume that a call was made for, as far as its record still names the call.
+fn volume_of<'a>(child: &Child, left: &Left<'a>) -> Option<&'a Volume> {
+    let named = |volume: &&&Volume| {
+        let doing = volume.doing.as_ref().is_some_and(|(_, id)| *id == child.call);
+        doing || volume.leftovers.contains(&child.call)
+    };
+    left.volumes.iter().find(named).copied()
+}
+
+/// Processes that no signal ends: told once for each volume and for what they wait.
+fn stuck(left: &Left<'_>) -> Vec<Finding> {
+    let mut groups: BTreeMap<(&str, &str), Vec<&Child>> = BTreeMap::new();
+    for child in left.children {
+        if let Some(waits) = &child.stuck {
+            let key = volume_of(child, left).map_or("", |volume| volume.key.as_str());
+            groups.entry((key, waits)).or_default().push(child);
+        }
     }
-    let is_leftover = volume.is_some_and(|volume| volume.leftovers.contains(&child.call));
-    is_leftover.then(|| {
-        finding(Severity::Note, "leftover", about, format!("{what} was left by an interrupted call{whose}"))
+    let told = |((key, waits), children): ((&str, &str), Vec<&Child>)| {
+        let pids: Vec<_> = children.iter().map(|child| child.id.pid.to_string()).collect();
+        let mut names: Vec<_> = children.iter().map(|child| what(child)).collect();
+        names.sort_unstable();
+        names.dedup();
+        let first = pids.first().cloned().unwrap_or_default();
+        let about = match pids.len() {
+            1 => format!("pid {first}"),
+            number => format!("pid {first} and {} more", number - 1),
+        };
+        let place = if waits.is_empty() || waits == "0" { String::new() } else { format!(" ({waits})") };
+        let whose = if key.is_empty() { ", for no volume of this root".to_owned() } else { format!(", for {key}") };
+        let waiting = if pids.len() == 1 { "waits" } else { "wait" };
+        let finding = finding(
+            Severity::Warning,
+            "stuck",
+            about,
+            format!("{} {waiting} in the kernel{place}{whose}", names.join(", ")),
+        )
+        .why("no signal ends that; the volume is busy until what is waited for answers, or is taken away")
+        .run(format!("cat /proc/{first}/stack"));
+        // The two kinds of servers that may never answer, by the kernel's name for waiting for one.
+        if waits.contains("fuse") || waits == "request_wait_answer" {
+            finding
+                .mend("a FUSE server does not answer: start it anew, or abort its connection; N is the minor number of the mount's device in /proc/self/mountinfo")
+                .run("echo 1 > /sys/fs/fuse/connections/N/abort")
+        } else if waits.contains("rpc_") || waits.contains("nfs") {
+            finding.mend("an NFS server does not answer: bring it back, or").run("umount -f MOUNTPOINT")
+        } else {
+            finding.mend("see what it waits for, and mend or unmount that")
+        }
+    };
+    groups.into_iter().map(told).collect()
+}
+
+fn what(child: &Child) -> &str {
+    if child.worker { "a worker of flexvol" } else { &child.name }
+}
+
+/// A process that an interrupted call left, and that nobody has ended yet.
+fn leftover(child: &Child, left: &Left<'_>) -> Option<Finding> {
+    let volume = volume_of(child, left).filter(|volume| volume.leftovers.contains(&child.call))?;
+    child.stuck.is_none().then(|| {
+        let seen = format!("{} was left by an interrupted call, for {}", what(child), volume.key);
+        finding(Severity::Note, "leftover", format!("pid {}", child.id.pid), seen)
             .mend("the next up or down that concerns the volume ends it")
     })
 }
@@ -257,14 +303,20 @@ mod tests {
         }
     }
 
+    fn left<'a>(volumes: &'a [&'a Volume], lies: &'a Lies) -> Left<'a> {
+        Left { volumes, lies, loops: &[], children: &[], known: true, flexvol: "flexvol" }
+    }
+
     fn judged(
         volumes: &[&Volume],
         lies: &Lies,
         loops: &[Gone],
         children: &[Child],
     ) -> Vec<(Severity, &'static str, String)> {
-        let left = Left { volumes, lies, loops, children, known: true, flexvol: "flexvol" };
-        judge(&left).into_iter().map(|finding| (finding.severity, finding.check, finding.run.join("; "))).collect()
+        judge(&Left { loops, children, ..left(volumes, lies) })
+            .into_iter()
+            .map(|finding| (finding.severity, finding.check, finding.run.join("; ")))
+            .collect()
     }
 
     fn of(volume: &Volume) -> (Severity, &'static str, String) {
@@ -318,8 +370,11 @@ mod tests {
         let expected = [(Severity::Warning, "mount"), (Severity::Note, "directory"), (Severity::Warning, "directory")];
         assert_eq!(checks, expected);
         assert_eq!(told[0].2, "umount -R /r/x");
-        let left = Left { volumes: &[], lies: &lies, loops: &[], children: &[], known: false, flexvol: "flexvol" };
-        assert_eq!(judge(&left)[0].severity, Severity::Ok, "without a ledger nothing is known to be unexplained");
+        assert_eq!(
+            judge(&Left { known: false, ..left(&[], &lies) })[0].severity,
+            Severity::Ok,
+            "without a ledger nothing is known to be unexplained"
+        );
     }
 
     #[test]
@@ -333,7 +388,14 @@ mod tests {
         assert_eq!(run(gone(None)), "losetup -d /dev/loop9");
         assert!(run(gone(Some("/m"))).starts_with("cp --sparse"));
         let of = |child: Child, volumes: &[&Volume]| judged(volumes, &Lies::default(), &[], &[child])[0].clone();
-        assert_eq!(of(child("x", true), &[]), (Severity::Warning, "stuck", "cat /proc/42/stack".into()));
+        let (severity, check, run) = of(child("x", true), &[]);
+        assert_eq!((severity, check), (Severity::Warning, "stuck"));
+        assert!(run.starts_with("cat /proc/42/stack; echo 1 > /sys/fs/fuse/"), "{run}");
+        let crowd: Vec<_> =
+            (1..30).map(|pid| Child { id: ProcessId { pid, started: 1 }, ..child("x", true) }).collect();
+        let told = judge(&Left { children: &crowd, ..left(&[], &Lies::default()) });
+        assert!(told.len() == 1 && told[0].about == "pid 1 and 28 more", "{told:?}");
+        assert!(told[0].seen.ends_with("sshfs wait in the kernel (fuse_wait), for no volume of this root"), "{told:?}");
         assert_eq!(of(child("x", false), &[]).0, Severity::Ok, "a daemon of a call that ended well");
         let with = Volume { leftovers: vec!["x".into()], ..volume() };
         assert_eq!(of(child("x", false), &[&with]).1, "leftover");

@@ -71,10 +71,11 @@ pub(crate) fn install(packages: &str) -> (String, Option<String>) {
     (format!("install it with this system's own tool; Debian calls the package {packages}"), None)
 }
 
-/// How a program is installed whose package may not be known.
+/// How a program is installed, given by name or path; its package may not be known.
 pub(crate) fn install_program(program: &str) -> (String, Option<String>) {
-    match package(program) {
+    match package(program.rsplit('/').next().unwrap_or(program)) {
         Some(package) => install(package),
+        None if program.starts_with('/') => (format!("install {program}, or mend that path"), None),
         None => (format!("install {program}, or put it where PATH leads"), None),
     }
 }

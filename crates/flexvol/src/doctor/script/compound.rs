@@ -134,7 +134,7 @@ impl Scanner<'_> {
         if name == 0 || rest[0].is_ascii_digit() {
             return false;
         }
-        let is_path = &rest[..name] == b"PATH";
+        let variable = String::from_utf8_lossy(&rest[..name]).into_owned();
         let mut end = name;
         let mut bashism = None;
         if rest.get(end) == Some(&b'[') {
@@ -157,8 +157,12 @@ impl Scanner<'_> {
             self.array();
         } else {
             let value = self.word();
-            if is_path {
+            if variable == "PATH" {
                 self.scan.paths.push(value.raw);
+            }
+            let known = self.scan.settings.entry(variable).or_insert_with(|| value.literal.clone());
+            if *known != value.literal {
+                *known = None;
             }
         }
         true

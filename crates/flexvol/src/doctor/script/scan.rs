@@ -3,7 +3,10 @@
 //! It knows quotes, substitutions, here-documents and the compound commands. Where it loses its way it says so, and what
 //! comes after that line counts for nothing.
 
-use std::{collections::BTreeSet, mem};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
 
 use super::dash::Bashism;
 
@@ -22,6 +25,8 @@ pub(crate) struct Scan {
     pub(crate) sources: Vec<String>,
     /// What it sets PATH to, as written.
     pub(crate) paths: Vec<String>,
+    /// Variables and the one text that each is set to; `None` for those that are set to several, or to what is not literal.
+    pub(crate) settings: BTreeMap<String, Option<String>>,
     /// What only bash understands, and on which lines.
     pub(crate) bashisms: Vec<(Bashism, u32)>,
     /// Where the reader lost its way.
@@ -53,7 +58,16 @@ pub(crate) enum Reach {
 pub(crate) fn scan(text: &str) -> Scan {
     let mut scanner = Scanner::new(text.as_bytes(), 1, 0, Scan::default());
     scanner.list(End::Text);
-    scanner.scan
+    let mut scan = scanner.scan;
+    // `JQ=/usr/bin/jq` once and `$JQ` ever after.
+    for call in &mut scan.calls {
+        let variable = call.name.strip_prefix('$').and_then(|name| scan.settings.get(name)?.as_deref());
+        if let Some(program) = variable.and_then(|value| value.split_whitespace().next()) {
+            call.name = program.to_owned();
+        }
+    }
+    scan.calls.retain(|call| !call.name.starts_with('$'));
+    scan
 }
 
 /// Deeper nesting than any script has.
@@ -366,7 +380,7 @@ impl<'a> Scanner<'a> {
                 self.scan.paths.push(value.to_owned());
             }
         }
-        let Some(name) = name.literal else { return };
+        let Some(name) = name.literal.or_else(|| variable(&name.raw)) else { return };
         let first = words.first();
         // The shell becomes another program here: what follows, if anything, is in that one's language.
         let hands_over = match name.as_str() {
@@ -417,4 +431,12 @@ impl<'a> Scanner<'a> {
         }
         self.scan.calls.push(Call { name, line, reach, words });
     }
+}
+
+/// `$NAME` for a word that is one variable and nothing else, however it is quoted.
+fn variable(raw: &str) -> Option<String> {
+    let name = raw.trim_matches('"').strip_prefix('$')?;
+    let name = name.strip_prefix('{').and_then(|name| name.strip_suffix('}')).unwrap_or(name);
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    (plain && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')).then(|| format!("${name}"))
 }

@@ -192,6 +192,17 @@ fn what_another_language_follows_in_is_left_alone() {
 }
 
 #[test]
+fn a_variable_with_one_value_is_what_it_says() {
+    let of = |text: &str| names(&scan(text)).join(" ");
+    for call in ["$JQ", "\"$JQ\"", "${JQ}", "\"${JQ}\""] {
+        assert_eq!(of(&format!("JQ=\"/usr/bin/jq -r\"\n{call} .x")), "/usr/bin/jq");
+    }
+    for unknown in ["$JQ", "JQ=a; JQ=b; $JQ", "JQ=$(which jq); $JQ", "JQ=a; $JQ/b; \"$JQ$JQ\"", "$1"] {
+        assert_eq!(of(unknown).replace("which", ""), "", "{unknown}");
+    }
+}
+
+#[test]
 fn who_asks_first_is_known() {
     let text = "which jq; type curl >/dev/null; hash nc 2>/dev/null; [ -x /sbin/mount.cifs ] || exit 1; sudo lvs; \
                 alias ll='ls -l'";
