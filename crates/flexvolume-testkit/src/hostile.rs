@@ -26,7 +26,7 @@ pub fn sample(longest: u32, count: usize) -> Vec<Vec<u8>> {
     let (short, long): (Vec<_>, Vec<_>) = strings(longest).enumerate().partition(|(n, _)| *n <= SYMBOLS.len());
     // A step that shares no factor with the number of symbols meets each of them in each place.
     let step = (long.len() / count.max(1)).max(1) | 1;
-    let step = if step % 7 == 0 { step + 2 } else { step };
+    let step = if step.is_multiple_of(7) { step + 2 } else { step };
     short.into_iter().chain(long.into_iter().step_by(step)).map(|(_, bytes)| bytes).collect()
 }
 
