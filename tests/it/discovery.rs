@@ -59,7 +59,7 @@ impl Plant {
             hears(&seen);
             drop(send.send(seen));
         };
-        let watch = Watch::start(drivers.clone(), tell).unwrap();
+        let watch = Watch::start(drivers.clone(), None, tell).unwrap();
         Self { _watch: watch, sandbox, drivers, seen }
     }
 
@@ -431,5 +431,32 @@ fn the_command_tells_who_comes_and_goes_and_which_volumes_are_left_behind() {
     let told = std::io::read_to_string(watch.stderr.take().unwrap()).unwrap();
     watch.wait().unwrap();
     assert!(advice.iter().all(|words| told.contains(words)), "{told}");
+    bed.assert_clean();
+}
+
+/// Whoever waits for a driver need not wait for time: the volume is up as soon as the driver is there and works.
+#[test]
+fn a_volume_that_waits_for_its_driver_comes_up_when_that_comes() {
+    let Some(bed) = Bed::new() else { return };
+    bed.script("v/other", Script::sh().on("init", Answer::failure("nobody asked")));
+    let file = bed.manifest("pod.yaml", &pod("web", &[("data", "{driver: v/late}")]));
+    let mut up = bed.command(["-o", "json", "up", "--wait", &file]);
+    let up = up.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let waits = |tries: u64| {
+        let rows = bed.json(["ls"]);
+        rows.as_array().unwrap().iter().any(|row| row["retry"]["tries"].as_u64().is_some_and(|n| n >= tries))
+    };
+    // The sixth try by time would be sixteen seconds after the fifth.
+    until("five tries", || waits(5));
+    let start = Instant::now();
+    let answers =
+        [Answer::failure("not yet"), Answer::json(&json!({"status": "Success", "capabilities": {"attach": false}}))];
+    let late = bed.script("v/late", direct().on_each("init", answers));
+    let ran = crate::bed::Ran::of(up.wait_with_output().unwrap());
+    assert!(ran.code == 0 && start.elapsed() < Duration::from_secs(10), "{:?}: {ran:?}", start.elapsed());
+    assert_eq!(inits(&late), 2);
+    let other = bed.sandbox.plugins().join("v~other/.calls/order");
+    assert!(!other.exists(), "a driver that no volume here needs was asked");
+    bed.ok(["down", "web"]);
     bed.assert_clean();
 }

@@ -67,7 +67,7 @@ pub(super) fn drivers(cli: &Cli, show: &Show, follow: bool) -> Done {
 fn watch(host: &Host, show: &Show) -> Done {
     let (send, seen) = mpsc::channel();
     let tell = move |seen| drop(send.send(seen));
-    let _watch = Watch::start(host.ground().drivers.clone(), tell)?;
+    let _watch = Watch::start(host.ground().drivers.clone(), None, tell)?;
     for seen in seen {
         let (row, error) = match seen {
             Seen::Ready(driver) => (Row::ready(&driver), None),

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use flexvolume_host::{
     Error, Host, Kind, Note, Wall,
+    drivers::watch::{Seen, Watch},
     ledger::Retry,
     retry::{
         pool::{Happened, Pool, Work},
@@ -59,6 +60,8 @@ struct Run<'a, T> {
     results: Vec<Option<Result<T, Error>>>,
     /// What is noted for others, by job.
     noted: Vec<Option<Retry>>,
+    /// The plugin directory, since something was first to be tried again.
+    watch: Option<flexvolume_host::Result<Watch>>,
 }
 
 /// Does `work` for every job, `slots` of each driver at once; the work's [`Id`] is the job's place in the list.
@@ -83,7 +86,7 @@ pub(super) fn all<T: Send + 'static>(
     let _ = signal::on_ask_to_end(move |signal| teller.asked(signal));
     let (results, noted) = jobs.iter().map(|_| (None, None)).unzip();
     let progress = show.progress(jobs.len(), "volumes");
-    let mut run = Run { host, show, jobs, pool, progress, results, noted };
+    let mut run = Run { host, show, jobs, pool, progress, results, noted, watch: None };
     let asked = run.to_the_end(wait);
     Worked { asked, results: run.told() }
 }
@@ -99,7 +102,9 @@ impl<T: Send + 'static> Run<'_, T> {
             match self.pool.next(until) {
                 Happened::Began(id) => self.progress.begin(id, || self.jobs[id].subject()),
                 Happened::Note(id, note) => {
-                    self.progress.heed(id, &note);
+                    if let Some(id) = id {
+                        self.progress.heed(id, &note);
+                    }
                     self.show.note(note);
                 }
                 Happened::Ended(id, Err(error)) if again && comes_again(&error) => self.try_again(id, error),
@@ -117,6 +122,7 @@ impl<T: Send + 'static> Run<'_, T> {
 
     fn try_again(&mut self, id: Id, error: Error) {
         self.progress.again(id);
+        self.watch();
         let now = Instant::now();
         let due = self.pool.queue.failed(id, error.operation().unwrap_or("begin"), now);
         let wait = due.saturating_duration_since(now);
@@ -124,6 +130,22 @@ impl<T: Send + 'static> Run<'_, T> {
         self.show.note(Note::Warning { volume: self.jobs[id].subject(), text });
         self.note(id, &error, wait);
         self.results[id] = Some(Err(error));
+    }
+
+    /// A driver that comes, changes or works at last ends the wait of its volumes. Where nothing can be watched, time does.
+    fn watch(&mut self) {
+        if self.watch.is_some() {
+            return;
+        }
+        let teller = self.pool.teller();
+        let drivers = self.jobs.iter().map(|job| job.task.driver.clone()).collect();
+        let tell = move |seen| match seen {
+            Seen::Ready(driver) => teller.there(&driver.name),
+            Seen::Note(note) => teller.aside(note),
+            // What fails, or is gone, is told by the tries themselves.
+            Seen::Failed { .. } | Seen::Gone(_) | Seen::Trouble(_) => {}
+        };
+        self.watch = Some(Watch::start(self.host.ground().drivers.clone(), Some(drivers), tell));
     }
 
     /// For others to read. That it cannot be written keeps nobody from trying.

@@ -73,16 +73,22 @@ const RETRY: Duration = Duration::from_secs(2);
 
 impl Watch {
     /// Begins to watch the plugin directory of `drivers`; every driver that is there already is told of as if it came now.
+    /// With `only` given, no other drivers are looked at.
     ///
     /// # Errors
     /// The kernel gives no watch; nothing is begun.
-    pub fn start(drivers: Arc<Drivers>, tell: impl Fn(Seen) + Send + Sync + 'static) -> Result<Self> {
+    pub fn start(
+        drivers: Arc<Drivers>,
+        only: Option<BTreeSet<DriverName>>,
+        tell: impl Fn(Seen) + Send + Sync + 'static,
+    ) -> Result<Self> {
         let watcher = Watcher::new()?;
         let bell = watcher.bell();
         let stop = Arc::new(AtomicBool::new(false));
         let (send, looked) = mpsc::channel();
         let mut prober = Prober {
             drivers,
+            only,
             watcher,
             root: None,
             table: Table::default(),
@@ -125,6 +131,7 @@ struct Root {
 
 struct Prober {
     drivers: Arc<Drivers>,
+    only: Option<BTreeSet<DriverName>>,
     watcher: Watcher,
     root: Option<Root>,
     table: Table,
@@ -183,6 +190,9 @@ impl Prober {
         }
         if Some(dir) == root {
             let Ok(name) = DriverName::from_dir(entry) else { return false };
+            if !self.concerns(&name) {
+                return false;
+            }
             if change == Change::Appeared {
                 self.watch(&name);
             }
@@ -205,6 +215,7 @@ impl Prober {
         let now = Instant::now();
         match self.watch_root().and_then(|()| self.drivers.names()) {
             Ok(names) => {
+                let names: Vec<_> = names.into_iter().filter(|name| self.concerns(name)).collect();
                 names.iter().for_each(|name| self.watch(name));
                 let all: BTreeSet<_> = names.into_iter().chain(self.table.names()).collect();
                 all.iter().for_each(|name| self.table.changed(name, Changed::Program, now));
@@ -216,6 +227,10 @@ impl Prober {
             }
         }
         now
+    }
+
+    fn concerns(&self, name: &DriverName) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(name))
     }
 
     fn watch_root(&mut self) -> Result<()> {

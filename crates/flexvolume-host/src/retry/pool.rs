@@ -39,8 +39,8 @@ pub struct Pool<T> {
 pub enum Happened<T> {
     /// A task was begun.
     Began(Id),
-    /// A task has something to say.
-    Note(Id, Note),
+    /// A task has something to say, or somebody else.
+    Note(Option<Id>, Note),
     /// A task ended: the caller calls [`Queue::done`] or [`Queue::failed`] for it.
     Ended(Id, Result<T>),
     /// We are asked to end, by this signal.
@@ -126,7 +126,12 @@ impl<T: Send + 'static> Pool<T> {
 impl<T> Teller<T> {
     /// Passes a note of one task on.
     pub fn note(&self, id: Id, note: Note) {
-        self.send(Told::Happened(Happened::Note(id, note)));
+        self.send(Told::Happened(Happened::Note(Some(id), note)));
+    }
+
+    /// Passes a note on that is of no task.
+    pub fn aside(&self, note: Note) {
+        self.send(Told::Happened(Happened::Note(None, note)));
     }
 
     /// This driver's volumes belong to one pod each: its tasks take no turns from now on.
