@@ -3,7 +3,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    io::{BufRead, BufReader},
     path::Path,
+    process::Stdio,
     time::Duration,
 };
 
@@ -124,12 +126,19 @@ fn what_every_verb_prints_is_what_its_schema_says() {
     let scratch = "{driver: flexvol.io/tmpfs, options: {size: 4Mi}}";
     let good = bed.manifest("good.yaml", &pod("web", &[("disk", &disk), ("scratch", scratch)]));
     let bad = bed.manifest("bad.yaml", &pod("sad", &[("share", "{driver: v/fails}")]));
+    // A driver that is gone while one of its volumes is up.
+    let gone = bed.script("v/gone", direct());
+    let kept = bed.sandbox.path().join("gone");
+    fs::copy(gone.exe(), &kept).unwrap();
+    bed.ok(["up", &bed.manifest("left.yaml", &pod("left", &[("data", "{driver: v/gone}")]))]);
+    fs::remove_file(gone.exe()).unwrap();
     let tmpfs = binary("tmpfs").unwrap();
     let pages = bed.sandbox.path().join("man");
     // A verb is a row: its name, what is typed, and the exit code.
     let runs: &[(&str, &[&str], i32)] = &[
         ("install", &["install", tmpfs.to_str().unwrap(), "--as", "v/again"], 0),
         ("drivers", &["drivers"], 1),
+        ("install", &["install", kept.to_str().unwrap(), "--as", "v/gone"], 0),
         ("up", &["up", &good], 0),
         ("up", &["up", &good], 0),
         ("up", &["up", &bad], 1),
@@ -154,6 +163,17 @@ fn what_every_verb_prints_is_what_its_schema_says() {
     let published: BTreeSet<String> = published().into_keys().collect();
     assert_eq!(judged, published, "each schema is held against what its verb prints, in this test");
     bed.assert_clean();
+}
+
+#[test]
+fn each_line_of_a_watch_is_a_row_of_the_list() {
+    let Some(bed) = Bed::with_drivers() else { return };
+    let mut watch = bed.command(["-o", "json", "drivers", "--watch"]).stdout(Stdio::piped()).spawn().unwrap();
+    let lines: Vec<String> = BufReader::new(watch.stdout.take().unwrap()).lines().take(2).map(Result::unwrap).collect();
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    let rows: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    Judge::new("drivers").judge(&rows.into());
 }
 
 #[test]

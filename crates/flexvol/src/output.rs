@@ -1,7 +1,5 @@
 //! What is printed: tables for people, JSON and YAML for programs, notes on standard error.
 
-use std::io::Write as _;
-
 use comfy_table::{Table, presets};
 use flexvolume_host::Note;
 use serde::Serialize;
@@ -13,6 +11,7 @@ use crate::{
     log,
     problem::Problems,
     progress::Progress,
+    screen,
     speak::{self, say},
 };
 
@@ -73,7 +72,7 @@ impl Show {
                 format!("---\n{}", serde_saphyr::to_string(value).map_err(|e| cannot_print(&e))?.trim_end())
             }
         };
-        Ok(writeln!(anstream::stdout(), "{line}").is_ok())
+        Ok(screen::out(&line))
     }
 
     /// Whether people read this.

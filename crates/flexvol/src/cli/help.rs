@@ -92,6 +92,7 @@ pub(crate) const VERBS: &[Verb] = &[
             the exit code is not 0.",
         examples: &[
             ("What is in the plugin directory:", "flexvol drivers"),
+            ("What comes and goes there, for a program:", "flexvol -o json drivers --watch"),
             ("In another one:", "flexvol --plugin-dir /opt/flexvolume drivers"),
         ],
     },
