@@ -75,6 +75,7 @@ fn a_file_system_that_hangs_hides_only_what_lies_on_it() {
     assert!(start.elapsed().as_secs() < 600, "it hung itself");
     let found = of(&findings, "hangs", root.to_str().unwrap());
     assert!(found.severity == "problem" && found.run[0].starts_with("cat /proc/"), "{found:?}");
+    assert_eq!(findings.iter().filter(|finding| finding.check == "hangs").count(), 1, "told once: {findings:#?}");
     assert_eq!(of(&findings, "init", "v/good").severity, "ok");
     hung.abort().unwrap();
     drop(hung);

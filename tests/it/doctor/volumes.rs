@@ -198,9 +198,11 @@ fn a_process_that_no_signal_ends_is_told_with_its_volume() {
         .on("mount", Answer::shell(format!("ls {}; echo '{{\"status\": \"Failure\"}}'", hung.dir().display())))
         .on("unmount", Answer::success());
     bed.script("v/stuck", script);
+    // Only who was sent KILL waits where no signal reaches him.
+    let limits = r#"{"drivers": {"v/stuck": {"limits": {"mount": {"answer": 0.2, "kill": 0.5}}}}}"#;
+    fs::write(bed.sandbox.path().join("flexvol.json"), limits).unwrap();
     let file = bed.manifest("pod.yaml", &pod("web", &[("data", "{driver: v/stuck}")]));
-    let mut host = bed.command(["up", &file]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    until("the driver is caught", || hung.waiting().unwrap() > 0);
+    assert_ne!(bed.run(["up", &file]).code, 0);
     let find = || {
         let (_, findings) = examined(&bed, &[]);
         findings.into_iter().find(|finding| finding.check == "stuck" && finding.words.contains("for v/stuck"))
@@ -209,8 +211,8 @@ fn a_process_that_no_signal_ends_is_told_with_its_volume() {
     let found = find().unwrap();
     assert!(found.words.contains("FUSE server") && found.run[0].starts_with("cat /proc/"), "{found:?}");
     hung.abort().unwrap();
-    host.wait().unwrap();
     until("it is gone", || find().is_none());
+    drop(hung);
     bed.ok(["down", "--all"]);
     bed.assert_clean();
 }

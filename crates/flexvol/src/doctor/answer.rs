@@ -7,7 +7,7 @@ use super::{
     driver::Here,
     finding::{Finding, Group, Severity, count, quoted},
     init::{Answered, Exit},
-    sight::install_program,
+    sight::Installer,
 };
 
 /// What is known beside the answer itself.
@@ -20,6 +20,7 @@ pub(crate) struct Case<'a> {
     pub(crate) has_secrets: bool,
     /// The command as it was called.
     pub(crate) flexvol: &'a str,
+    pub(crate) installer: Installer,
 }
 
 /// An `init` that takes longer is told of: Kubernetes runs it under a lock.
@@ -121,7 +122,7 @@ fn explained(case: &Case<'_>, finding: Finding, answered: &Answered) -> Finding 
         return finding.mend("it was built for a newer C library than is here: take a static build, or build it here");
     }
     if let Some(program) = not_found(&said) {
-        return finding.why(format!("it calls {program}, which is not here")).install(install_program(program));
+        return finding.why(format!("it calls {program}, which is not here")).install(case.installer.program(program));
     }
     if said.trim_start().starts_with("-e") || said.trim_start().starts_with("-ne") {
         return finding
@@ -346,6 +347,7 @@ mod tests {
             config: &config,
             has_secrets: false,
             flexvol: "flexvol",
+            installer: Installer::Apt,
         };
         judge(&case, answered)
     }
@@ -423,6 +425,7 @@ mod tests {
             config: &config,
             has_secrets: false,
             flexvol: "flexvol",
+            installer: Installer::Apt,
         };
         assert_eq!(judge(&case, &answered(success, "x", 0))[0].severity, Severity::Problem);
         assert_eq!(one(&format!("{success}\n{success}"), "", 0).0, Severity::Warning);

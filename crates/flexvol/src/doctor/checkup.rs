@@ -3,16 +3,15 @@
 use std::path::Path;
 
 use flexvolume_host::settings::DriverConfig;
-use flexvolume_linux::process::runnable;
 use flexvolume_protocol::{DriverName, Verdict};
 
 use super::{
     answer::{self, Case, on_lines},
-    driver::{File, Here, Seen, Shell},
+    driver::{File, Here, Open, Seen, Shell},
     finding::{Finding, Group, Severity, quoted},
     helpers::{Missing, Sure},
     init::{Answered, Asked},
-    sight::{Told, install, install_program, is_installed},
+    sight::Told,
 };
 
 /// As many of one kind are told singly.
@@ -75,6 +74,7 @@ impl Patient<'_> {
                 config: self.config,
                 has_secrets: self.has_secrets,
                 flexvol: self.flexvol,
+                installer: self.seen.installer,
             };
             let judged = answer::judge(&case, answered);
             findings.extend(judged.into_iter().filter(|finding| !is_echo(finding, here, answered)));
@@ -141,7 +141,7 @@ impl Patient<'_> {
                 .why("it cannot be run");
             findings.push(match near {
                 Some(near) => finding.run(format!("sed -i '1s/\\b{program}\\b/{near}/' {exe}")),
-                None => finding.install(install_program(program)),
+                None => finding.install(self.seen.installer.program(program)),
             });
         } else {
             let told = match self.asked {
@@ -173,7 +173,9 @@ impl Patient<'_> {
         let words = told.what.strip_prefix(&prefix).map_or_else(|| told.story(), str::to_owned);
         let finding = self.finding(Severity::Problem, "start", format!("it cannot be run: {words}")).hint(&told.hint);
         match words.split_once("its interpreter ").and_then(|(_, rest)| rest.split_once(" (named")) {
-            Some((interpreter, _)) if words.contains("does not exist") => finding.install(install_program(interpreter)),
+            Some((interpreter, _)) if words.contains("does not exist") => {
+                finding.install(self.seen.installer.program(interpreter))
+            }
             Some(_) | None => finding,
         }
     }
@@ -200,7 +202,11 @@ impl Patient<'_> {
                 .why(used.join("; "))
                 .mend("name bash in its first line")
                 .run(format!("sed -i '{change}' {}", quoted(&self.seen.exe)));
-            findings.push(if shell.bash.is_none() { finding.install(install("bash")) } else { finding });
+            findings.push(if shell.bash.is_none() {
+                finding.install(self.seen.installer.packages("bash"))
+            } else {
+                finding
+            });
         }
         let (told, few): (Vec<_>, Vec<_>) = shell.missing.iter().partition(|missing| missing.sure > Sure::Hardly);
         findings.extend(told.iter().map(|missing| self.missing(missing)));
@@ -223,7 +229,7 @@ impl Patient<'_> {
     }
 
     fn missing(&self, missing: &Missing) -> Finding {
-        let Missing { program, line, sure, beside } = missing;
+        let Missing { program, line, sure, beside, elsewhere } = missing;
         let (severity, when) = match sure {
             Sure::Surely => (Severity::Problem, ""),
             Sure::Sometimes => (Severity::Warning, " in some case"),
@@ -242,18 +248,18 @@ impl Patient<'_> {
                 .why("it lies beside the driver, where PATH does not lead: hosts start drivers in /")
                 .mend(format!(r#"call it as "$(dirname "$0")/{program}""#));
         }
-        if program.starts_with('/') && is_installed(name) {
+        if *elsewhere {
             return finding.mend(format!("{name} is on PATH in another folder: call it without its path"));
         }
-        finding.install(install_program(program))
+        finding.install(self.seen.installer.program(program))
     }
 
     /// What others can write beside it: a driver often reads or runs what lies there.
     fn beside(&self) -> Vec<Finding> {
         let open = self.seen.open.iter();
         open.take(SHOWN)
-            .map(|(path, told)| {
-                let runs = if runnable(path) { "what it runs" } else { "what it reads" };
+            .map(|Open { program, told }| {
+                let runs = if *program { "what it runs" } else { "what it reads" };
                 self.finding(Severity::Warning, "beside", told.distrust())
                     .why(format!("who can change files beside a driver may change {runs}"))
                     .hint(&told.hint)
@@ -294,9 +300,10 @@ fn is_echo(finding: &Finding, here: &Here, answered: &Answered) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doctor::sight::Installer;
 
     fn judged(file: File, distrust: Option<Told>, asked: Option<&Asked>) -> Vec<Finding> {
-        let seen = Seen { exe: "/p/v~d/d".into(), file, distrust, open: Vec::new() };
+        let seen = Seen { exe: "/p/v~d/d".into(), file, distrust, open: Vec::new(), installer: Installer::Apt };
         let name = DriverName::parse("v/d").unwrap();
         let config = DriverConfig::default();
         Patient { name: &name, seen: &seen, asked, config: &config, has_secrets: false, flexvol: "flexvol" }.judge()
@@ -353,7 +360,13 @@ mod tests {
             interpreter: "/bin/sh".into(),
             not_dash: vec![("[[ … ]] (not found)".into(), vec![3, 7])],
             bash: Some("/usr/bin/bash".into()),
-            missing: vec![Missing { program: "jq".into(), line: 9, sure: Sure::Surely, beside: true }],
+            missing: vec![Missing {
+                program: "jq".into(),
+                line: 9,
+                sure: Sure::Surely,
+                beside: true,
+                elsewhere: false,
+            }],
             ..Shell::default()
         };
         let here = Here { text: "#!/bin/sh -e\n".into(), shell: Some(shell), ..Here::default() };

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     helpers::{Missing, missing},
     script::scan::scan as read,
-    sight::{Sight, Told},
+    sight::{Installer, Sight, Told},
 };
 
 /// Looks at one driver.
@@ -37,7 +37,16 @@ pub(crate) struct Seen {
     /// Somebody else could have written it: it is not run.
     pub(crate) distrust: Option<Told>,
     /// What others can write beside it, and how that ends.
-    pub(crate) open: Vec<(PathBuf, Told)>,
+    pub(crate) open: Vec<Open>,
+    pub(crate) installer: Installer,
+}
+
+/// Something beside a driver that others can write.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Open {
+    /// It can be run.
+    pub(crate) program: bool,
+    pub(crate) told: Told,
 }
 
 /// The file.
@@ -99,7 +108,13 @@ impl Sight for Look {
         if !fs::symlink_metadata(&folder).is_ok_and(|meta| meta.is_dir())
             && let Err(error) = scan::find(&self.dir, &self.name, &trust)
         {
-            return Seen { exe, file: File::Unknown(error.into()), distrust: None, open: Vec::new() };
+            return Seen {
+                exe,
+                file: File::Unknown(error.into()),
+                distrust: None,
+                open: Vec::new(),
+                installer: Installer::look(),
+            };
         }
         let file = match (fs::metadata(&exe), fs::read_link(&exe)) {
             (Ok(meta), _) if !meta.is_dir() => File::Here(Box::new(here(&exe, &folder))),
@@ -107,7 +122,13 @@ impl Sight for Look {
             (Ok(_) | Err(_), _) => absent(&folder, exe.is_dir()),
         };
         let distrust = trusted_chain(&exe, &trust).err().filter(|error| error.kind() == ErrorKind::Refused);
-        Seen { distrust: distrust.map(Told::from), open: open_to_others(&folder, &exe, &trust), exe, file }
+        Seen {
+            distrust: distrust.map(Told::from),
+            open: open_to_others(&folder, &exe, &trust),
+            exe,
+            file,
+            installer: Installer::look(),
+        }
     }
 }
 
@@ -128,7 +149,7 @@ fn absent(folder: &Path, is_folder: bool) -> File {
 }
 
 /// What others can write of what lies beside the driver.
-fn open_to_others(folder: &Path, exe: &Path, trust: &Trust) -> Vec<(PathBuf, Told)> {
+fn open_to_others(folder: &Path, exe: &Path, trust: &Trust) -> Vec<Open> {
     // What is wrong with the folder itself is told of the driver.
     if trusted_chain(folder, trust).is_err() {
         return Vec::new();
@@ -136,11 +157,11 @@ fn open_to_others(folder: &Path, exe: &Path, trust: &Trust) -> Vec<(PathBuf, Tol
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().take(MOST).map(|entry| entry.path());
     let open = |path: PathBuf| {
         let error = trusted_chain(&path, trust).err().filter(|error| error.kind() == ErrorKind::Refused)?;
-        Some((path, Told::from(error)))
+        Some(Open { program: process::runnable(&path), told: error.into() })
     };
-    let mut open: Vec<_> = entries.filter(|path| path != exe).filter_map(open).collect();
-    open.sort_by(|one, other| one.0.cmp(&other.0));
-    open
+    let mut paths: Vec<_> = entries.filter(|path| path != exe).collect();
+    paths.sort();
+    paths.into_iter().filter_map(open).collect()
 }
 
 fn here(exe: &Path, folder: &Path) -> Here {

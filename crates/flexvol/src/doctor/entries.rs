@@ -125,12 +125,23 @@ fn judge_one(dir: &Path, entry: &Entry, flexvol: &str) -> Option<Finding> {
                     .run(format!("{flexvol} install {0} --as VENDOR/{name} && rm {0}", quoted(&path))),
             )
         }
+        Kind::Link { to, directory: false } if !hidden && entry.name.contains('~') => Some(
+            finding(
+                Severity::Warning,
+                "link",
+                &format!("it is a symbolic link to {}, which is no directory", to.display()),
+            )
+            .why("no host takes it for a driver")
+            .mend("take it away, or put the driver's directory in its place")
+            .run(format!("rm {}", quoted(&path))),
+        ),
         Kind::Link { .. } | Kind::File { .. } | Kind::Other => None,
     }
 }
 
 fn rename(from: &Path, to: &Path) -> String {
-    format!("mv {} {}", quoted(from), quoted(to))
+    // Never into a directory that is there already.
+    format!("mv -T {} {}", quoted(from), quoted(to))
 }
 
 /// A name near this one that a driver's directory may have.
@@ -163,17 +174,19 @@ mod tests {
         let told = |severity, check, run: &str| Some((severity, check, run.to_owned()));
         let problem = |check, run: &str| told(Severity::Problem, check, run);
         assert_eq!(judged("foo~cifs", dir()), None);
-        assert_eq!(judged("a~b~c", dir()), problem("name", "mv /p/a~b~c /p/a~b-c"));
-        assert_eq!(judged("Foo~cifs", dir()), problem("name", "mv /p/Foo~cifs /p/foo~cifs"));
-        assert_eq!(judged("foo~my cifs", dir()), problem("name", "mv '/p/foo~my cifs' /p/foo~my-cifs"));
+        assert_eq!(judged("a~b~c", dir()), problem("name", "mv -T /p/a~b~c /p/a~b-c"));
+        assert_eq!(judged("Foo~cifs", dir()), problem("name", "mv -T /p/Foo~cifs /p/foo~cifs"));
+        assert_eq!(judged("foo~my cifs", dir()), problem("name", "mv -T '/p/foo~my cifs' /p/foo~my-cifs"));
         assert_eq!(judged("~", dir()), problem("name", ""));
-        assert_eq!(judged(".foo~cifs", dir()), told(Severity::Note, "hidden", "mv /p/.foo~cifs /p/foo~cifs"));
+        assert_eq!(judged(".foo~cifs", dir()), told(Severity::Note, "hidden", "mv -T /p/.foo~cifs /p/foo~cifs"));
         assert_eq!(judged(".foo~cifs", Kind::Directory { filled: false }), None);
         let run = "flexvol install /p/cifs.sh --as VENDOR/cifs && rm /p/cifs.sh";
         assert_eq!(judged("cifs.sh", Kind::File { program: true }), told(Severity::Warning, "misplaced", run));
         assert_eq!(judged("README.md", Kind::File { program: false }), None);
         assert_eq!(judged(".cifs", Kind::File { program: true }), None);
         let link = Kind::Link { to: "/opt/x".into(), directory: true };
+        let dangling = Kind::Link { to: "/nowhere".into(), directory: false };
+        assert_eq!(judged("foo~y", dangling), told(Severity::Warning, "link", "rm /p/foo~y"));
         assert_eq!(judged("foo~x", link), problem("link", "rm /p/foo~x && cp -a /opt/x /p/foo~x"));
     }
 

@@ -11,9 +11,12 @@ use std::{
 use flexvolume_linux::process::{on_path, runnable};
 use serde::{Deserialize, Serialize};
 
-use super::script::{
-    known::is_builtin,
-    scan::{Reach, Scan, scan},
+use super::{
+    script::{
+        known::is_builtin,
+        scan::{Reach, Scan, scan},
+    },
+    sight::is_installed,
 };
 
 /// A program that is called and not there.
@@ -25,6 +28,8 @@ pub(crate) struct Missing {
     pub(crate) sure: Sure,
     /// It lies beside the driver, where PATH does not lead.
     pub(crate) beside: bool,
+    /// It is named by a path, and is on PATH in another folder.
+    pub(crate) elsewhere: bool,
 }
 
 /// How sure it is that the driver fails without it.
@@ -70,7 +75,8 @@ pub(crate) fn missing(mut scan: Scan, folder: &Path) -> Vec<Missing> {
                 Reach::Always => Sure::Surely,
             };
             let beside = !program.contains('/') && runnable(&folder.join(&program));
-            let new = Missing { program: program.clone(), line: call.line, sure, beside };
+            let elsewhere = program.starts_with('/') && program.rsplit('/').next().is_some_and(is_installed);
+            let new = Missing { program: program.clone(), line: call.line, sure, beside, elsewhere };
             found.entry(program).and_modify(|old| old.sure = old.sure.max(sure)).or_insert(new);
         }
     }

@@ -22,6 +22,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Look {
     Places(places::Look),
+    Elsewhere(places::LookElsewhere),
     Entries(entries::Look),
     Driver(driver::Look),
     Machine(machine::Look),
@@ -53,6 +54,7 @@ macro_rules! looks {
 
 looks! {
     Places places::Look;
+    Elsewhere places::LookElsewhere;
     Entries entries::Look;
     Driver driver::Look;
     Machine machine::Look;
@@ -73,6 +75,7 @@ impl Task for Look {
         }
         match self {
             Self::Places(sight) => seen(sight),
+            Self::Elsewhere(sight) => seen(sight),
             Self::Entries(sight) => seen(sight),
             Self::Driver(sight) => seen(sight),
             Self::Machine(sight) => seen(sight),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     finding::{Finding, Group, Severity},
-    sight::{Sight, install},
+    sight::{Installer, Sight},
 };
 
 /// Looks at the kernel.
@@ -33,6 +33,7 @@ pub(crate) struct Seen {
     /// How many user namespaces a user may make, and what else forbids them.
     pub(crate) user_namespaces: Option<u64>,
     pub(crate) restricted: Option<String>,
+    pub(crate) installer: Installer,
 }
 
 /// A device node.
@@ -73,6 +74,7 @@ impl Sight for Look {
             tools: needed(),
             user_namespaces: setting("user.max_user_namespaces").and_then(|text| text.parse().ok()),
             restricted: restricted.map(|(name, _)| (*name).to_owned()),
+            installer: Installer::look(),
         }
     }
 }
@@ -248,7 +250,7 @@ fn tools(seen: &Seen) -> Vec<Finding> {
         let mut packages: Vec<_> = tools.iter().map(|tool| tool.package.as_str()).collect();
         packages.dedup();
         let finding = finding(severity, "tools", "tools", format!("not installed: {}", names.join(", "))).why(why);
-        findings.push(finding.install(install(&packages.join(" "))));
+        findings.push(finding.install(seen.installer.packages(&packages.join(" "))));
     }
     findings
 }
@@ -279,6 +281,7 @@ mod tests {
             ],
             user_namespaces: Some(100),
             restricted: None,
+            installer: Installer::Other,
         }
     }
 

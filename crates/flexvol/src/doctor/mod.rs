@@ -85,11 +85,13 @@ pub(crate) fn examine(examination: Examination<'_>) -> Vec<Finding> {
 
     thread::scope(|scope| {
         let call = call.as_str();
-        let when_whole = |wanted: bool| (whole || wanted).then_some(());
-        let machine = when_whole(false).map(|()| scope.spawn(|| ask(machine::Look, call)));
-        let mounts = when_whole(false).map(|()| scope.spawn(|| ask(mounts::Look { root: root.clone() }, call)));
-        let beneath = when_whole(false).map(|()| scope.spawn(|| ask(traces::Beneath { root: root.clone() }, call)));
-        let loops = when_whole(false).map(|()| scope.spawn(|| ask(traces::Loops, call)));
+        let when_whole = || whole.then_some(());
+        let machine = when_whole().map(|()| scope.spawn(|| ask(machine::Look, call)));
+        let mounts = when_whole().map(|()| scope.spawn(|| ask(mounts::Look { root: root.clone() }, call)));
+        let beneath = when_whole().map(|()| scope.spawn(|| ask(traces::Beneath { root: root.clone() }, call)));
+        let elsewhere = places::LookElsewhere { dir: plugin_dir.clone() };
+        let elsewhere = when_whole().map(|()| scope.spawn(|| ask(elsewhere, call)));
+        let loops = when_whole().map(|()| scope.spawn(|| ask(traces::Loops, call)));
         // Its records tell which drivers are given secrets.
         let records = scope.spawn(|| ask(root::Look { root: root.clone(), users: users.clone() }, call));
         let place = scope.spawn(|| ask(places::Look { dir: plugin_dir.clone(), users: users.clone() }, call));
@@ -121,6 +123,10 @@ pub(crate) fn examine(examination: Examination<'_>) -> Vec<Finding> {
             }
             (Err(unseen), _) => findings.push(unseen.finding(Group::Plugins, &about)),
             (Ok(_), Err(unseen)) => findings.push(unseen.finding(Group::Plugins, &about)),
+        }
+        if let Some(elsewhere) = elsewhere {
+            let judge = |seen| places::judge_elsewhere(&seen, &plugin_dir, drivers.len());
+            findings.extend(judged(join(elsewhere), Group::Plugins, "other plugin directories", judge));
         }
         if let (Ok(entries), true) = (&entries, whole) {
             findings.extend(entries::judge(&plugin_dir, entries, &flexvol));
@@ -165,7 +171,19 @@ pub(crate) fn examine(examination: Examination<'_>) -> Vec<Finding> {
             }
             Err(unseen) => findings.push(unseen.finding(Group::Root, &root_shown)),
         }
+        // A root that hangs hides its mount and its volumes as well: that is told of the root.
+        if findings.iter().any(|finding| finding.check == "hangs" && finding.group == Group::Root) {
+            findings.retain(|finding| {
+                finding.check != "hangs" || finding.group == Group::Root || finding.about != root_shown
+            });
+        }
     });
+    // Commands that an error's hint names do not know how this one was called.
+    for command in findings.iter_mut().flat_map(|finding| &mut finding.run) {
+        if let Some(rest) = command.strip_prefix("flexvol ").filter(|_| !command.starts_with(&flexvol)) {
+            *command = format!("{flexvol} {rest}");
+        }
+    }
     findings
 }
 

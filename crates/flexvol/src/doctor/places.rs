@@ -32,17 +32,22 @@ const KNOWN: &[(&str, &str)] = &[
     ("/usr/libexec/k0s/kubelet-plugins/volume/exec", "k0s"),
 ];
 
-/// Looks at the plugin directory and at the places others use.
+/// Looks at the plugin directory.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Look {
     pub(crate) dir: PathBuf,
     pub(crate) users: Vec<u32>,
 }
 
-/// What was seen.
+/// Looks at the places that others use: one that hangs hides ours no more than ours hides them.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Seen {
-    pub(crate) here: Here,
+pub(crate) struct LookElsewhere {
+    pub(crate) dir: PathBuf,
+}
+
+/// Where else drivers may lie.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Elsewhere {
     pub(crate) others: Vec<Other>,
     pub(crate) kubelets: Vec<Kubelet>,
 }
@@ -84,9 +89,17 @@ pub(crate) struct Kubelet {
 }
 
 impl Sight for Look {
-    type Seen = Seen;
+    type Seen = Here;
 
-    fn look(self) -> Seen {
+    fn look(self) -> Here {
+        here(&self.dir, &Trust::here().and(&self.users))
+    }
+}
+
+impl Sight for LookElsewhere {
+    type Seen = Elsewhere;
+
+    fn look(self) -> Elsewhere {
         let others = KNOWN.iter().map(|(path, _)| Path::new(path)).filter(|path| !is_same(path, &self.dir));
         let others = others.filter_map(|path| Some(Other { path: path.to_owned(), drivers: drivers(path)? })).collect();
         let processes = process::command_lines().unwrap_or_default();
@@ -94,7 +107,7 @@ impl Sight for Look {
             let read = |path: &str| fs::read_to_string(format!("/proc/{pid}/root{path}")).ok();
             Some(Kubelet { pid, dir: kubelets_dir(&argv, &read)? })
         });
-        Seen { here: here(&self.dir, &Trust::here().and(&self.users)), others, kubelets: kubelets.collect() }
+        Elsewhere { others, kubelets: kubelets.collect() }
     }
 }
 
@@ -169,11 +182,11 @@ fn kubelets_dir(argv: &[String], read: &dyn Fn(&str) -> Option<String>) -> Optio
 }
 
 /// What it means; `drivers` is how many lie in the plugin directory.
-pub(crate) fn judge(seen: &Seen, dir: &Path, drivers: usize, flexvol: &str) -> Vec<Finding> {
+pub(crate) fn judge(seen: &Here, dir: &Path, drivers: usize, flexvol: &str) -> Vec<Finding> {
     let finding =
         |severity, check, text: String| Finding::new(Group::Plugins, severity, check, dir.display().to_string(), text);
     let mut findings = Vec::new();
-    match &seen.here {
+    match seen {
         Here::Missing { above, read_only: true } => findings.push(
             finding(Severity::Warning, "directory", format!("it is not there, and {} is read-only", above.display()))
                 .why("no driver can be installed here")
@@ -222,12 +235,11 @@ pub(crate) fn judge(seen: &Seen, dir: &Path, drivers: usize, flexvol: &str) -> V
             }
         }
     }
-    findings.extend(elsewhere(seen, dir, drivers));
     findings
 }
 
 /// Drivers or a kubelet in another directory than ours.
-fn elsewhere(seen: &Seen, dir: &Path, drivers: usize) -> Vec<Finding> {
+pub(crate) fn judge_elsewhere(seen: &Elsewhere, dir: &Path, drivers: usize) -> Vec<Finding> {
     let mut findings = Vec::new();
     let export = |path: &Path| format!("export FLEXVOL_PLUGIN_DIR={}", quoted(path));
     for other in seen.others.iter().filter(|other| other.drivers > 0) {
@@ -297,7 +309,7 @@ mod tests {
     }
 
     fn judged(here: Here, drivers: usize) -> Vec<Finding> {
-        judge(&Seen { here, others: Vec::new(), kubelets: Vec::new() }, Path::new("/p"), drivers, "flexvol")
+        judge(&here, Path::new("/p"), drivers, "flexvol")
     }
 
     #[test]
@@ -329,20 +341,19 @@ mod tests {
 
     #[test]
     fn drivers_elsewhere_and_another_kubelet_are_told() {
-        let seen = Seen {
-            here: directory(),
+        let seen = Elsewhere {
             others: vec![
                 Other { path: "/etc/kubernetes/volumeplugins".into(), drivers: 2 },
                 Other { path: "/home/kubernetes/flexvolume".into(), drivers: 0 },
             ],
             kubelets: vec![Kubelet { pid: 7, dir: "/p/".into() }, Kubelet { pid: 8, dir: "/q".into() }],
         };
-        let findings = judge(&seen, Path::new("/p"), 0, "flexvol");
+        let findings = judge_elsewhere(&seen, Path::new("/p"), 0);
         let told: Vec<_> = findings.iter().map(|finding| (finding.check, finding.severity)).collect();
-        let expected = [("directory", Severity::Ok), ("elsewhere", Severity::Warning), ("kubelet", Severity::Warning)];
+        let expected = [("elsewhere", Severity::Warning), ("kubelet", Severity::Warning)];
         assert_eq!(told, expected);
-        assert!(findings[1].seen.contains("AKS"), "{findings:?}");
-        assert!(findings[2].seen.contains("pid 8"), "{findings:?}");
-        assert_eq!(judge(&seen, Path::new("/p"), 1, "flexvol")[1].severity, Severity::Note);
+        assert!(findings[0].seen.contains("AKS"), "{findings:?}");
+        assert!(findings[1].seen.contains("pid 8"), "{findings:?}");
+        assert_eq!(judge_elsewhere(&seen, Path::new("/p"), 1)[0].severity, Severity::Note);
     }
 }

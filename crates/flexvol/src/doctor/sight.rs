@@ -57,25 +57,44 @@ impl From<flexvolume_host::Error> for Told {
 /// Where programs of the system are besides PATH, as for a service.
 const SYSTEM: &str = "/usr/sbin:/sbin:/usr/bin:/bin";
 
-/// Whether a program of the system is there.
+/// Whether a program of the system is there: for a worker.
 pub(crate) fn is_installed(program: &str) -> bool {
     on_path(program, &std::env::var_os("PATH").unwrap_or_default()).is_some()
         || on_path(program, SYSTEM.as_ref()).is_some()
 }
 
-/// How Debian packages are installed: in words, and where this is a Debian the command.
-pub(crate) fn install(packages: &str) -> (String, Option<String>) {
-    if Path::new("/usr/bin/apt-get").exists() {
-        return (String::new(), Some(format!("apt-get install {packages}")));
-    }
-    (format!("install it with this system's own tool; Debian calls the package {packages}"), None)
+/// How programs are installed on this system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Installer {
+    /// By apt-get, with Debian's names of packages.
+    Apt,
+    /// In some other way.
+    #[default]
+    Other,
 }
 
-/// How a program is installed, given by name or path; its package may not be known.
-pub(crate) fn install_program(program: &str) -> (String, Option<String>) {
-    match package(program.rsplit('/').next().unwrap_or(program)) {
-        Some(package) => install(package),
-        None if program.starts_with('/') => (format!("install {program}, or mend that path"), None),
-        None => (format!("install {program}, or put it where PATH leads"), None),
+impl Installer {
+    /// Looks which it is: for a worker.
+    pub(crate) fn look() -> Self {
+        if Path::new("/usr/bin/apt-get").exists() { Self::Apt } else { Self::Other }
+    }
+
+    /// How Debian packages are installed: in words or as a command.
+    pub(crate) fn packages(self, packages: &str) -> (String, Option<String>) {
+        match self {
+            Self::Apt => (String::new(), Some(format!("apt-get install {packages}"))),
+            Self::Other => {
+                (format!("install it with this system's own tool; Debian calls the package {packages}"), None)
+            }
+        }
+    }
+
+    /// How a program is installed, given by name or path; its package may not be known.
+    pub(crate) fn program(self, program: &str) -> (String, Option<String>) {
+        match package(program.rsplit('/').next().unwrap_or(program)) {
+            Some(package) => self.packages(package),
+            None if program.starts_with('/') => (format!("install {program}, or mend that path"), None),
+            None => (format!("install {program}, or put it where PATH leads"), None),
+        }
     }
 }
