@@ -6,6 +6,9 @@
 //! assert!(hostile::strings(2).any(|bytes| bytes == b"/\xff"));
 //! ```
 
+use std::ffi::OsString;
+use std::fs;
+
 /// What leads elsewhere, ends a string, is taken for something else, or is quite harmless.
 pub const SYMBOLS: [&[u8]; 14] =
     [b".", b"..", b"/", b"~", b"\0", b"\n", b" ", b"%", b"\\", b":", b"-", b"a", "\u{2215}".as_bytes(), b"\xff"];
@@ -28,6 +31,22 @@ pub fn sample(longest: u32, count: usize) -> Vec<Vec<u8>> {
     let step = (long.len() / count.max(1)).max(1) | 1;
     let step = if step.is_multiple_of(7) { step + 2 } else { step };
     short.into_iter().chain(long.into_iter().step_by(step)).map(|(_, bytes)| bytes).collect()
+}
+
+/// Whether a name is made of the symbols alone, so that it must be one of ours.
+#[must_use]
+pub fn is_hostile(name: &[u8]) -> bool {
+    name.iter().all(|byte| SYMBOLS.iter().any(|symbol| symbol.contains(byte)))
+}
+
+/// What is in `/` and has such a name: where a path ends up that was to be relative. Others may come and go there.
+///
+/// # Panics
+/// `/` cannot be read.
+#[must_use]
+pub fn at_the_root() -> Vec<OsString> {
+    let names = fs::read_dir("/").expect("the root can be read").flatten().map(|entry| entry.file_name());
+    names.filter(|name| is_hostile(name.as_encoded_bytes())).collect()
 }
 
 fn spelt(symbols: usize, longest: u32) -> impl Iterator<Item = Vec<u8>> {
@@ -53,6 +72,12 @@ mod tests {
         for one in [&b""[..], b"../../", b"/../a", b"a\0..", b"\xff/..", b"~/a", b"..%/", "\u{2215}..".as_bytes()] {
             assert!(all.contains(one), "{}", one.escape_ascii());
         }
+    }
+
+    #[test]
+    fn names_of_ours_are_known() {
+        assert!(strings(3).all(|one| is_hostile(&one)));
+        assert!(!is_hostile(b"tmp") && at_the_root().is_empty());
     }
 
     #[test]

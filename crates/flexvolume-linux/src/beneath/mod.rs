@@ -1,6 +1,8 @@
 //! Paths that cannot be led astray: names resolved beneath an open directory, and chains of directories nobody else can
 //! change.
 
+#[cfg(test)]
+mod hostile;
 mod trust;
 
 use std::{
