@@ -156,6 +156,8 @@ fn boot_id() -> Result<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use flexvolume_testkit::hostile;
+
     use super::*;
 
     #[test]
@@ -178,6 +180,21 @@ mod tests {
         }
         assert!(!tmp.path().join("deep/er").exists());
         assert_eq!(store.all().unwrap(), vec![]);
+    }
+
+    /// Records and locks have the names of volumes, pods' directories and storages.
+    #[test]
+    fn no_key_of_hostile_symbols_is_a_path() {
+        let mut files = std::collections::BTreeMap::new();
+        for key in hostile::texts(4) {
+            let file = short(&key);
+            let mut parts = Path::new(&file).components();
+            assert!(matches!(parts.next(), Some(std::path::Component::Normal(_))) && parts.next().is_none(), "{key:?}");
+            assert!(!file.starts_with('.') && !file.contains(['/', '\0', '\n']), "{key:?} is {file:?}");
+            if let Some(other) = files.insert(file, key.clone()) {
+                assert_eq!(other, key, "two keys in one file");
+            }
+        }
     }
 
     #[test]

@@ -159,6 +159,10 @@ fn name_of(argv0: Option<&OsString>) -> DriverName {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use flexvolume_testkit::hostile;
+
     use super::*;
 
     fn name(argv0: &str) -> String {
@@ -173,6 +177,30 @@ mod tests {
         assert_eq!(name("/exec/flexvol~nfs/tmpfs"), "tmpfs", "the folder is another driver's");
         assert_eq!(name("/x/a b"), "driver");
         assert_eq!(name_of(None).as_str(), "driver");
+    }
+
+    /// The folders of a driver are named after it, and its name comes from the path that somebody called it by.
+    #[test]
+    fn no_path_of_hostile_symbols_leads_a_driver_out_of_its_folders() {
+        let vars =
+            [(OsString::from("FLEXVOL_RUN"), "/run/below".into()), ("FLEXVOL_STATE".into(), "/state/below".into())];
+        for bytes in hostile::strings(4) {
+            let word = OsString::from_vec(bytes);
+            let twice = Path::new("/exec").join(&word).join(&word);
+            for argv0 in [word.clone(), twice.into_os_string(), [&word, OsStr::new("/driver")].into_iter().collect()] {
+                let world = World::of(Some(&argv0), &vars);
+                assert_eq!(world.run_dir().parent(), Some(Path::new("/run/below")), "{argv0:?}");
+                assert_eq!(world.settings().path().parent(), Some(Path::new("/etc/flexvol")), "{argv0:?}");
+                let dir = world.run_dir().file_name().and_then(OsStr::to_str).unwrap_or("..");
+                assert!(
+                    dir.replace('~', "").bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b)),
+                    "{argv0:?}"
+                );
+            }
+            let settings = [(OsString::from("FLEXVOL_SETTINGS"), word)];
+            // An administrator's word: any path, only read.
+            let _ = World::of(None, &settings).settings().text("log");
+        }
     }
 
     #[test]

@@ -150,3 +150,59 @@ fn open(directory: &Path) -> Result<Trusted> {
         _ => error.into(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use flexvolume::DriverName;
+    use flexvolume_testkit::hostile;
+
+    use super::*;
+
+    /// Every file of a volume lies in the directory itself.
+    fn assert_in(place: &Place, directory: &Path, of: &str) {
+        let intents = place.intents();
+        for file in [place.image(), place.unborn(), place.mark(), intents.path().to_owned()] {
+            assert_eq!(file.parent(), Some(directory), "{of:?}");
+            assert_eq!(file.components().collect::<PathBuf>(), file, "{of:?}");
+        }
+        assert!(name_in(&place.storage()).is_ok_and(|name| name.as_ref() == Some(place.name())), "{of:?}");
+    }
+
+    /// Names, ids and directories that a manifest or a host could give.
+    #[test]
+    fn no_option_of_hostile_symbols_leads_out_of_the_directory() {
+        let tmp = tempfile::tempdir().unwrap();
+        let images = tmp.path().canonicalize().unwrap().join("images");
+        std::fs::create_dir(&images).unwrap();
+        let settings = format!("{{\"directory\":{images:?},\"directories\":[]}}");
+        std::fs::write(tmp.path().join("settings.json"), settings).unwrap();
+        let world = World::below(DriverName::parse("v/loopback").unwrap(), tmp.path());
+        let of = |key: &str, value: &str, directory: Option<&str>| {
+            let mut options = Options::default();
+            options.insert(key, value);
+            if let Some(directory) = directory {
+                options.insert("directory", directory);
+            }
+            Place::of(&options, &world)
+        };
+        let mut accepted = 0;
+        for text in hostile::texts(4) {
+            for place in [of("volumeID", &text, None), of(keys::ID, &text, None)].into_iter().flatten() {
+                assert_in(&place, &images, &text);
+                accepted += 1;
+            }
+            // The directory may be written in any way, but must be the one that is allowed.
+            for directory in
+                [text.clone(), format!("{}/{text}", images.display()), format!("{text}{}", images.display())]
+            {
+                if let Ok(place) = of("volumeID", "v", Some(&directory)) {
+                    assert_in(&place, &images, &directory);
+                }
+            }
+            let name = crate::provision::volume_id(&text).unwrap();
+            assert_in(&Place::new(name, None, &world).unwrap(), &images, &text);
+        }
+        assert!(accepted > 10 && std::fs::read_dir(&images).unwrap().next().is_none());
+        assert_eq!(hostile::at_the_root(), Vec::<std::ffi::OsString>::new());
+    }
+}

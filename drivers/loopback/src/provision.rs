@@ -120,7 +120,7 @@ fn end_deletion(place: &Place) -> Result<()> {
 
 /// The file name for a volume: its name if that will do, else a readable beginning and a digest; the mark keeps the name,
 /// so of two names that meet in it the second is refused.
-fn volume_id(name: &str) -> Result<VolumeName> {
+pub(crate) fn volume_id(name: &str) -> Result<VolumeName> {
     if name.len() <= 100
         && let Ok(id) = VolumeName::parse(name)
     {

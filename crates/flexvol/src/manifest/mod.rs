@@ -12,6 +12,8 @@
 mod bad_input;
 mod claims;
 mod entitled;
+#[cfg(test)]
+mod hostile;
 mod kinds;
 mod mounts;
 mod object;

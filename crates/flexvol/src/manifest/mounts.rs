@@ -187,6 +187,22 @@ mod tests {
     }
 
     #[test]
+    fn no_path_of_hostile_symbols_leads_out() {
+        let normal = |path: &Path| path.components().all(|part| matches!(part, Component::Normal(_)));
+        for text in flexvolume_testkit::hostile::texts(4) {
+            if let Ok(path) = absolute(&text) {
+                let below = path.strip_prefix("/").unwrap();
+                assert!(normal(below) && below != Path::new(""), "{text:?} is {path:?}");
+                assert!(!path.to_str().unwrap().contains(char::is_control), "{text:?}");
+            }
+            if let Ok(Some(path)) = relative(&text) {
+                assert!(normal(&path) && path != Path::new(""), "{text:?} is {path:?}");
+                assert!(!path.to_str().unwrap().contains(char::is_control), "{text:?}");
+            }
+        }
+    }
+
+    #[test]
     fn paths_within_a_volume() {
         assert_eq!(relative("a//b/."), Ok(Some(PathBuf::from("a/b"))));
         assert_eq!(relative("."), Ok(None));
