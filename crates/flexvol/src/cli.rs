@@ -234,10 +234,8 @@ mod tests {
             ("--no-wait --timeout 60", minute),
         ] {
             let argv = ["flexvol", "up", "pod.yaml"].into_iter().chain(flags.split_whitespace());
-            match Cli::try_parse_from(argv).unwrap().command {
-                Command::Up { waiting, .. } => assert_eq!(waiting.until(), until, "{flags}"),
-                other => panic!("{other:?}"),
-            }
+            let Command::Up { waiting, .. } = Cli::try_parse_from(argv).unwrap().command else { panic!("{flags}") };
+            assert_eq!(waiting.until(), until, "{flags}");
         }
         assert!(Cli::try_parse_from(["flexvol", "up", "pod.yaml", "--timeout", "soon"]).is_err());
     }

@@ -87,13 +87,13 @@ pub(super) fn all<T: Send + 'static>(
     let (results, noted) = jobs.iter().map(|_| (None, None)).unzip();
     let progress = show.progress(jobs.len(), "volumes");
     let mut run = Run { host, show, jobs, pool, progress, results, noted, watch: None };
-    let asked = run.to_the_end(wait);
+    let asked = run.run(wait);
     Worked { asked, results: run.told() }
 }
 
 impl<T: Send + 'static> Run<'_, T> {
     /// Until all is over, or the time; gives the signal that ended it before.
-    fn to_the_end(&mut self, wait: Wait) -> Option<i32> {
+    fn run(&mut self, wait: Wait) -> Option<i32> {
         let (again, until) = match wait {
             Wait::No => (false, None),
             Wait::For(time) => (true, time.map(|time| Instant::now() + time)),

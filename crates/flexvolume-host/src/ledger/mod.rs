@@ -14,6 +14,7 @@ mod history;
 mod open;
 mod peek;
 mod retry;
+mod schema;
 
 use std::{
     path::{Path, PathBuf},
@@ -131,8 +132,9 @@ impl Ledger {
 
     /// Calls under way, or cut off: of one driver, or all. Only their own rows are read, however many volumes there are.
     pub fn open_calls(&self, driver: Option<&DriverName>) -> Result<Vec<Open>> {
-        let whose = driver.map_or("", |_| open::OF_DRIVER);
-        let sql = format!("SELECT key, {}, {} FROM volume WHERE {} {whose}", open::BOOT, open::CALL, open::HAS_CALL);
+        let whose = driver.map_or("", |_| schema::OF_DRIVER);
+        let sql =
+            format!("SELECT key, {}, {} FROM volume WHERE {} {whose}", schema::BOOT, schema::CALL, schema::HAS_CALL);
         let db = self.locked()?;
         let read = || -> rusqlite::Result<Vec<(String, String, String)>> {
             let mut statement = db.prepare_cached(&sql)?;
@@ -169,7 +171,7 @@ impl Ledger {
     }
 
     fn for_people<T>(&self, read: impl Fn(&Connection) -> rusqlite::Result<Vec<T>>) -> Result<Vec<T>> {
-        if self.schema < open::FOR_PEOPLE {
+        if self.schema < schema::FOR_PEOPLE {
             return Ok(Vec::new());
         }
         read(&*self.locked()?).map_err(|e| self.fail("read", e))

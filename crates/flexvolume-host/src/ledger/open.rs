@@ -12,47 +12,13 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use super::{
     Ledger, ballast,
     cause::{is_damaged, is_full, is_read_only},
+    schema::{MAKE, OLDEST_WRITER, SCHEMA},
 };
 use crate::{
     error::{Error, Kind, Result},
     lock::Lock,
     settings::PATIENCE,
 };
-
-/// The version this program writes. 1: volumes. 2: also the index of calls under way, history and retries.
-const SCHEMA: i64 = 2;
-/// The oldest version that may write to a file of ours: what version 2 added is kept true by the file itself.
-const OLDEST_WRITER: i64 = 1;
-/// The version that added the tables for people.
-pub(super) const FOR_PEOPLE: i64 = 2;
-
-/// What makes a file of this version out of an older one, or of none.
-///
-/// The index holds calls under way alone, so that they are found among any number of volumes at rest. A row that was
-/// damaged into something that is no JSON is in no index, and keeps nobody from opening the file.
-const MAKE: &str = "
-    CREATE TABLE IF NOT EXISTS volume (
-        key TEXT PRIMARY KEY, generation INTEGER NOT NULL, record TEXT NOT NULL, sum TEXT NOT NULL
-    ) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-    CREATE INDEX IF NOT EXISTS under_way ON volume (iif(json_valid(record), record ->> '$.driver', NULL))
-        WHERE iif(json_valid(record), record ->> '$.call', NULL) IS NOT NULL;
-    CREATE TABLE IF NOT EXISTS history (
-        key TEXT, generation INTEGER, nth INTEGER, entry TEXT NOT NULL, PRIMARY KEY (key, generation, nth)
-    ) WITHOUT ROWID;
-    CREATE TRIGGER IF NOT EXISTS forget AFTER DELETE ON volume
-        BEGIN DELETE FROM history WHERE key = old.key; END;
-    CREATE TABLE IF NOT EXISTS retry (
-        writer TEXT, uid TEXT, volume TEXT, retry TEXT NOT NULL, PRIMARY KEY (writer, uid, volume)
-    ) WITHOUT ROWID;";
-/// The call under way, as JSON; the words must be those of the index.
-pub(super) const CALL: &str = "iif(json_valid(record), record ->> '$.call', NULL)";
-/// There is a call under way.
-pub(super) const HAS_CALL: &str = "iif(json_valid(record), record ->> '$.call', NULL) IS NOT NULL";
-/// And it is of one driver.
-pub(super) const OF_DRIVER: &str = "AND iif(json_valid(record), record ->> '$.driver', NULL) = ?1";
-/// The boot of a record.
-pub(super) const BOOT: &str = "record ->> '$.boot'";
 
 /// An opened ledger, and what was found.
 #[derive(Debug)]

@@ -258,13 +258,13 @@ fn calls_under_way_are_found_without_reading_what_is_at_rest() {
         ledger.open_calls(driver).unwrap().into_iter().map(|open| open.key).collect()
     };
     assert_eq!(keys(None), [a.key.clone(), b.key.clone()]);
-    assert_eq!(keys(Some(&b.driver)), [b.key.clone()]);
+    assert_eq!(keys(Some(&b.driver)), std::slice::from_ref(&b.key));
     assert_eq!(ledger.open_calls(Some(&b.driver)).unwrap()[0].call, b.call.clone().unwrap());
     a.call = None;
     ledger.put(&mut a, Durability::Process, false).unwrap();
     assert_eq!(keys(None), [b.key]);
-    for whose in ["", open::OF_DRIVER] {
-        let sql = format!("EXPLAIN QUERY PLAN SELECT {} FROM volume WHERE {} {whose}", open::CALL, open::HAS_CALL);
+    for whose in ["", schema::OF_DRIVER] {
+        let sql = format!("EXPLAIN QUERY PLAN SELECT {} FROM volume WHERE {} {whose}", schema::CALL, schema::HAS_CALL);
         let db = ledger.db.lock().unwrap();
         let parameters = if whose.is_empty() { vec![] } else { vec!["v/e"] };
         let plan: String = db.query_row(&sql, rusqlite::params_from_iter(parameters), |row| row.get(3)).unwrap();

@@ -197,7 +197,10 @@ mod tests {
     fn ended<T: Send + std::fmt::Debug + 'static>(pool: &mut Pool<T>) -> (Id, Result<T>) {
         match next(pool, Some(Instant::now() + LONG)) {
             Happened::Ended(id, result) => (id, result),
-            other => panic!("{other:?}"),
+            other
+            @ (Happened::Began(_) | Happened::Note(..) | Happened::Asked(_) | Happened::Late | Happened::Over) => {
+                panic!("{other:?}")
+            }
         }
     }
 
