@@ -35,7 +35,9 @@ fn what_takes_long_is_shown_while_it_does_and_then_is_gone() {
     let unmount = Answer::success().run("umount \"$2\"").sleep(LONG);
     bed.script("v/slow", direct().on("unmount", unmount));
     let seen = on_terminal(&bed, 200, &[], &["down", "--all"]);
-    assert!(seen.bytes.contains("0 of 1 pods · default/web: unmount 1 s"), "{:?}", seen.bytes);
+    // Both at once: whichever has been at it for longest is named.
+    assert!(seen.bytes.contains("0 of 2 volumes · default/web "), "{:?}", seen.bytes);
+    assert!(seen.bytes.contains(": unmount 1 s · 1 more"), "{:?}", seen.bytes);
     assert_eq!(seen.lines.len(), 3, "{:?}", seen.lines);
     bed.assert_clean();
 }

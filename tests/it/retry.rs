@@ -199,6 +199,7 @@ fn a_call_that_is_still_under_way_is_named_goes_on_and_is_taken_up() {
 
 #[test]
 fn a_signal_ends_it_as_the_time_does_and_a_second_one_at_once() {
+    flexvolume_testkit::heed_interrupts();
     for (signal, code, verb) in [(Signal::INT, 130, "up"), (Signal::TERM, 143, "up"), (Signal::TERM, 143, "down")] {
         let Some(bed) = Bed::new() else { return };
         let driver = bed.script("v/d", direct());

@@ -11,14 +11,29 @@ mod share;
 mod surroundings;
 mod undone;
 
-use flexvolume_testkit::scripted::{Answer, Script};
+use flexvolume_testkit::{
+    scripted::{Answer, Script},
+    skip,
+};
 use serde_json::json;
 
-use crate::one::{MOUNT, UMOUNT};
+use crate::{
+    one::{MOUNT, UMOUNT},
+    scripts::tool,
+};
 
 /// The two shells that drivers are written for: Debian's `sh`, which is dash, and bash.
 fn shells() -> [(&'static str, Script); 2] {
     [("dash", Script::sh()), ("bash", Script::bash())]
+}
+
+/// Whether `sh` is dash, as on Debian; else says that the test does not run.
+fn sh_is_dash() -> bool {
+    let dash = tool("sh", &["-c", "echo -ne x"]).starts_with("-ne");
+    if !dash {
+        skip("sh is not dash here");
+    }
+    dash
 }
 
 /// attach:false, a tmpfs per pod, in this shell.

@@ -40,6 +40,13 @@ pub fn skipped() -> usize {
     SKIPPED.load(Ordering::Relaxed)
 }
 
+/// Lets SIGINT end the processes we start, also where whoever runs the tests has us ignore it (a shell, in the background).
+#[allow(unsafe_code)]
+pub fn heed_interrupts() {
+    // SAFETY: a constant disposition; no handler is installed.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+}
+
 /// Where cargo puts a binary of this workspace (`killat`, `hungfs`, a driver …): beside the running test's folder.
 ///
 /// # Errors

@@ -94,13 +94,13 @@ fn h_34_not_supported_is_remembered_for_all_volumes_until_the_driver_is_loaded_a
         assert_eq!(one.count(verb), 1, "{verb}");
     }
     assert_eq!(one.count("mount"), 3);
-    one.bed.ok(["down", &one.file]);
+    one.bed.ok(["down", "--jobs", "1", &one.file]);
     assert_eq!(one.count("detach"), 1);
     one.bed.assert_clean();
     // The next run has loaded it anew, and so asks again.
     one.bed.ok(["up", "--jobs", "1", &one.file]);
     assert_eq!(one.count("attach"), 2);
-    one.bed.ok(["down", &one.file]);
+    one.bed.ok(["down", "--jobs", "1", &one.file]);
     one.bed.assert_clean();
 }
 

@@ -25,6 +25,7 @@ until [ "$(ls "$_d"/../at.* | wc -l)" -ge {many} ] || [ $n -ge 600 ]; do sleep 0
 #[test]
 fn h_98_of_one_attachable_volume_one_thing_is_done_at_a_time() {
     let Some(one) = One::new(whole().on("mount", Answer::success().run(ALONE))) else { return };
+    // By one command, which may do three things at once, and by three commands.
     one.wants(&format!(
         "{}---\n{}---\n{}",
         claimed("1Mi", "{driver: v/d}"),
@@ -34,6 +35,18 @@ fn h_98_of_one_attachable_volume_one_thing_is_done_at_a_time() {
     one.bed.ok(["up", "--jobs", "3", &one.file]);
     assert_eq!(one.count("mount"), 3);
     one.goes("three pods");
+    one.driver.forget().unwrap();
+    let claim = claimed("1Mi", "{driver: v/d}").replace(&claiming("web", false), "");
+    let pods = ["web", "other", "third"]
+        .map(|name| one.bed.manifest(&format!("{name}.yaml"), &format!("{claim}{}", claiming(name, false))));
+    let mut ups: Vec<_> = pods.iter().map(|file| Started::new(&one.bed, &["up", file])).collect();
+    for up in &mut ups {
+        let ran = up.end();
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+    assert_eq!(one.count("mount"), 3);
+    one.bed.ok(["down", "--all"]);
+    one.bed.assert_clean();
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use flexvolume_testkit::scripted::{Answer, Script};
 use serde_json::json;
 
-use super::shells;
+use super::{sh_is_dash, shells};
 use crate::{
     faults::Started,
     one::{MOUNT, One},
@@ -44,6 +44,9 @@ echo '{"status": "Success", "capabilities": {"attach": false}}'"#;
 
 #[test]
 fn w_31_a_driver_for_bash_that_is_run_by_another_shell_is_told_to_name_bash() {
+    if !sh_is_dash() {
+        return;
+    }
     for text in [
         "function say() { echo \"$1\"; }\nsay '{\"status\": \"Success\", \"capabilities\": {\"attach\": false}}'\n",
         "all=(a b)\necho '{\"status\": \"Success\", \"capabilities\": {\"attach\": false}}'\n",

@@ -295,7 +295,7 @@ fn entries_that_could_not_be_given_to_the_group() {
 
 #[test]
 fn a_driver_that_failed_when_it_was_first_seen() {
-    assert_written(&[Known { name: "init again", line: "A driver that fails now is tried again by the next" }]);
+    assert_written(&[Known { name: "init again", line: "**A failing `init` is tried again at its pace**" }]);
     let Some(bed) = Bed::new() else { return };
     let failing = direct().on_each("init", [Answer::failure("no helper yet"), Answer::success()]);
     let driver = install(&bed, "v/d", failing);

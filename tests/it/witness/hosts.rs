@@ -70,7 +70,7 @@ fn by_ours(bed: &Bed, case: &Case) {
     bed.manifest("flexvol.json", &json!({"node": NODE}).to_string());
     let file = bed.manifest("pod.yaml", &case.manifest());
     bed.ok(["up", "--jobs", "1", &file]);
-    bed.ok(["down", &file]);
+    bed.ok(["down", "--jobs", "1", &file]);
     bed.assert_clean();
 }
 

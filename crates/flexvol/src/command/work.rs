@@ -1,6 +1,10 @@
 //! Volumes worked on side by side, each driver within slots of its own, and again where somebody waits: for `up` and `down`.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use flexvolume_host::{
     Error, Host, Kind, Note, Wall,
@@ -100,7 +104,7 @@ impl<T: Send + 'static> Run<'_, T> {
         };
         loop {
             match self.pool.next(until) {
-                Happened::Began(id) => self.progress.begin(id, || self.jobs[id].subject()),
+                Happened::Began(id) => self.progress.begin(id, || self.jobs[id].short()),
                 Happened::Note(id, note) => {
                     if let Some(id) = id {
                         self.progress.heed(id, &note);
@@ -138,14 +142,19 @@ impl<T: Send + 'static> Run<'_, T> {
             return;
         }
         let teller = self.pool.teller();
-        let drivers = self.jobs.iter().map(|job| job.task.driver.clone()).collect();
+        let drivers = &self.host.ground().drivers;
+        let names: BTreeSet<_> = self.jobs.iter().map(|job| job.task.driver.clone()).collect();
+        // What was there before is no news: it has been tried.
+        let tried: BTreeMap<_, _> =
+            names.iter().filter_map(|name| Some((name.clone(), drivers.loaded(name)?))).collect();
         let tell = move |seen| match seen {
+            Seen::Ready(driver) if tried.get(&driver.name).is_some_and(|old| Arc::ptr_eq(old, &driver)) => {}
             Seen::Ready(driver) => teller.there(&driver.name),
             Seen::Note(note) => teller.aside(note),
             // What fails, or is gone, is told by the tries themselves.
             Seen::Failed { .. } | Seen::Gone(_) | Seen::Trouble(_) => {}
         };
-        self.watch = Some(Watch::start(self.host.ground().drivers.clone(), Some(drivers), tell));
+        self.watch = Some(Watch::start(drivers.clone(), Some(names), tell));
     }
 
     /// For others to read. That it cannot be written keeps nobody from trying.
@@ -199,6 +208,15 @@ impl<T: Send + 'static> Run<'_, T> {
 }
 
 impl Job {
+    /// For a line that has little room.
+    fn short(&self) -> String {
+        if self.pod.is_empty() {
+            self.volume.clone()
+        } else {
+            format!("{}/{} {}", self.namespace, self.pod, self.volume)
+        }
+    }
+
     /// What errors say first.
     pub(super) fn subject(&self) -> String {
         if self.pod.is_empty() {

@@ -108,6 +108,13 @@ impl Drivers {
         }
     }
 
+    /// The driver of that name as it was last loaded, without a look at it.
+    pub fn loaded(&self, name: &DriverName) -> Option<Arc<Driver>> {
+        let slot = locked(&self.slots).ok()?.get(name)?.clone();
+        let loaded = slot.lock().ok()?;
+        loaded.ready.clone()
+    }
+
     /// Looks at one driver and asks it `init` where that is due.
     ///
     /// A driver whose file is the same keeps serving while a fresh `init` fails; a changed file serves nobody before it

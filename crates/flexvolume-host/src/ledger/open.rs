@@ -4,14 +4,14 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Mutex,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::{
     Ledger, ballast,
-    cause::{is_damaged, is_full, is_read_only},
+    cause::{is_busy, is_damaged, is_full, is_read_only},
     schema::{MAKE, OLDEST_WRITER, SCHEMA},
 };
 use crate::{
@@ -116,7 +116,21 @@ fn open(path: &Path) -> std::result::Result<Ledger, Trouble> {
     }
 }
 
+/// Where many commands come and go at once, SQLite answers "locked" without a wait in some moments: while the journal mode of
+/// a fresh file changes, and while the last one to close takes its log away.
 fn writable(path: &Path) -> std::result::Result<Connection, Trouble> {
+    let start = Instant::now();
+    loop {
+        match connect(path) {
+            Err(Trouble::Other(error)) if is_busy(&error) && start.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            done => return done,
+        }
+    }
+}
+
+fn connect(path: &Path) -> std::result::Result<Connection, Trouble> {
     let db = Connection::open(path)?;
     db.busy_timeout(Duration::from_secs(10))?;
     // Two commands may meet at a fresh file: the change of journal mode itself needs the lock for a moment.

@@ -187,9 +187,9 @@ mod tests {
     /// The next thing that is no beginning.
     fn next<T: Send + 'static>(pool: &mut Pool<T>, until: Option<Instant>) -> Happened<T> {
         loop {
-            match pool.next(until) {
-                Happened::Began(_) => {}
-                other => return other,
+            let happened = pool.next(until);
+            if !matches!(happened, Happened::Began(_)) {
+                return happened;
             }
         }
     }
