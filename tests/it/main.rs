@@ -11,6 +11,7 @@ mod doctor;
 mod exit_codes;
 mod faults;
 mod help;
+mod hostile;
 mod inspect;
 mod ledger;
 mod life;
