@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Milliseconds since 1970. Clocks are set back: nothing is decided by it.
@@ -34,18 +35,9 @@ impl Wall {
 /// `2025-11-21T03:04:05.678Z`.
 impl fmt::Display for Wall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (seconds, milli) = (self.0 / 1000, self.0 % 1000);
-        let (days, second) = (seconds / 86_400, seconds % 86_400);
-        // Counted from 1 March of year 0, so that the leap day ends a year; a cycle of leap years is 146,097 days long.
-        let day = days + 719_468;
-        let (cycle, day) = (day / 146_097, day % 146_097);
-        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-        let day = day - (365 * year + year / 4 - year / 100);
-        let month = (5 * day + 2) / 153;
-        let day = day - (153 * month + 2) / 5 + 1;
-        let (year, month) = (400 * cycle + year + u64::from(month > 9), if month > 9 { month - 9 } else { month + 3 });
-        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+        // What lies beyond the calendar's end is shown as its end.
+        let time = i64::try_from(self.0).ok().and_then(|milli| Timestamp::from_millisecond(milli).ok());
+        write!(f, "{:.3}", time.unwrap_or(Timestamp::MAX))
     }
 }
 
@@ -63,6 +55,7 @@ mod tests {
             (1_709_251_200_000, "2024-03-01T00:00:00.000Z"),
             (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
             (4_102_444_799_000, "2099-12-31T23:59:59.000Z"),
+            (u64::MAX, "9999-12-30T22:00:00.999Z"),
         ] {
             assert_eq!(Wall(milli).to_string(), text);
         }
