@@ -128,7 +128,7 @@ impl<T: Send + 'static> Run<'_, T> {
         self.progress.again(id);
         self.watch();
         let now = Instant::now();
-        let due = self.pool.queue.failed(id, error.operation().unwrap_or("begin"), now);
+        let due = self.pool.queue.failed(id, operation(&error), now);
         let wait = due.saturating_duration_since(now);
         let text = format!("{}; tried again in {}", excerpt(&error.story(), NOTED), seconds(wait));
         self.show.note(Note::Warning { volume: self.jobs[id].subject(), text });
@@ -170,7 +170,7 @@ impl<T: Send + 'static> Run<'_, T> {
             boot: self.host.ground().ident.boot.clone(),
             tries: self.pool.queue.tries(id),
             next: Wall::now().after(wait),
-            operation: error.operation().unwrap_or_default().to_owned(),
+            operation: operation(error).to_owned(),
             last: excerpt(&error.story(), NOTED),
         };
         if self.host.ground().ledger.set_retry(&retry).is_ok() {
@@ -241,6 +241,11 @@ fn comes_again(error: &Error) -> bool {
         Kind::Invalid => error.operation() == Some("init"),
         Kind::NotFound | Kind::Refused | Kind::Busy | Kind::Stuck | Kind::Driver | Kind::System | Kind::Ledger => true,
     }
+}
+
+/// What failed: an op, or what comes before the first one.
+fn operation(error: &Error) -> &'static str {
+    error.operation().unwrap_or("begin")
 }
 
 fn under_way(host: &Host, job: &Job) -> Error {
