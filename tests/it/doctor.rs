@@ -47,6 +47,10 @@ pub(crate) fn examined(bed: &Bed, drivers: &[&str]) -> (i32, Vec<Finding>) {
 pub(crate) fn findings(ran: &Ran) -> Vec<Finding> {
     let report: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {ran:?}"));
     let text = |finding: &Value, key: &str| finding[key].as_str().unwrap().to_owned();
+    for finding in report["findings"].as_array().unwrap() {
+        let (group, check) = (text(finding, "group"), text(finding, "check"));
+        assert!(is_in_the_book(&group, &check), "docs/doctor.md does not list the check {check} of {group}");
+    }
     let findings = report["findings"].as_array().unwrap().iter().map(|finding| Finding {
         group: text(finding, "group"),
         severity: text(finding, "severity"),
@@ -56,6 +60,14 @@ pub(crate) fn findings(ran: &Ran) -> Vec<Finding> {
         run: finding["run"].as_array().unwrap().iter().map(|line| line.as_str().unwrap().to_owned()).collect(),
     });
     findings.collect()
+}
+
+/// Whether the book's table of checks has this one: programs compare it.
+fn is_in_the_book(group: &str, check: &str) -> bool {
+    let page = include_str!("../../docs/doctor.md");
+    let mut rows =
+        page.lines().filter(|line| line.starts_with(&format!("| `{group}` |")) || line.starts_with("| any |"));
+    rows.any(|row| row.contains(&format!("`{check}`")))
 }
 
 /// The finding of that check about that subject.
