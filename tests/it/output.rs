@@ -14,11 +14,13 @@ use flexvolume_testkit::{
     binary,
     scripted::{Answer, Script},
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::{
     bed::{Bed, Ran, pod},
-    scripts::direct,
+    faults::Started,
+    scripts::{attachable, direct, image, tool, until},
 };
 
 /// The published schemas, by name.
@@ -78,7 +80,7 @@ impl Judge {
     fn all_seen(&self) {
         let mut named = BTreeSet::new();
         name(&self.schema, "", &mut named);
-        assert_eq!(named, self.seen, "{}: fields that no output of this test has", self.name);
+        assert_eq!(named, self.seen, "{}: fields that say nothing in any output of this test", self.name);
     }
 }
 
@@ -87,9 +89,15 @@ fn see(schema: &Value, value: &Value, at: &str, seen: &mut BTreeSet<String>) {
         Value::Array(all) => all.iter().for_each(|one| see(&schema["items"], one, at, seen)),
         Value::Object(map) => {
             for (key, value) in map {
+                // What has no fields of its own is a map of somebody else's words.
+                if schema["properties"].is_null() {
+                    continue;
+                }
                 let at = format!("{at}/{key}");
                 see(&schema["properties"][key], value, &at, seen);
-                seen.insert(at);
+                if *value != Value::Null && *value != json!("") && *value != json!([]) {
+                    seen.insert(at);
+                }
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -109,6 +117,32 @@ fn name(schema: &Value, at: &str, named: &mut BTreeSet<String>) {
 
 fn read(ran: &Ran) -> Value {
     serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
+}
+
+/// All verbs' judges, and where to run the verbs.
+struct Court<'a> {
+    bed: &'a Bed,
+    judges: BTreeMap<String, Judge>,
+}
+
+impl Court<'_> {
+    /// Rows of what is typed, the verb first, and the exit code.
+    fn hear(&mut self, runs: &[(&[&str], i32)]) {
+        for (args, code) in runs {
+            let ran = self.bed.run(["-o", "json"].iter().chain(*args));
+            assert_eq!(ran.code, *code, "{args:?}: {ran:?}");
+            self.judges.entry(args[0].to_owned()).or_insert_with(|| Judge::new(args[0])).judge(&read(&ran));
+        }
+    }
+
+    /// Each schema was held against what its verb prints, and each of its fields said something.
+    fn close(self) {
+        for judge in self.judges.values() {
+            judge.all_seen();
+        }
+        let judged: BTreeSet<String> = self.judges.into_keys().chain(["log".to_owned()]).collect();
+        assert_eq!(judged, published().into_keys().collect(), "each schema has a row in this test");
+    }
 }
 
 #[test]
@@ -134,35 +168,81 @@ fn what_every_verb_prints_is_what_its_schema_says() {
     fs::remove_file(gone.exe()).unwrap();
     let tmpfs = binary("tmpfs").unwrap();
     let pages = bed.sandbox.path().join("man");
-    // A verb is a row: its name, what is typed, and the exit code.
-    let runs: &[(&str, &[&str], i32)] = &[
-        ("install", &["install", tmpfs.to_str().unwrap(), "--as", "v/again"], 0),
-        ("drivers", &["drivers"], 1),
-        ("install", &["install", kept.to_str().unwrap(), "--as", "v/gone"], 0),
-        ("up", &["up", &good], 0),
-        ("up", &["up", &good], 0),
-        ("up", &["up", &bad], 1),
-        ("ls", &["ls"], 0),
-        ("ls", &["ls", "--usage"], 0),
-        ("call", &["call", "v/noisy", "init"], 0),
-        ("call", &["call", "v/noisy", "nonsense", "--flag"], 0),
-        ("down", &["down", "--all"], 0),
-        ("down", &["down", "--all"], 0),
-        ("man", &["man", "--to", pages.to_str().unwrap()], 0),
-    ];
-    let mut judges: BTreeMap<String, Judge> = BTreeMap::new();
-    for (verb, args, code) in runs {
-        let ran = bed.run(["-o", "json"].iter().chain(*args));
-        assert_eq!(ran.code, *code, "{args:?}: {ran:?}");
-        judges.entry((*verb).to_owned()).or_insert_with(|| Judge::new(verb)).judge(&read(&ran));
-    }
-    for judge in judges.values() {
-        judge.all_seen();
-    }
-    let judged: BTreeSet<String> = judges.into_keys().chain(["log".to_owned()]).collect();
-    let published: BTreeSet<String> = published().into_keys().collect();
-    assert_eq!(judged, published, "each schema is held against what its verb prints, in this test");
+    let mut court = Court { bed: &bed, judges: BTreeMap::new() };
+    court.hear(&[
+        (&["install", tmpfs.to_str().unwrap(), "--as", "v/again"], 0),
+        (&["drivers"], 1),
+        (&["doctor"], 1),
+        (&["install", kept.to_str().unwrap(), "--as", "v/gone"], 0),
+        (&["up", &good], 0),
+        (&["up", &good], 0),
+        (&["up", &bad], 1),
+        (&["ls"], 0),
+        (&["ls", "--usage"], 0),
+        (&["call", "v/noisy", "init"], 0),
+        (&["call", "v/noisy", "nonsense", "--flag"], 0),
+        (&["man", "--to", pages.to_str().unwrap()], 0),
+    ]);
+    formatted_by_the_host(&mut court);
+    under_way(&mut court);
+    court.hear(&[(&["down", "--all"], 0), (&["down", "--all"], 0)]);
+    court.close();
     bed.assert_clean();
+}
+
+/// A volume with all that a volume may have: device, file system of ours, Secret, fsGroup, another mount elsewhere.
+fn formatted_by_the_host(court: &mut Court<'_>) {
+    let bed = court.bed;
+    let disk = bed.sandbox.path().join("disk");
+    image(&disk, 16);
+    bed.script("v/disk", attachable(&disk));
+    let text =
+        pod("rich", &[("all", "{driver: v/disk, fsType: ext4, options: {tier: gold}, secretRef: {name: login}}")])
+            .replace("spec:\n", "spec:\n  securityContext: {fsGroup: 2000}\n");
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: login}\ntype: v/disk\nstringData: {password: none}\n";
+    bed.ok(["up", &bed.manifest("rich.yaml", &format!("{secret}---\n{text}"))]);
+    let elsewhere = bed.sandbox.dir("elsewhere").unwrap();
+    let elsewhere = elsewhere.to_str().unwrap();
+    tool("mount", &["--bind", bed.path_of("rich", "all").to_str().unwrap(), elsewhere]);
+    court.hear(&[(&["inspect", "rich/all"], 0)]);
+    tool("umount", &[elsewhere]);
+    // The record of the format, as a failing disk leaves it.
+    let formats: Vec<_> =
+        fs::read_dir(bed.sandbox.root().join("formats")).unwrap().map(|e| e.unwrap().path()).collect();
+    let [format] = formats.as_slice() else { panic!("{formats:?}") };
+    let whole = fs::read(format).unwrap();
+    fs::write(format, "{").unwrap();
+    court.hear(&[(&["inspect", "rich/all"], 0)]);
+    fs::write(format, whole).unwrap();
+}
+
+/// Volumes that an `up --wait` is at, tries again, or cannot begin.
+fn under_way(court: &mut Court<'_>) {
+    let bed = court.bed;
+    bed.script("v/slow", direct().on("mount", Answer::success().run("sleep 600")));
+    let volumes = [("none", "{driver: v/none}"), ("share", "{driver: v/fails}"), ("slow", "{driver: v/slow}")];
+    let up = Started::new(bed, &["up", "--wait", &bed.manifest("late.yaml", &pod("late", &volumes))]);
+    let processes = || {
+        let seen = bed.json(["inspect", "late/slow"])["underWay"]["processes"].clone();
+        seen.as_array().into_iter().flatten().map(|one| one["pid"].as_i64().unwrap()).collect::<Vec<_>>()
+    };
+    let tried = |row: &&Value| row["pod"] == "late" && row["retry"].is_object();
+    until("two volumes to be tried again", || bed.json(["ls"]).as_array().unwrap().iter().filter(tried).count() == 2);
+    until("the slow driver and its sleep", || processes().len() == 2);
+    court.hear(&[
+        (&["ls"], 0),
+        (&["inspect", "late/none"], 0),
+        (&["inspect", "late/share"], 0),
+        (&["inspect", "late/slow"], 0),
+    ]);
+    let processes = processes();
+    up.kill();
+    court.hear(&[(&["inspect", "late/slow"], 0)]);
+    for pid in processes {
+        let _ = kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL);
+    }
+    until("it to be cut off", || bed.ok(["ls"]).contains("publish was cut off"));
+    court.hear(&[(&["ls"], 0), (&["inspect", "late/slow"], 0)]);
 }
 
 #[test]

@@ -52,10 +52,14 @@ pub(crate) const VERBS: &[Verb] = &[
     Verb {
         name: "up",
         more: "Everything is read and checked before anything is begun; what fails then does not keep the others from \
-            coming up. The same manifests again change nothing.",
+            coming up, and is tried again with --wait. The same manifests again change nothing.",
         examples: &[
             ("Bring up the volumes of every pod in a file:", "flexvol up pod.yaml"),
-            ("Of a whole folder, eight volumes at once:", "flexvol up --jobs 8 manifests/"),
+            ("Of a whole folder, eight volumes of each driver at once:", "flexvol up --jobs 8 manifests/"),
+            (
+                "Wait for drivers and backends that are not ready yet, five minutes at most:",
+                "flexvol up --timeout 5m pod.yaml",
+            ),
             ("From standard input, the result for a program:", "kubectl get pod web -o yaml | flexvol -o json up -"),
         ],
     },
@@ -66,7 +70,7 @@ pub(crate) const VERBS: &[Verb] = &[
         examples: &[
             ("Take down what a manifest brought up:", "flexvol down pod.yaml"),
             ("By the pod's name:", "flexvol down default/web"),
-            ("Everything:", "flexvol down --all"),
+            ("Everything, eight volumes of each driver at once:", "flexvol down --all --jobs 8"),
         ],
     },
     Verb {
@@ -80,20 +84,46 @@ pub(crate) const VERBS: &[Verb] = &[
     },
     Verb {
         name: "ls",
-        more: "The state is `mounted`, or how far the volume is. Below the table stands why the last try failed.",
+        more: "The state is `mounted`, or how far the volume is, and when it is tried again if an `up --wait` runs. Below \
+            the table stands why the last try failed.",
         examples: &[
             ("Who uses which volume, and how full it is:", "flexvol ls --usage"),
             ("Volumes that are not mounted:", "flexvol -o json ls | jq '.[] | select(.state != \"mounted\")'"),
         ],
     },
     Verb {
+        name: "inspect",
+        more: "It asks neither a driver nor a file system, so that it answers whatever hangs. A Secret is named, its values \
+            are not known. The last 50 calls of drivers are kept, until the volume is gone.",
+        examples: &[
+            ("By the pod and its name for the volume:", "flexvol inspect default/web/data"),
+            ("By the key that ls and the log name:", "flexvol inspect flexvol.io/loopback/data"),
+            (
+                "What drivers were asked, and what came of it:",
+                "flexvol -o json inspect web/data | jq -c '.history[] | [.at, .verb, .verdict]'",
+            ),
+        ],
+    },
+    Verb {
         name: "drivers",
         more: "Each is asked `init`. One that cannot be run or does not answer is listed as broken; the reason follows, and \
-            the exit code is not 0.",
+            the exit code is not 0. With --watch it goes on until it is ended, and tells of each driver that comes, answers \
+            anew, fails or goes.",
         examples: &[
             ("What is in the plugin directory:", "flexvol drivers"),
             ("What comes and goes there, for a program:", "flexvol -o json drivers --watch"),
             ("In another one:", "flexvol --plugin-dir /opt/flexvolume drivers"),
+        ],
+    },
+    Verb {
+        name: "doctor",
+        more: "It looks at the plugin directory, drivers, kernel and tools, mounts, the root and leftover volumes. Each \
+            driver is asked `init`. Below a finding stands why it matters, what mends it and what to type. The exit code is \
+            1 if there is a problem, whatever else was found.",
+        examples: &[
+            ("What is wrong here:", "flexvol doctor"),
+            ("With one driver, and what is in order too:", "flexvol -v doctor example.com/nfs"),
+            ("The commands that mend what was found:", "flexvol -o json doctor | jq -r '.findings[].run[]'"),
         ],
     },
     Verb {
