@@ -74,7 +74,7 @@ fn what_fails_is_tried_again_ever_more_rarely_until_it_is_up() {
     let bad = Answer::failure("not yet");
     let driver = bed.script("v/d", direct().on_each("mount", [bad.clone(), bad.clone(), bad, good]));
     let file = of(&bed, "web", "v/d");
-    let ran = bed.run(["up", &file, "--wait"]);
+    let ran = bed.run(["up", &file, "--timeout", "1m"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     let waited = apart(&calls(&driver, "mount"));
     for (waited, least) in waited.iter().zip([500, 1000, 2000]) {
@@ -121,7 +121,7 @@ fn another_operation_begins_its_waits_anew() {
         .on_each("mountdevice", [bad.clone(), bad, Answer::not_supported()]);
     let driver = bed.script("v/d", good);
     let file = of(&bed, "web", "v/d");
-    let ran = bed.run(["up", &file, "--wait"]);
+    let ran = bed.run(["up", &file, "--timeout", "1m"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     let told: Vec<_> =
         ran.stderr.lines().filter_map(|line| line.rsplit_once("tried again in ").map(|(_, s)| s)).collect();
@@ -138,7 +138,9 @@ fn what_is_wrong_in_itself_is_not_tried_again_and_a_driver_that_may_be_replaced_
     // What lies there will never be a device, however often it is looked at.
     bed.script("v/d", script.on("attach", Answer::json(&json!({"status": "Success", "device": "/etc/passwd"}))));
     let file = of(&bed, "web", "v/d");
-    bed.run(["up", &file, "--wait"]).fails(2, &["not a block device"]);
+    let start = Instant::now();
+    bed.run(["up", &file, "--timeout", "1m"]).fails(2, &["not a block device"]);
+    assert!(start.elapsed() < Duration::from_secs(59), "it was tried again");
     bed.ok(["down", "web"]);
 
     // A driver that somebody is just copying to its place: that it is no program is not the volume's fault.
@@ -174,6 +176,26 @@ fn when_the_time_is_over_what_is_missing_is_told_with_its_last_error() {
 }
 
 #[test]
+fn what_came_up_is_listed_as_retried_no_more_while_others_still_are() {
+    let Some(bed) = Bed::new() else { return };
+    let good = Answer::success().run(r#"mount -t tmpfs none "$2""#);
+    bed.script("v/d", direct().on_each("mount", [Answer::failure("not yet"), good]));
+    let text =
+        format!("{}---\n{}", pod("soon", &[("data", "{driver: v/d}")]), pod("never", &[("data", "{driver: v/none}")]));
+    let file = bed.manifest("two.yaml", &text);
+    let up = Started::new(&bed, &["up", &file, "--wait"]);
+    until("both tries", || up.words().matches("tried again in").count() >= 3);
+    let listed = || (row(&bed, "soon"), row(&bed, "never"));
+    until("the first to be up", || listed().0.is_some_and(|row| row["state"] == "mounted"));
+    until("its note to go", || listed().0.is_some_and(|row| row["retry"].is_null()));
+    assert!(listed().1.is_some_and(|row| row["retry"]["tries"].is_u64()));
+    up.kill();
+    assert_eq!(listed().1, None, "a dead command tries nothing");
+    bed.ok(["down", "--all"]);
+    bed.assert_clean();
+}
+
+#[test]
 fn a_call_that_is_still_under_way_is_named_goes_on_and_is_taken_up() {
     let Some(bed) = Bed::new() else { return };
     let (driver, pid) = slow(&bed, "v/slow", 6);
@@ -198,7 +220,7 @@ fn a_call_that_is_still_under_way_is_named_goes_on_and_is_taken_up() {
 }
 
 #[test]
-fn a_signal_ends_it_as_the_time_does_and_a_second_one_at_once() {
+fn a_signal_ends_it_as_the_time_does_and_the_call_goes_on() {
     flexvolume_testkit::heed_interrupts();
     for (signal, code, verb) in [(Signal::INT, 130, "up"), (Signal::TERM, 143, "up"), (Signal::TERM, 143, "down")] {
         let Some(bed) = Bed::new() else { return };
@@ -211,8 +233,7 @@ fn a_signal_ends_it_as_the_time_does_and_a_second_one_at_once() {
         bed.script("v/d", direct().on("mount", done("mount -t tmpfs none")).on("unmount", done("umount")));
         let mut host = Started::new(&bed, &[verb, &file]);
         let call = if verb == "up" { "mount" } else { "unmount" };
-        let before = if verb == "up" { 1 } else { 0 };
-        until("the call", || calls(&driver, call).len() > before - usize::from(verb == "up"));
+        called(&driver, call, 1);
         ask_to_end(&host, signal);
         let ran = host.end();
         ran.fails(code, &["ended by SIG", "still under way", &format!("driver v/d is at {call}"), "hint:"]);
@@ -290,7 +311,7 @@ fn pods_that_share_a_volume_take_turns_and_who_writes_comes_first() {
         .map(|name| pod(name, &[("data", &format!("{{driver: v/s, readOnly: {}}}", name == "reader"))]))
         .into();
     let file = bed.manifest("all.yaml", &pods.join("---\n"));
-    let ran = bed.run(["up", "--wait", &file]);
+    let ran = bed.run(["up", "--timeout", "1m", &file]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(!ran.stderr.contains("waiting for"), "they met at the volume's lock: {ran:?}");
     for name in ["writer", "other"] {
