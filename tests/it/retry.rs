@@ -234,6 +234,7 @@ fn a_signal_ends_it_as_the_time_does_and_the_call_goes_on() {
         let mut host = Started::new(&bed, &[verb, &file]);
         let call = if verb == "up" { "mount" } else { "unmount" };
         called(&driver, call, 1);
+        until("the call to be recorded", || bed.json(["inspect", "data"])["underWay"]["verb"] == call);
         ask_to_end(&host, signal);
         let ran = host.end();
         ran.fails(code, &["ended by SIG", "still under way", &format!("driver v/d is at {call}"), "hint:"]);
