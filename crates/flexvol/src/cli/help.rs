@@ -93,7 +93,7 @@ pub(crate) const VERBS: &[Verb] = &[
     },
     Verb {
         name: "inspect",
-        more: "It asks neither a driver nor a file system, so that it answers whatever hangs. A Secret is named, its values \
+        more: "It asks no driver and waits for no file system, so that it answers whatever hangs. A Secret is named, its values \
             are not known. The last 50 calls of drivers are kept, until the volume is gone.",
         examples: &[
             ("By the pod and its name for the volume:", "flexvol inspect default/web/data"),
