@@ -48,8 +48,7 @@ fn renamed(from: &Path, to: &Path) -> Result<()> {
 
 fn discovery(bed: &Bed) -> Result<Figure> {
     let place = bed.dir("plugins").join("bench~found/found");
-    let folder = place.parent().context("a place without a folder")?;
-    fs::create_dir(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    bed.scratch.make("plugins/bench~found")?;
     let mut watch = bed.at("root", "drivers");
     watch.args(["--watch", "-o", "json"]).stdout(Stdio::piped());
     let mut watch = Ended(watch.spawn().context("cannot run flexvol")?);
@@ -139,11 +138,11 @@ fn many_records(bed: &Bed) -> Result<Figure> {
     })
 }
 
-/// Mounts nothing and says nothing, for longer than anybody waits here.
+/// Mounts nothing and says nothing, for longer than anybody waits here; its pids stand beside it.
 const HANGS: &str = r#"#!/bin/sh
 case "$1" in
 init) echo '{"status":"Success","capabilities":{"attach":false}}';;
-mount) exec sleep 600;;
+mount) echo $$ >> "${0%/*}/.pids"; exec sleep 600;;
 *) echo '{"status":"Success"}';;
 esac
 "#;
@@ -195,8 +194,12 @@ fn busy_ones(bed: &Bed, pods: &Path, count: usize) -> Result<Vec<f64>> {
     }
     ensure!(mounted.len() == count, "only {} of {count} came up", mounted.len());
     drop(up);
-    // What hangs goes with its sleep; nothing else here sleeps so long.
-    let _ = Command::new("pkill").args(["-f", "^sleep 600$"]).status();
+    let pids = bed.dir("plugins").join("bench~hangs/.pids");
+    for pid in fs::read_to_string(&pids).unwrap_or_default().lines() {
+        // One that has ended is as good as killed.
+        sh::works(Command::new("kill").args(["-KILL", pid]));
+    }
+    let _ = fs::remove_file(&pids);
     sh::output(bed.at("hung", "down").arg("--all"))?;
     Ok(mounted)
 }
@@ -230,7 +233,8 @@ fn stuck(bed: &Bed) -> Result<Vec<Figure>> {
         (0..STUCK).map(|n| (format!("frozen-{n}"), format!("{{driver: bench/frozen{}}}", n % (STUCK / STUCK_EACH)))),
     )?;
     let mut up = bed.at("stuck", "up");
-    let hung = Ended(up.args(["--jobs", "16"]).arg(&pods).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+    let hung =
+        Ended(up.args(["--wait", "--jobs", "16"]).arg(&pods).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
     let figures = frozen_around(bed, &pod, hung);
     thaw(&bed.scratch.dir)?;
     sh::output(bed.at("stuck", "down").arg("--all"))?;
