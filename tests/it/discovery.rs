@@ -15,7 +15,7 @@ use std::{
 
 use flexvolume_host::{
     drivers::{
-        load::Drivers,
+        load::{Ask, Drivers, Look},
         watch::{Seen, Watch},
     },
     settings::Config,
@@ -291,7 +291,7 @@ fn h_12_what_it_waited_for_makes_it_be_tried_at_once() {
     // Five failures later a retry by time would be sixteen seconds away.
     let name = DriverName::parse("v/d").unwrap();
     for _ in 0..5 {
-        plant.drivers.look(&name, flexvolume_host::drivers::load::Ask::Anew, &|_| ());
+        plant.drivers.look(&name, Ask::Anew, &|_| ());
     }
     plant.settle();
     fs::write(plant.folder("v/d").join("settings"), "a=b").unwrap();
@@ -458,5 +458,49 @@ fn a_volume_that_waits_for_its_driver_comes_up_when_that_comes() {
     let other = bed.sandbox.plugins().join("v~other/.calls/order");
     assert!(!other.exists(), "a driver that no volume here needs was asked");
     bed.ok(["down", "web"]);
+    bed.assert_clean();
+}
+
+/// A driver whose fresh `init` fails is failing, for whoever watches; whoever has its volumes is served as before.
+#[test]
+fn h_12_a_fresh_init_that_fails_takes_nothing_from_who_is_served() {
+    let sandbox = Sandbox::new().unwrap();
+    let drivers = Drivers::new(sandbox.plugins(), Trust::here(), Config::default());
+    good().on_each("init", [Answer::success(), Answer::failure("not now")]).install(&sandbox.plugins(), "v/d").unwrap();
+    let name = DriverName::parse("v/d").unwrap();
+    assert!(matches!(drivers.look(&name, Ask::Anew, &|_| ()), Look::Ready(_)));
+    for ask in [Ask::Anew, Ask::IfChanged] {
+        assert!(matches!(drivers.look(&name, ask, &|_| ()), Look::Failed { .. }), "{ask:?}");
+    }
+    assert!(drivers.get(&name, &|_| ()).is_ok());
+}
+
+/// Who waits for one driver does not wait for another one's `init`: not for its own time, and not to be interrupted.
+#[test]
+fn a_hanging_init_holds_up_no_time_limit() {
+    let Some(bed) = Bed::new() else { return };
+    bed.script("v/fast", direct().on("mount", Answer::failure("not yet")));
+    bed.script("v/hangs", Script::sh().on("init", Answer::success().sleep(Duration::from_secs(40))));
+    let pods = [pod("fast", &[("data", "{driver: v/fast}")]), pod("hangs", &[("data", "{driver: v/hangs}")])];
+    let file = bed.manifest("two.yaml", &pods.join("---\n"));
+    let start = Instant::now();
+    let ran = bed.run(["up", "--timeout", "2s", &file]);
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}: {ran:?}", start.elapsed());
+    ran.fails(1, &["not done after", "not yet"]);
+    bed.ok(["down", "--all"]);
+}
+
+/// Files that a driver makes and removes beside itself while it works are no news of it.
+#[test]
+fn a_driver_that_writes_beside_itself_is_tried_no_sooner() {
+    let Some(bed) = Bed::new() else { return };
+    let lock = format!(": >{0}/lock.$$; rm {0}/lock.$$; false", bed.sandbox.plugins().join("v~d").display());
+    let driver = bed.script("v/d", direct().on("mount", Answer::success().run(lock)));
+    let file = bed.manifest("pod.yaml", &pod("web", &[("data", "{driver: v/d}")]));
+    bed.run(["up", "--timeout", "4s", &file]).fails(1, &["not done after"]);
+    let mounts = driver.verbs().unwrap().iter().filter(|verb| *verb == "mount").count();
+    // After 0, 0.5, 1.5 and 3.5 seconds.
+    assert!((2..=4).contains(&mounts), "{mounts}");
+    bed.ok(["down", "--all"]);
     bed.assert_clean();
 }

@@ -53,7 +53,8 @@ fn handle(disposition: Option<libc::sighandler_t>) {
             if libc::sigaction(signal, std::ptr::null(), &raw mut now) == 0 && now.sa_sigaction != libc::SIG_IGN {
                 let mut new: libc::sigaction = std::mem::zeroed();
                 new.sa_sigaction = disposition.unwrap_or(ours as libc::sighandler_t);
-                new.sa_flags = libc::SA_RESTART;
+                // The second of the same kind kills, also before the thread has woken.
+                new.sa_flags = libc::SA_RESTART | libc::SA_RESETHAND;
                 libc::sigaction(signal, &raw const new, std::ptr::null_mut());
             }
         }

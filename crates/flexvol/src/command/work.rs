@@ -2,13 +2,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use flexvolume_host::{
     Error, Host, Kind, Note, Wall,
-    drivers::watch::{Seen, Watch},
+    drivers::{
+        driver::Driver,
+        watch::{Seen, Watch},
+    },
     ledger::Retry,
     retry::{
         pool::{Happened, Pool, Work},
@@ -144,15 +147,19 @@ impl<T: Send + 'static> Run<'_, T> {
         let teller = self.pool.teller();
         let drivers = &self.host.ground().drivers;
         let names: BTreeSet<_> = self.jobs.iter().map(|job| job.task.driver.clone()).collect();
-        // What was there before is no news: it has been tried.
-        let tried: BTreeMap<_, _> =
-            names.iter().filter_map(|name| Some((name.clone(), drivers.loaded(name)?))).collect();
+        // What was there before is no news: it has been tried. Nor is one that answers once more as it did.
+        let loaded = names.iter().filter_map(|name| Some((name.clone(), drivers.loaded(name)?)));
+        let known = Mutex::new(loaded.collect::<BTreeMap<_, _>>());
+        let is_news = move |driver: &Arc<Driver>| {
+            let Ok(mut known) = known.lock() else { return true };
+            let old = known.insert(driver.name.clone(), driver.clone());
+            old.is_none_or(|old| !old.is_like(driver))
+        };
         let tell = move |seen| match seen {
-            Seen::Ready(driver) if tried.get(&driver.name).is_some_and(|old| Arc::ptr_eq(old, &driver)) => {}
-            Seen::Ready(driver) => teller.there(&driver.name),
+            Seen::Ready(driver) if is_news(&driver) => teller.there(&driver.name),
             Seen::Note(note) => teller.aside(note),
             // What fails, or is gone, is told by the tries themselves.
-            Seen::Failed { .. } | Seen::Gone(_) | Seen::Trouble(_) => {}
+            Seen::Ready(_) | Seen::Failed { .. } | Seen::Gone(_) | Seen::Trouble(_) => {}
         };
         self.watch = Some(Watch::start(drivers.clone(), Some(names), tell));
     }

@@ -45,6 +45,11 @@ impl Driver {
         }
     }
 
+    /// Whether it is the same program, and has answered `init` in the same way.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.found == other.found && self.capabilities == other.capabilities && self.extensions == other.extensions
+    }
+
     /// Whether options travel on standard input instead of argv.
     pub fn by_stdin(&self) -> bool {
         self.extensions.contains(&Extension::Stdin)

@@ -100,61 +100,68 @@ impl Drivers {
     /// The driver of that name, asked `init` if it was not yet or if its file changed since.
     ///
     /// However many ask at once, a driver is asked once; a slow `init` keeps no other driver waiting. One that failed is
-    /// not asked again before its time, unless its file changed.
+    /// not asked again before its time, unless its file changed. A driver whose file is the same keeps serving while a
+    /// fresh `init` fails; a changed file serves nobody before it has answered.
     pub fn get(&self, name: &DriverName, notes: Notes<'_>) -> Result<Arc<Driver>> {
         match self.look(name, Ask::IfChanged, notes) {
             Look::Ready(driver) => Ok(driver),
-            Look::Failed { error, .. } | Look::Gone(error) => Err(error),
+            Look::Failed { error, .. } => self.loaded(name).ok_or(error),
+            Look::Gone(error) => Err(error),
         }
     }
 
-    /// The driver of that name as it was last loaded, without a look at it.
+    /// The driver of that name as it last answered, if its file was the same at the last look. Never waits: one that is
+    /// being asked at this moment counts as not loaded.
     pub fn loaded(&self, name: &DriverName) -> Option<Arc<Driver>> {
         let slot = locked(&self.slots).ok()?.get(name)?.clone();
-        let loaded = slot.lock().ok()?;
+        let loaded = slot.try_lock().ok()?;
         loaded.ready.clone()
     }
 
     /// Looks at one driver and asks it `init` where that is due.
-    ///
-    /// A driver whose file is the same keeps serving while a fresh `init` fails; a changed file serves nobody before it
-    /// has answered.
     pub fn look(&self, name: &DriverName, ask: Ask, notes: Notes<'_>) -> Look {
-        let found = match scan::find(&self.dir, name, &self.trust) {
-            Ok(found) => found,
-            Err(error) => {
-                let gone = error.kind() == ErrorKind::NotFound;
-                return match (self.forget(name), gone) {
-                    (Ok(()), true) => Look::Gone(error),
-                    // What cannot be run has no `init` to be asked too often: it is looked at again when it changes.
-                    (Ok(()), false) => Look::Failed { error, again: Instant::now() + backoff::after(u32::MAX) },
-                    (Err(error), _) => Look::Failed { error, again: Instant::now() + backoff::after(1) },
-                };
-            }
-        };
+        let soon = |error| Look::Failed { error, again: Instant::now() + backoff::after(1) };
         let slot = match self.slot(name) {
             Ok(slot) => slot,
-            Err(error) => return Look::Failed { error, again: Instant::now() + backoff::after(1) },
+            Err(error) => return soon(error),
         };
         let mut loaded = match locked(&slot) {
             Ok(loaded) => loaded,
-            Err(error) => return Look::Failed { error, again: Instant::now() + backoff::after(1) },
+            Err(error) => return soon(error),
         };
-        if let Some(driver) = &loaded.ready
-            && driver.found == found
-            && ask == Ask::IfChanged
-        {
-            return Look::Ready(driver.clone());
-        }
-        if let Some(failed) = &loaded.failed
-            && failed.found == found
-        {
-            if ask == Ask::IfChanged && Instant::now() < failed.again {
-                return Look::Failed { error: failed.error.clone(), again: failed.again };
+        // Found once nobody else asks it: what was found before a wait may be another program by now.
+        let found = match scan::find(&self.dir, name, &self.trust) {
+            Ok(found) => found,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return match self.forget(name) {
+                    Ok(()) => Look::Gone(error),
+                    Err(error) => soon(error),
+                };
             }
-            if let Some(process) = failed.process.filter(process::alive) {
-                let error = still_asked(name, process);
-                return Look::Failed { error, again: Instant::now() + backoff::after(failed.failures) };
+            Err(error) => {
+                loaded.ready = None;
+                // What cannot be run has no `init` to be asked too often: it is looked at again when it changes.
+                return Look::Failed { error, again: Instant::now() + backoff::after(u32::MAX) };
+            }
+        };
+        let now = Instant::now();
+        match &loaded.failed {
+            Some(failed) if failed.found == found => {
+                if ask == Ask::IfChanged && now < failed.again {
+                    return Look::Failed { error: failed.error.clone(), again: failed.again };
+                }
+                if let Some(process) = failed.process.filter(process::alive) {
+                    let error = still_asked(name, process);
+                    return Look::Failed { error, again: now + backoff::after(failed.failures) };
+                }
+            }
+            Some(_) | None => {
+                if let Some(driver) = &loaded.ready
+                    && driver.found == found
+                    && ask == Ask::IfChanged
+                {
+                    return Look::Ready(driver.clone());
+                }
             }
         }
         self.ask(name, found, &mut loaded, notes)

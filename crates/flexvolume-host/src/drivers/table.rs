@@ -19,11 +19,15 @@ use std::{
 use flexvolume_protocol::DriverName;
 
 use super::load::Ask;
+use crate::backoff;
 
 /// A burst is over when nothing has changed for this long.
 const QUIET: Duration = Duration::from_millis(2);
 /// A burst that does not end is looked at all the same.
 const LONGEST: Duration = Duration::from_millis(50);
+
+/// What changes beside a driver sooner after a look may be of its own making.
+const CALM: Duration = Duration::from_secs(60);
 
 /// What changed of a driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,13 +54,22 @@ pub(super) enum Outcome {
 /// Every driver that something was seen of.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    drivers: BTreeMap<DriverName, Phase>,
+    drivers: BTreeMap<DriverName, Entry>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    phase: Phase,
+    /// When the last look at it ended.
+    looked: Option<Instant>,
+    /// How often in a row something beside it changed soon after a look: it may be the driver itself that is at it.
+    restless: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Something changes; it is looked at when that is over.
-    Settling { since: Instant, last: Instant, ask: Ask },
+    /// Something changes; it is looked at when that is over, but not before `hold`.
+    Settling { since: Instant, last: Instant, hold: Instant, ask: Ask },
     /// It is being looked at; once more afterwards if its program changed meanwhile.
     Looking { again: bool },
     /// It can be used.
@@ -68,34 +81,43 @@ enum Phase {
 impl Table {
     /// Something of this driver changed.
     pub(super) fn changed(&mut self, name: &DriverName, what: Changed, now: Instant) {
-        let fresh = Phase::Settling { since: now, last: now, ask: ask(what) };
-        let next = match (self.drivers.get(name), what) {
+        let known = self.drivers.get(name).copied();
+        let mut entry = known.unwrap_or(Entry { phase: Phase::Ready, looked: None, restless: 0 });
+        entry.phase = match (known.map(|known| known.phase), what) {
             // A driver that works writes its log there: only one that does not may be waiting for a setting.
             (Some(Phase::Ready) | None, Changed::Content) => return,
-            (Some(Phase::Settling { since, ask: before, .. }), _) => {
-                let ask = if *before == Ask::Anew { Ask::Anew } else { ask(what) };
-                Phase::Settling { since: *since, last: now, ask }
+            (Some(Phase::Settling { since, hold, ask: before, .. }), _) => {
+                let ask = if before == Ask::Anew { Ask::Anew } else { ask(what) };
+                let hold = if what == Changed::Program { now } else { hold };
+                Phase::Settling { since, last: now, hold, ask }
             }
             (Some(Phase::Looking { .. }), Changed::Program) => Phase::Looking { again: true },
             // What an `init` writes beside itself must not make it be asked again, for ever.
-            (Some(Phase::Looking { again }), Changed::Beside | Changed::Content) => Phase::Looking { again: *again },
-            (Some(Phase::Ready | Phase::Failing { .. }) | None, _) => fresh,
+            (Some(Phase::Looking { again }), Changed::Beside | Changed::Content) => Phase::Looking { again },
+            (Some(Phase::Ready | Phase::Failing { .. }) | None, Changed::Program) => {
+                Phase::Settling { since: now, last: now, hold: now, ask: ask(what) }
+            }
+            // Nor must what it leaves running there.
+            (Some(Phase::Ready | Phase::Failing { .. }) | None, Changed::Beside | Changed::Content) => {
+                let hold = entry.hold(now);
+                Phase::Settling { since: now, last: now, hold, ask: ask(what) }
+            }
         };
-        self.drivers.insert(name.clone(), next);
+        self.drivers.insert(name.clone(), entry);
     }
 
     /// The drivers to be looked at now, and how; they count as being looked at from now on.
     pub(super) fn due(&mut self, now: Instant) -> Vec<(DriverName, Ask)> {
         let mut due = Vec::new();
-        for (name, phase) in &mut self.drivers {
-            let how = match phase {
-                Phase::Settling { ask, .. } => *ask,
+        for (name, entry) in &mut self.drivers {
+            let how = match entry.phase {
+                Phase::Settling { ask, .. } => ask,
                 Phase::Failing { .. } => Ask::Anew,
                 Phase::Looking { .. } | Phase::Ready => continue,
             };
-            if time(phase).is_some_and(|time| time <= now) {
+            if time(&entry.phase).is_some_and(|time| time <= now) {
                 due.push((name.clone(), how));
-                *phase = Phase::Looking { again: false };
+                entry.phase = Phase::Looking { again: false };
             }
         }
         due
@@ -103,27 +125,45 @@ impl Table {
 
     /// A look has ended.
     pub(super) fn looked(&mut self, name: &DriverName, outcome: Outcome, now: Instant) {
-        let Some(Phase::Looking { again }) = self.drivers.get(name) else { return };
-        let next = match (*again, outcome) {
-            (true, _) => Some(Phase::Settling { since: now, last: now, ask: Ask::IfChanged }),
-            (false, Outcome::Ready) => Some(Phase::Ready),
-            (false, Outcome::Failed(again)) => Some(Phase::Failing { again }),
-            (false, Outcome::Gone) => None,
+        let Some(entry) = self.drivers.get_mut(name) else { return };
+        let Phase::Looking { again } = entry.phase else { return };
+        entry.looked = Some(now);
+        entry.phase = match (again, outcome) {
+            (true, _) => Phase::Settling { since: now, last: now, hold: now, ask: Ask::IfChanged },
+            (false, Outcome::Ready) => Phase::Ready,
+            (false, Outcome::Failed(again)) => Phase::Failing { again },
+            (false, Outcome::Gone) => {
+                self.drivers.remove(name);
+                return;
+            }
         };
-        match next {
-            Some(phase) => drop(self.drivers.insert(name.clone(), phase)),
-            None => drop(self.drivers.remove(name)),
-        }
     }
 
     /// When to come back, if nothing happens before.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.drivers.values().filter_map(time).min()
+        self.drivers.values().filter_map(|entry| time(&entry.phase)).min()
     }
 
     /// Every driver known now.
     pub(super) fn names(&self) -> Vec<DriverName> {
         self.drivers.keys().cloned().collect()
+    }
+}
+
+impl Entry {
+    /// Not before when a change beside it, seen now, is a reason to look again.
+    fn hold(&mut self, now: Instant) -> Instant {
+        match self.looked {
+            Some(looked) if now.saturating_duration_since(looked) < CALM => {
+                self.restless = self.restless.saturating_add(1);
+                // The first may be anybody's; what follows each look is more and more likely its own.
+                if self.restless == 1 { now } else { looked + backoff::after(self.restless - 1) }
+            }
+            Some(_) | None => {
+                self.restless = 0;
+                now
+            }
+        }
     }
 }
 
@@ -136,7 +176,7 @@ fn ask(what: Changed) -> Ask {
 
 fn time(phase: &Phase) -> Option<Instant> {
     match phase {
-        Phase::Settling { since, last, .. } => Some((*last + QUIET).min(*since + LONGEST)),
+        Phase::Settling { since, last, hold, .. } => Some((*last + QUIET).min(*since + LONGEST).max(*hold)),
         Phase::Failing { again } => Some(*again),
         Phase::Looking { .. } | Phase::Ready => None,
     }
@@ -203,6 +243,31 @@ mod tests {
         assert_eq!(table.due(start + ms(1000)), []);
         table.changed(&name(), Changed::Content, start + ms(1001));
         assert_eq!(table.due(start + ms(2000)), [], "its log");
+    }
+
+    #[test]
+    fn what_a_driver_leaves_running_beside_itself_makes_it_be_asked_ever_more_rarely() {
+        let start = Instant::now();
+        let mut table = after(Outcome::Ready, start);
+        let (mut now, mut looks) = (start, 0);
+        // Something changes 300 ms after every look, for ten minutes.
+        while now < start + Duration::from_secs(600) {
+            now += ms(300);
+            table.changed(&name(), Changed::Beside, now);
+            now = now.max(table.next().unwrap());
+            assert_eq!(table.due(now), [(name(), Ask::Anew)]);
+            table.looked(&name(), Outcome::Ready, now);
+            looks += 1;
+        }
+        assert!((8..20).contains(&looks), "{looks}");
+        // Its program is another matter, and so is a change after a calm minute.
+        table.changed(&name(), Changed::Beside, now + ms(1));
+        table.changed(&name(), Changed::Program, now + ms(2));
+        assert_eq!(table.due(now + ms(10)).len(), 1);
+        table.looked(&name(), Outcome::Ready, now + ms(10));
+        let calm = now + CALM + ms(100);
+        table.changed(&name(), Changed::Beside, calm);
+        assert_eq!(table.due(calm + QUIET).len(), 1);
     }
 
     #[test]

@@ -148,11 +148,15 @@ impl Prober {
         while !over.load(Ordering::Relaxed) {
             // Looks that have ended are taken first: what their `init` changed is then among the events read.
             let looks: Vec<_> = self.looked.try_iter().collect();
-            let events = self.watcher.read().unwrap_or_else(|error| {
-                self.complain(error.into());
-                vec![Event::Missed]
-            });
-            let missed = events.into_iter().filter(|event| self.hear(event)).count() > 0;
+            let mut missed = false;
+            match self.watcher.read() {
+                Ok(events) => events.iter().for_each(|event| missed |= self.hear(event)),
+                Err(error) => {
+                    self.complain(error.into());
+                    thread::sleep(RETRY);
+                    missed = true;
+                }
+            }
             for (name, look) in looks {
                 self.learn(&name, look);
             }
@@ -181,8 +185,8 @@ impl Prober {
                 self.root = None;
                 return true;
             }
-            // Its entry in the plugin directory tells the rest.
-            Event::Gone(_) => return false,
+            // One that was moved within the plugin directory may have been watched anew, by the watch that has just ended.
+            Event::Gone(_) => return true,
             Event::Entry { dir, name, change } => (*dir, name.to_str().unwrap_or_default(), *change),
         };
         if entry.is_empty() || entry.starts_with('.') {
@@ -221,7 +225,7 @@ impl Prober {
                 all.iter().for_each(|name| self.table.changed(name, Changed::Program, now));
             }
             Err(error) => {
-                self.root = None;
+                self.unwatch_root();
                 self.table.names().iter().for_each(|name| self.table.changed(name, Changed::Program, now));
                 self.complain(error);
             }
@@ -234,7 +238,8 @@ impl Prober {
     }
 
     fn watch_root(&mut self) -> Result<()> {
-        let dir = self.drivers.dir();
+        let drivers = self.drivers.clone();
+        let dir = drivers.dir();
         let fail = |what: &str, error| {
             Error::new(Kind::System, format!("cannot {what} the plugin directory {}", dir.display()))
                 .because(error)
@@ -246,13 +251,17 @@ impl Prober {
         if self.root.as_ref().is_some_and(|root| root.identity == identity) {
             return Ok(());
         }
-        if let Some(old) = self.root.take() {
-            self.watcher.remove(old.watch);
-        }
+        self.unwatch_root();
         let watch = self.watcher.add(dir, true)?;
         self.root = Some(Root { watch, identity });
         self.trouble.clear();
         Ok(())
+    }
+
+    fn unwatch_root(&mut self) {
+        if let Some(old) = self.root.take() {
+            self.watcher.remove(old.watch);
+        }
     }
 
     /// Watches a driver's own directory. One that is no directory, or gone again, has nothing to tell.

@@ -52,7 +52,10 @@ struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Waiting(Instant),
-    Running,
+    /// `woken` if its driver came or changed meanwhile: a failure of this try says nothing of the next.
+    Running {
+        woken: bool,
+    },
     Over,
 }
 
@@ -102,7 +105,7 @@ impl Queue {
         if let Phase::Waiting(due) = entry.phase {
             line.waiting.remove(&(due, id));
         }
-        entry.phase = Phase::Running;
+        entry.phase = Phase::Running { woken: false };
         line.running += 1;
         line.turns.entry(entry.task.volume.clone()).or_default().running += 1;
         Some(id)
@@ -122,15 +125,22 @@ impl Queue {
 
     /// The task failed in `operation` and comes again; gives when it is due.
     pub fn failed(&mut self, id: Id, operation: &'static str, now: Instant) -> Instant {
-        let due = now + self.tasks[id].backoff.failed(operation);
+        let wait = self.tasks[id].backoff.failed(operation);
+        let due = if self.tasks[id].phase == (Phase::Running { woken: true }) { now } else { now + wait };
         if self.leave(id) != Phase::Over {
             self.wait(id, due);
         }
         due
     }
 
-    /// Everything of this driver that waits is due at once: it is there now, or was changed.
+    /// Everything of this driver that waits is due at once, and what is running as soon as it has failed: the driver is
+    /// there now, or was changed.
     pub fn wake(&mut self, driver: &DriverName, now: Instant) {
+        for entry in self.tasks.iter_mut().filter(|entry| entry.task.driver == *driver) {
+            if let Phase::Running { woken } = &mut entry.phase {
+                *woken = true;
+            }
+        }
         let Some(line) = self.lines.get(driver) else { return };
         let ids: Vec<Id> = line.waiting.iter().filter(|(due, _)| *due > now).map(|(_, id)| *id).collect();
         for id in ids {
@@ -161,7 +171,7 @@ impl Queue {
 
     /// Whether the task is under way.
     pub fn is_running(&self, id: Id) -> bool {
-        self.tasks[id].phase == Phase::Running
+        matches!(self.tasks[id].phase, Phase::Running { .. })
     }
 
     /// How often the task's operation has failed in a row.
@@ -182,13 +192,13 @@ impl Queue {
             (Phase::Waiting(due), Some(line)) => {
                 line.waiting.remove(&(due, id));
             }
-            (Phase::Running, Some(line)) => {
+            (Phase::Running { .. }, Some(line)) => {
                 line.running -= 1;
                 if let Some(turn) = self.turn(id) {
                     turn.running -= 1;
                 }
             }
-            (Phase::Waiting(_) | Phase::Running | Phase::Over, _) => {}
+            (Phase::Waiting(_) | Phase::Running { .. } | Phase::Over, _) => {}
         }
         phase
     }
