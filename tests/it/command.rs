@@ -1,6 +1,6 @@
 //! The command as people type it: every verb, every format, what is passed over and what is told.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use flexvolume_testkit::{
     binary,
@@ -8,7 +8,10 @@ use flexvolume_testkit::{
 };
 use serde_json::json;
 
-use crate::bed::{Bed, pod};
+use crate::{
+    bed::{Bed, pod},
+    scripts::direct,
+};
 
 const SCRATCH: &str = "{driver: flexvol.io/tmpfs, options: {size: 4Mi}}";
 
@@ -191,4 +194,14 @@ fn help_and_version_are_answers_and_nonsense_is_not() {
     bed.run(["upp"]).fails(2, &["upp"]);
     bed.run(["up"]).fails(2, &["FILE"]);
     bed.run(["up", "/nonexistent.yaml"]).fails(2, &["/nonexistent.yaml"]);
+}
+
+#[test]
+fn call_tells_of_a_process_left_behind_for_which_kubernetes_would_wait() {
+    let Some(bed) = Bed::new() else { return };
+    bed.script("v/d", direct().on("init", Answer::success().hold(Duration::from_secs(20))));
+    let seen = bed.json(["call", "v/d", "init"]);
+    assert!(seen["forgiven"][0].as_str().unwrap().contains("holds its output open"), "{seen}");
+    bed.script("v/d", direct());
+    assert_eq!(bed.json(["call", "v/d", "init"])["forgiven"], json!([]));
 }

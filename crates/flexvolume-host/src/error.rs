@@ -51,6 +51,12 @@ impl Error {
         Self { source: Some(Arc::from(source.into())), ..self }
     }
 
+    /// The same error, of another kind.
+    #[must_use]
+    pub fn of(self, kind: Kind) -> Self {
+        Self { kind, ..self }
+    }
+
     /// Says what to do next.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {

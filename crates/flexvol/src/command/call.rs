@@ -58,7 +58,12 @@ pub(super) fn call(cli: &Cli, show: &Show, driver: &str, verb: &str, args: &[Str
         process::spawn(&program(&found.exe, argv, stdin, "by-hand"))?.wait(&limits, &is_complete, &mut |after| {
             tell!("still running after {} s", after.as_secs());
         });
-    let (kubernetes, flexvol, forgiven) = verdicts(verb_name, &said(&outcome), &redactor);
+    let (kubernetes, flexvol, mut forgiven) = verdicts(verb_name, &said(&outcome), &redactor);
+    if outcome.held {
+        forgiven.push(
+            "a process that the driver left behind holds its output open; Kubernetes waits until that ends".to_owned(),
+        );
+    }
     let text = |bytes: &[u8]| String::from_utf8_lossy(&redactor.bytes(bytes)).into_owned();
     let seen = Seen {
         argv: std::iter::once(found.exe.display().to_string())

@@ -14,6 +14,13 @@ pub(super) struct Pod {
     pub(super) uid: String,
 }
 
+/// As it can be typed: what a lost record knew of it is its uid alone.
+impl std::fmt::Display for Pod {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.namespace.is_empty() { f.write_str(&self.uid) } else { write!(f, "{}/{}", self.namespace, self.name) }
+    }
+}
+
 /// Every pod of every readable record, by uid.
 pub(super) fn all(host: &Host) -> Done<BTreeMap<String, Pod>> {
     Ok(host.records()?.into_iter().flatten().flat_map(|record| of(&record)).map(|pod| (pod.uid.clone(), pod)).collect())
@@ -35,7 +42,7 @@ pub(super) fn find(pods: &BTreeMap<String, Pod>, name: &str) -> Done<Pod> {
     match found.as_slice() {
         [pod] => Ok((*pod).clone()),
         [] => {
-            let known: Vec<_> = pods.values().map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect();
+            let known: Vec<_> = pods.values().map(Pod::to_string).collect();
             let hint = if known.is_empty() {
                 "no pod has a volume here; flexvol up FILE brings one up".to_owned()
             } else {
@@ -44,8 +51,7 @@ pub(super) fn find(pods: &BTreeMap<String, Pod>, name: &str) -> Done<Pod> {
             Err(Error::new(Kind::NotFound, format!("no pod {name:?} has a volume here")).hint(hint).into())
         }
         [_, _, ..] => {
-            let which: Vec<_> =
-                found.iter().map(|pod| format!("{}/{} ({})", pod.namespace, pod.name, pod.uid)).collect();
+            let which: Vec<_> = found.iter().map(|pod| format!("{pod} ({})", pod.uid)).collect();
             Err(Error::new(Kind::Invalid, format!("{name:?} may mean {}", which.join(" or ")))
                 .hint("say NAMESPACE/NAME, or the uid")
                 .into())

@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use flexvolume_linux::process::{self, How, OUTPUT_LIMIT, Outcome, ProcessId, Program};
+use flexvolume_linux::{
+    ErrorKind,
+    process::{self, How, OUTPUT_LIMIT, Outcome, ProcessId, Program},
+};
 use flexvolume_protocol::{
     Answer, Came, DriverName, Forgiven, Redactor, Said, Verb, VerbName, Verdict, Wire, excerpt, is_complete, strict,
     tolerant,
@@ -55,7 +58,7 @@ pub fn call<V: Verb>(calling: Calling<'_>, verb: &V) -> Result<Came<V::Reply>> {
     let limits = driver.config.limits(V::NAME);
     let name = V::NAME.as_str();
     let Wire { argv, stdin, .. } = Wire::render(verb, driver.by_stdin());
-    let running = process::spawn(&program(&driver.found.exe, argv, stdin, call))?;
+    let running = process::spawn(&program(&driver.found.exe, argv, stdin, call)).map_err(not_started)?;
     let pid = running.id().pid;
     tracing::debug!(target: "flexvol::call", driver = %driver.name, volume, verb = name, call, pid, "started");
     notes(Note::Calling { volume: volume.into(), driver: driver.name.to_string(), verb: name });
@@ -70,6 +73,16 @@ pub fn call<V: Verb>(calling: Calling<'_>, verb: &V) -> Result<Came<V::Reply>> {
     tracing::info!(target: "flexvol::call", driver = %driver.name, volume, verb = name, call, milliseconds, verdict, "called");
     notes(Note::Called { volume: volume.into(), driver: driver.name.to_string(), verb: name, took, verdict });
     recorded.and(result)
+}
+
+/// A driver that cannot be started has failed, whatever is wrong with its file; what may be a matter of trust stays one.
+fn not_started(error: flexvolume_linux::Error) -> Error {
+    match error.kind() {
+        ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Unsupported => Error::from(error).of(Kind::Driver),
+        ErrorKind::Io | ErrorKind::Busy | ErrorKind::Refused | ErrorKind::Timeout | ErrorKind::Corrupted => {
+            error.into()
+        }
+    }
 }
 
 /// What came of a call, as people read it.

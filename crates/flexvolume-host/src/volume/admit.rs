@@ -64,7 +64,10 @@ pub fn admit(record: &mut Record, request: &Request) -> Result<()> {
             Kind::Refused,
             format!("the record of volume {} was lost and pieced together from what is mounted", record.key),
         )
-        .hint("take down the pods that use it (flexvol down), then bring them up again"));
+        .hint(format!(
+            "take it down first, then bring it up again: flexvol down {}",
+            record.users.keys().cloned().collect::<Vec<_>>().join(" ")
+        )));
     }
     let idle = record.users.is_empty() && is_unused(&record.state);
     if idle {

@@ -92,6 +92,8 @@ pub struct Outcome {
     pub stderr: Vec<u8>,
     /// Whether it wrote more than was kept.
     pub cut: bool,
+    /// Whether it ended and left a process behind that holds its output open.
+    pub held: bool,
     /// How it ended.
     pub how: How,
     /// From its start until we stopped waiting.
@@ -123,6 +125,7 @@ impl fmt::Debug for Outcome {
             .field("stdout", &format_args!("{} bytes", self.stdout.len()))
             .field("stderr", &format_args!("{} bytes", self.stderr.len()))
             .field("cut", &self.cut)
+            .field("held", &self.held)
             .field("how", &self.how)
             .field("took", &self.took)
             .finish()

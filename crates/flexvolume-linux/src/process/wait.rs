@@ -206,10 +206,11 @@ impl Running {
         let mut buffer = Vec::new();
         self.out.take(&mut buffer);
         self.err.take(&mut buffer);
+        let held = matches!(how, How::Exited(_)) && (self.out.open().is_some() || self.err.open().is_some());
         self.let_go();
         let stdout = std::mem::take(&mut self.out.kept);
         let stderr = std::mem::take(&mut self.err.kept);
-        Outcome { stdout, stderr, cut: self.out.cut || self.err.cut, how, took }
+        Outcome { stdout, stderr, cut: self.out.cut || self.err.cut, held, how, took }
     }
 }
 

@@ -174,6 +174,12 @@ impl Hands<'_> {
     /// A driver that failed is believed when something is still mounted; one that says Success is not.
     pub(super) fn clear(&mut self, target: &Target, driver_said: Result<()>) -> Result<()> {
         match (target.look()?, driver_said) {
+            (Presence::Mount(_) | Presence::Corrupted(_), Err(error)) if error.next().is_none() => {
+                let at = target.path.display();
+                return Err(
+                    error.hint(format!("if something uses it, end that, then try again; see who does: fuser -vm {at}"))
+                );
+            }
             (Presence::Mount(_) | Presence::Corrupted(_), Err(error)) => return Err(error),
             (Presence::Mount(_) | Presence::Corrupted(_), Ok(())) => {
                 self.take_away(&target.path)?;
