@@ -115,6 +115,31 @@ fn a_failure_is_told_with_the_drivers_words() {
 }
 
 #[test]
+fn what_could_not_be_taken_from_a_pod_is_taken_from_no_other() {
+    let Some(bed) = Bed::new() else { return };
+    let busy = bed.sandbox.path().join("busy");
+    let refuse = Answer::shell(format!(
+        r#"if [ -e {} ]; then echo '{{"status": "Failure", "message": "in use"}}'; else umount "$2"; echo '{{"status": "Success"}}'; fi"#,
+        busy.display()
+    ));
+    bed.script("v/d", direct().on("unmount", refuse));
+    up(&bed, &["web", "db"], "{driver: v/d}");
+    fs::write(&busy, "").unwrap();
+    assert_ne!(bed.run(["down", "web"]).code, 0);
+    fs::remove_file(&busy).unwrap();
+    let findings = left(&bed);
+    let found = of(&findings, "trouble", "v/d");
+    assert!(found.words.contains("in use"), "{found:?}");
+    type_in(&bed, &found.run[0].replacen("flexvol", bed.exe().to_str().unwrap(), 1));
+    assert!(bad(&left(&bed)).is_empty(), "{:#?}", left(&bed));
+    let rows = bed.json(["ls"]);
+    assert_eq!(rows.as_array().unwrap().len(), 1, "{rows}");
+    assert_eq!((&rows[0]["pod"], &rows[0]["state"]), (&"db".into(), &"mounted".into()), "the other is well: {rows}");
+    bed.ok(["down", "--all"]);
+    bed.assert_clean();
+}
+
+#[test]
 fn a_damaged_ledger_is_told_and_left_alone() {
     let Some(bed) = Bed::new() else { return };
     bed.script("v/s", staged());
@@ -168,25 +193,32 @@ fn a_loop_device_without_its_image_is_told() {
     up(&bed, &["web"], &source);
     let find = || left(&bed).into_iter().filter(|finding| finding.check == "loop").collect::<Vec<_>>();
     assert_eq!(find().len(), 0);
-    for entry in fs::read_dir(&images).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_file() {
-            fs::remove_file(path).unwrap();
-        }
-    }
-    let found = find();
-    assert!(
-        found.len() == 1 && found[0].severity == "warning" && found[0].run[0].starts_with("cp --sparse"),
-        "{found:?}"
-    );
     let path = bed.path_of("web", "data");
+    fs::write(path.join("precious"), "data").unwrap();
+    let files = fs::read_dir(&images).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<_> = files.filter(|path| path.is_file()).collect();
+    let image = bed.sandbox.loops().unwrap().remove(0).backing;
+    files.iter().for_each(|file| fs::remove_file(file).unwrap());
+    let found = find();
+    assert!(found.len() == 1 && found[0].severity == "warning", "{found:?}");
+    assert!(found[0].words.contains("last copy") && !found[0].run[0].contains("losetup"), "{found:?}");
     unmount(&path, Unmount::Plain).unwrap();
     let stage = bed.sandbox.mounts().unwrap();
     stage.iter().for_each(|mount| unmount(&mount.point, Unmount::Plain).unwrap());
     let found = find();
-    assert!(found.len() == 1 && found[0].run[0].starts_with("losetup -d /dev/loop"), "{found:?}");
+    assert!(found.len() == 1 && found[0].words.contains("last copy"), "{found:?}");
+    // A file that is there by now stays as it is, and the device with its data too.
+    fs::write(&image, "another").unwrap();
+    assert!(!Command::new("/bin/sh").args(["-c", &found[0].run[0]]).status().unwrap().success());
+    assert_eq!((fs::read(&image).unwrap(), find().len()), (b"another".to_vec(), 1));
+    fs::remove_file(&image).unwrap();
     type_in(&bed, &found[0].run[0]);
     until("the device is let go of", || find().is_empty());
+    let mounted = bed.sandbox.dir("rescued").unwrap();
+    tool("mount", &["-o", "loop", image.to_str().unwrap(), mounted.to_str().unwrap()]);
+    let rescued = fs::read_to_string(mounted.join("precious"));
+    unmount(&mounted, Unmount::Plain).unwrap();
+    assert_eq!(rescued.unwrap(), "data");
 }
 
 #[test]

@@ -1,15 +1,16 @@
 //! What past calls left that nobody needs any more, or that waits for somebody: each with how it is cleared.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    slice,
 };
 
 use flexvolume_protocol::excerpt;
 
 use super::{
     finding::{Finding, Group, Severity, count, quoted},
-    record::Volume,
+    record::{Doing, Failed, Volume, Whose},
     traces::{Child, Gone, Lies},
 };
 
@@ -58,30 +59,26 @@ pub(crate) fn judge(left: &Left<'_>) -> Vec<Finding> {
 
 fn judge_volume(volume: &Volume, left: &Left<'_>) -> Vec<Finding> {
     let Left { flexvol, children, .. } = left;
+    let down =
+        |finding: Finding, whose: &[Whose], before: &str| clear(finding, volume, whose, &format!("{before}{flexvol}"));
     let mut findings = Vec::new();
     // Told of the root, once for all.
     if !volume.own_machine {
         return findings;
     }
-    let down = match volume.pods.as_slice() {
-        [] => format!("{flexvol} down --all"),
-        pods => format!("{flexvol} down {}", pods.join(" ")),
-    };
     if let Some(pid) = volume.elsewhere {
-        findings.push(
-            finding(
-                Severity::Warning,
-                "namespace",
-                &volume.key,
-                format!("it is mounted in another mount namespace, in which pid {pid} lives"),
-            )
-            .why("from here it can neither be seen nor taken down")
-            .run(format!("nsenter --mount=/proc/{pid}/ns/mnt -- {down}")),
-        );
+        let found = finding(
+            Severity::Warning,
+            "namespace",
+            &volume.key,
+            format!("it is mounted in another mount namespace, in which pid {pid} lives"),
+        )
+        .why("from here it can neither be seen nor taken down");
+        findings.push(down(found, &[Whose::Node], &format!("nsenter --mount=/proc/{pid}/ns/mnt -- ")));
         return findings;
     }
-    if let Some((op, id)) = &volume.doing {
-        let at_work: Vec<_> = children.iter().filter(|child| child.call == *id).collect();
+    if let Some(Doing { op, whose, call }) = &volume.doing {
+        let at_work: Vec<_> = children.iter().filter(|child| child.call == *call).collect();
         findings.push(match at_work.first() {
             Some(child) => finding(
                 Severity::Note,
@@ -89,66 +86,63 @@ fn judge_volume(volume: &Volume, left: &Left<'_>) -> Vec<Finding> {
                 &volume.key,
                 format!("{op} is under way, by pid {} ({})", child.id.pid, child.name),
             ),
-            None => finding(
-                Severity::Warning,
-                "interrupted",
-                &volume.key,
-                format!("{op} was interrupted, and nothing of it runs any more"),
-            )
-            .why("it is undone, or done again, by the next up or down that concerns it")
-            .run(down.clone()),
+            None => {
+                let seen = format!("{op} was interrupted, and nothing of it runs any more");
+                let found = finding(Severity::Warning, "interrupted", &volume.key, seen)
+                    .why("it is undone, or done again, by the next up or down that concerns it");
+                down(found, slice::from_ref(whose), "")
+            }
         });
     }
-    for (op, words) in &volume.trouble {
-        findings.push(
-            finding(Severity::Warning, "trouble", &volume.key, format!("{op} failed: {}", excerpt(words, SHOWN)))
-                .mend("once its cause is gone, up or down tries again")
-                .run(down.clone()),
-        );
+    for Failed { op, whose, words } in &volume.trouble {
+        let seen = format!("{op} failed: {}", excerpt(words, SHOWN));
+        let found = finding(Severity::Warning, "trouble", &volume.key, seen)
+            .mend("once its cause is gone, up or down tries again");
+        findings.push(down(found, slice::from_ref(whose), ""));
     }
     if volume.own_boot && !volume.lost.is_empty() {
-        findings.push(
-            finding(
-                Severity::Warning,
-                "lost",
-                &volume.key,
-                format!("its mount is gone, or another one: {}", volume.lost.join(", ")),
-            )
+        let of = |whose: &Whose| match whose {
+            Whose::Node => "the whole node".to_owned(),
+            Whose::Pod(pod) => format!("pod {pod}"),
+        };
+        let lost: Vec<_> = volume.lost.iter().map(of).collect();
+        let seen = format!("its mount is gone, or another one: {}", lost.join(", "));
+        let found = finding(Severity::Warning, "lost", &volume.key, seen)
             .why("somebody unmounted it, or mounted over it; what pods write meanwhile goes to the host's own disk")
-            .mend("flexvol up with the manifests makes it anew; or")
-            .run(down.clone()),
-        );
+            .mend("flexvol up with the manifests makes it anew; or");
+        findings.push(down(found, &volume.lost, ""));
     }
     if !volume.own_boot && findings.is_empty() {
-        findings.push(
-            finding(Severity::Note, "boot", &volume.key, "it was mounted before this machine was started anew")
-                .mend("flexvol up with the manifests mounts it again; or")
-                .run(down.clone()),
-        );
+        let found = finding(Severity::Note, "boot", &volume.key, "it was mounted before this machine was started anew")
+            .mend("flexvol up with the manifests mounts it again; or");
+        findings.push(down(found, &[Whose::Node], ""));
     } else if volume.idle && findings.is_empty() {
-        findings.push(
-            finding(
-                Severity::Warning,
-                "idle",
-                &volume.key,
-                format!("no pod wants it, and it is still here {}", volume.device).trim_end(),
-            )
-            .run(format!("{flexvol} down --all")),
-        );
+        let seen = format!("no pod wants it, and it is still here {}", volume.device);
+        let found = finding(Severity::Warning, "idle", &volume.key, seen.trim_end());
+        findings.push(down(found, &[Whose::Node], ""));
     }
     if volume.rebuilt {
-        findings.push(
-            finding(
-                Severity::Note,
-                "rebuilt",
-                &volume.key,
-                "its record was lost and pieced together from what is mounted",
-            )
-            .why("it can be taken down and is not used further")
-            .run(down),
-        );
+        let seen = "its record was lost and pieced together from what is mounted";
+        let found =
+            finding(Severity::Note, "rebuilt", &volume.key, seen).why("it can be taken down and is not used further");
+        findings.push(down(found, &[Whose::Node], ""));
     }
     findings
+}
+
+/// Names the pods that are to go down, and no other: whose volumes are well keep them.
+fn clear(finding: Finding, volume: &Volume, whose: &[Whose], flexvol: &str) -> Finding {
+    let of = |one: &Whose| match one {
+        Whose::Node => volume.pods.clone(),
+        Whose::Pod(pod) => vec![pod.clone()],
+    };
+    let pods: BTreeSet<_> = whose.iter().flat_map(of).map(quoted).collect();
+    if pods.is_empty() {
+        let words = finding.mend.trim_end_matches("; or").to_owned();
+        let next = "the next down, of whatever pod, clears it, and so does an up that uses it";
+        return finding.mend(if words.is_empty() { next.to_owned() } else { format!("{words}; {next}") });
+    }
+    finding.run(format!("{flexvol} down {}", Vec::from_iter(pods).join(" ")))
 }
 
 /// Mounts and directories beneath the root that no record explains.
@@ -202,26 +196,28 @@ fn unexplained(left: &Left<'_>) -> Vec<Finding> {
 fn gone(gone: &Gone) -> Finding {
     let Gone { device, image, mounted } = gone;
     let about = device.display().to_string();
-    match mounted {
-        Some(point) => finding(
-            Severity::Warning,
-            "loop",
-            about,
-            format!("its image {image} was deleted while it is mounted at {}", point.display()),
+    let seen = match mounted {
+        Some(point) => format!("its image {image} was deleted while it is mounted at {}", point.display()),
+        None => format!("it is attached to {image}, which was deleted; no mount of it is seen from here"),
+    };
+    // Told by the shell, since cp -n that finds a file there may call that success.
+    let (device, image) = (quoted(device), quoted(image));
+    let rescue = format!("test ! -e {image} && cp -n --sparse=always {device} {image}");
+    finding(Severity::Warning, "loop", about, seen)
+        .why("it is the last copy of its data: when it is detached, that is gone")
+        .mend(
+            "to rescue it, while nothing writes to it; if there is a new file in its place, give the copy another name",
         )
-        .why("when it is detached, its data is gone")
-        .mend("to rescue it")
-        .run(format!("cp --sparse=always {} {}", quoted(device), quoted(image))),
-        None => finding(Severity::Warning, "loop", about, format!("it is attached to {image}, which was deleted"))
-            .why("it keeps the disk space of the deleted image")
-            .run(format!("losetup -d {}", quoted(device))),
-    }
+        .run(match mounted {
+            Some(_) => rescue,
+            None => format!("{rescue} && losetup -d {device}"),
+        })
 }
 
 /// The volume that a call was made for, as far as its record still names the call.
 fn volume_of<'a>(child: &Child, left: &Left<'a>) -> Option<&'a Volume> {
     let named = |volume: &&&Volume| {
-        let doing = volume.doing.as_ref().is_some_and(|(_, id)| *id == child.call);
+        let doing = volume.doing.as_ref().is_some_and(|doing| doing.call == child.call);
         doing || volume.leftovers.contains(&child.call)
     };
     left.volumes.iter().find(named).copied()
@@ -335,15 +331,14 @@ mod tests {
         let told = |severity, check, run: &str| (severity, check, run.to_owned());
         let down = "flexvol down default/web";
         assert_eq!(of(&volume()), told(Severity::Ok, "volumes", ""));
-        let doing = Some(("stage".to_owned(), "c1".to_owned()));
+        let doing = Some(Doing { op: "stage".into(), whose: Whose::Node, call: "c1".into() });
         assert_eq!(of(&Volume { doing: doing.clone(), ..volume() }), told(Severity::Warning, "interrupted", down));
-        let trouble = vec![("attach".to_owned(), "no disk".to_owned())];
+        let trouble = vec![Failed { op: "attach".into(), whose: Whose::Node, words: "no disk".into() }];
         assert_eq!(of(&Volume { trouble, ..volume() }), told(Severity::Warning, "trouble", down));
-        let lost = vec!["pod default/web".to_owned()];
+        let lost = vec![Whose::Pod("default/web".into())];
         assert_eq!(of(&Volume { lost, ..volume() }), told(Severity::Warning, "lost", down));
         assert_eq!(of(&Volume { own_boot: false, ..volume() }), told(Severity::Note, "boot", down));
-        let idle = Volume { idle: true, pods: Vec::new(), ..volume() };
-        assert_eq!(of(&idle), told(Severity::Warning, "idle", "flexvol down --all"));
+        assert_eq!(of(&Volume { idle: true, ..volume() }), told(Severity::Warning, "idle", down));
         let run = "nsenter --mount=/proc/7/ns/mnt -- flexvol down default/web";
         assert_eq!(of(&Volume { elsewhere: Some(7), ..volume() }), told(Severity::Warning, "namespace", run));
         assert_eq!(of(&Volume { rebuilt: true, ..volume() }), told(Severity::Note, "rebuilt", down));
@@ -351,6 +346,35 @@ mod tests {
         assert_eq!(of(&foreign).0, Severity::Ok, "told of the root");
         let at_work = judged(&[&Volume { doing, ..volume() }], &Lies::default(), &[], &[child("c1", false)]);
         assert_eq!(at_work, [told(Severity::Note, "underWay", "")]);
+    }
+
+    #[test]
+    fn no_command_takes_down_more_than_it_is_about() {
+        let failed = |whose| vec![Failed { op: "unpublish".into(), whose, words: "busy".into() }];
+        let shared = Volume { pods: vec!["default/db".into(), "default/web".into()], ..volume() };
+        let web = Whose::Pod("default/web".into());
+        assert_eq!(of(&Volume { trouble: failed(web.clone()), ..shared.clone() }).2, "flexvol down default/web");
+        assert_eq!(of(&Volume { lost: vec![web.clone()], ..shared.clone() }).2, "flexvol down default/web");
+        let doing = Some(Doing { op: "publish".into(), whose: web.clone(), call: "c1".into() });
+        assert_eq!(of(&Volume { doing, ..shared.clone() }).2, "flexvol down default/web");
+        let whole = Volume { lost: vec![web, Whose::Node], ..shared };
+        assert_eq!(of(&whole).2, "flexvol down default/db default/web", "each pod once");
+        // Of a volume without pods there is none to be named.
+        let bare = Volume { pods: Vec::new(), ..volume() };
+        let doing = Some(Doing { op: "unstage".into(), whose: Whose::Node, call: "c1".into() });
+        for volume in [
+            Volume { trouble: failed(Whose::Node), ..bare.clone() },
+            Volume { doing, ..bare.clone() },
+            Volume { idle: true, ..bare.clone() },
+            Volume { own_boot: false, ..bare.clone() },
+            Volume { rebuilt: true, ..bare.clone() },
+            Volume { lost: vec![Whose::Node], ..bare.clone() },
+            Volume { elsewhere: Some(7), ..bare },
+        ] {
+            let told = judge(&left(&[&volume], &Lies::default())).remove(0);
+            assert!(told.run.is_empty() && told.mend.contains("the next down"), "{told:?}");
+            assert!(!told.mend.contains("or;"), "{told:?}");
+        }
     }
 
     #[test]
@@ -385,8 +409,9 @@ mod tests {
             mounted: mounted.map(PathBuf::from),
         };
         let run = |gone: Gone| judged(&[], &Lies::default(), &[gone], &[])[0].2.clone();
-        assert_eq!(run(gone(None)), "losetup -d /dev/loop9");
-        assert!(run(gone(Some("/m"))).starts_with("cp --sparse"));
+        let copy = "test ! -e /srv/i.img && cp -n --sparse=always /dev/loop9 /srv/i.img";
+        assert_eq!(run(gone(Some("/m"))), copy);
+        assert_eq!(run(gone(None)), format!("{copy} && losetup -d /dev/loop9"), "none that fails is gone on from");
         let of = |child: Child, volumes: &[&Volume]| judged(volumes, &Lies::default(), &[], &[child])[0].clone();
         let (severity, check, run) = of(child("x", true), &[]);
         assert_eq!((severity, check), (Severity::Warning, "stuck"));

@@ -1,6 +1,6 @@
 //! One recorded volume as plain values: what of its record can be held against the kernel.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use flexvolume_host::{
     Ident, Layout,
@@ -8,7 +8,7 @@ use flexvolume_host::{
     inhabitant,
     volume::{
         record::Record,
-        state::{Rung, Trouble},
+        state::{Op, Rung, Trouble},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -18,16 +18,14 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Volume {
     pub(crate) key: String,
     pub(crate) driver: String,
-    /// The pods that want it.
+    /// The pods that want it, or from which it could not be taken yet.
     pub(crate) pods: Vec<String>,
-    /// What failed, and with what words.
-    pub(crate) trouble: Vec<(String, String)>,
-    /// What is under way, and the id of its call.
-    pub(crate) doing: Option<(String, String)>,
+    pub(crate) trouble: Vec<Failed>,
+    pub(crate) doing: Option<Doing>,
     /// Ids of calls that nobody acknowledged and whose daemons may live.
     pub(crate) leftovers: Vec<String>,
-    /// Where mounts were recorded that are not there any more, and for which pods.
-    pub(crate) lost: Vec<String>,
+    /// Whose mounts were recorded and are not there any more.
+    pub(crate) lost: Vec<Whose>,
     /// Nobody wants it, and it is not gone.
     pub(crate) idle: bool,
     /// Nothing of it is on this node: only its record is left to go.
@@ -42,6 +40,31 @@ pub(crate) struct Volume {
     pub(crate) device: String,
     /// Where its mounts lie or may lie, absolute.
     pub(crate) paths: Vec<PathBuf>,
+}
+
+/// Whom something concerns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Whose {
+    /// The volume as a whole, and so every pod of it.
+    Node,
+    /// This pod alone, as `down` knows it.
+    Pod(String),
+}
+
+/// What failed, and with what words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Failed {
+    pub(crate) op: String,
+    pub(crate) whose: Whose,
+    pub(crate) words: String,
+}
+
+/// What is under way, and the id of its call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Doing {
+    pub(crate) op: String,
+    pub(crate) whose: Whose,
+    pub(crate) call: String,
 }
 
 /// What the record says, held against this machine.
@@ -61,24 +84,32 @@ pub(crate) fn read(layout: &Layout, record: &Record) -> Volume {
     // What an op under way is about to mount, or a boot before had mounted, is not lost.
     let at_rest = own_machine && own_boot && own_namespace && record.state.doing.is_none();
     let lost = if at_rest { lost(layout, record) } else { flexvolume_host::engine::Lost::default() };
-    let mut lost_of: Vec<_> = lost.places.iter().map(|uid| format!("pod {}", whose(uid))).collect();
+    let mut lost_of: Vec<_> = lost.places.iter().map(|uid| Whose::Pod(whose(uid))).collect();
     if lost.stage {
-        lost_of.push("the whole node".to_owned());
+        lost_of.push(Whose::Node);
     }
+    // What could not be unpublished is wanted by nobody, and its pod has it still.
+    let pods: BTreeSet<_> = record.users.keys().chain(&record.state.want.places).collect();
     let places = record.users.keys().chain(record.state.places.keys()).chain(record.places.keys());
     let mut paths: Vec<_> = places.map(|uid| layout.place(uid, &record.driver, &record.name)).collect();
     paths.push(layout.global(&record.driver, &record.name));
     paths.sort();
     paths.dedup();
-    let trouble = |(op, trouble): (_, &Trouble)| (format!("{op}"), trouble.last.clone());
+    let concerns = |op: &Op| op.place().map_or(Whose::Node, |uid| Whose::Pod(whose(uid)));
+    let trouble = |(op, trouble): (&Op, &Trouble)| Failed {
+        op: op.to_string(),
+        whose: concerns(op),
+        words: trouble.last.clone(),
+    };
     Volume {
         key: record.key.clone(),
         driver: record.driver.to_string(),
-        pods: record.state.want.places.iter().map(whose).collect(),
+        pods: pods.into_iter().map(whose).collect(),
         trouble: record.state.trouble.iter().map(trouble).collect(),
-        doing: record.state.doing.as_ref().map(|op| {
-            let id = record.call.as_ref().map_or(String::new(), |call| call.id.clone());
-            (op.to_string(), id)
+        doing: record.state.doing.as_ref().map(|op| Doing {
+            op: op.to_string(),
+            whose: concerns(op),
+            call: record.call.as_ref().map_or(String::new(), |call| call.id.clone()),
         }),
         leftovers: record.leftovers.keys().cloned().collect(),
         lost: lost_of,
