@@ -100,6 +100,11 @@ impl Finding {
         }
     }
 
+    /// What could not be looked at, and how that failed.
+    pub(crate) fn unseen(group: Group, about: impl Into<String>, words: &str) -> Self {
+        Self::new(group, Severity::Note, "unseen", about, format!("it could not be looked at: {words}"))
+    }
+
     /// Says why it matters.
     #[must_use]
     pub(crate) fn why(mut self, why: impl Into<String>) -> Self {

@@ -116,9 +116,7 @@ impl Unseen {
             .why("a file system that it lies on does not answer; whoever touches it waits as well")
             .mend("see what it waits for")
             .run(format!("cat /proc/{pid}/stack")),
-            Self::Failed(words) => {
-                Finding::new(group, Severity::Note, "unseen", about, format!("it could not be looked at: {words}"))
-            }
+            Self::Failed(words) => Finding::unseen(group, about, words),
         }
     }
 }

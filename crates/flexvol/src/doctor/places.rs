@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     finding::{Finding, Group, Severity, count, quoted},
-    sight::{Sight, Told},
+    sight::{Shut, Sight, Told, above, if_there, is_read_only},
 };
 
 /// Where systems have moved the directory to, and which do.
@@ -57,6 +57,8 @@ pub(crate) struct Elsewhere {
 pub(crate) enum Here {
     /// It is not there; the deepest directory above it that is, and whether that is on a read-only file system.
     Missing { above: PathBuf, read_only: bool },
+    /// Whether it is there cannot be told.
+    Shut(Shut),
     /// Something else is there.
     NotDirectory,
     /// It is there.
@@ -112,14 +114,14 @@ impl Sight for LookElsewhere {
 }
 
 fn here(dir: &Path, trust: &Trust) -> Here {
-    let is_read_only = |path: &Path| statvfs(path).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::RDONLY));
-    match fs::metadata(dir) {
-        Ok(meta) if !meta.is_dir() => return Here::NotDirectory,
-        Ok(_) => {}
-        Err(_) => {
-            let above = dir.ancestors().skip(1).find(|above| above.is_dir()).unwrap_or(Path::new("/")).to_owned();
+    match if_there(fs::metadata(dir)) {
+        Ok(Some(meta)) if !meta.is_dir() => return Here::NotDirectory,
+        Ok(Some(_)) => {}
+        Ok(None) => {
+            let above = above(dir);
             return Here::Missing { read_only: is_read_only(&above), above };
         }
+        Err(shut) => return Here::Shut(shut),
     }
     let noexec = statvfs(dir).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::NOEXEC));
     let point = || {
@@ -155,24 +157,28 @@ fn kubelets_dir(argv: &[String], read: &dyn Fn(&str) -> Option<String>) -> Optio
     let is_kubelet = match program {
         "kubelet" | "kubelite" => true,
         "hyperkube" => argv.get(1).is_some_and(|word| word == "kubelet"),
-        "k3s" | "rke2" => argv.get(1).is_some_and(|word| word == "server" || word == "agent"),
+        // RKE2 starts a kubelet of its own, which is found by itself.
+        "k3s" => argv.get(1).is_some_and(|word| word == "server" || word == "agent"),
         _ => false,
     };
     if !is_kubelet {
         return None;
     }
-    let value = |flag: &str| {
-        let mut words = argv.iter();
-        while let Some(word) = words.next() {
-            match word.trim_start_matches('-').strip_prefix(flag) {
-                Some("") => return words.next().cloned(),
-                Some(rest) if rest.starts_with('=') => return Some(rest[1..].to_owned()),
-                Some(_) | None => {}
-            }
-        }
-        None
+    let values = |flag: &'static str| {
+        let after = argv.iter().skip(1).map(Some).chain([None]);
+        argv.iter().zip(after).filter_map(move |(word, next)| {
+            let rest = word.strip_prefix('-')?.trim_start_matches('-').strip_prefix(flag)?;
+            if rest.is_empty() { next.map(String::as_str) } else { rest.strip_prefix('=') }
+        })
     };
-    let passed_on = || value("kubelet-arg").and_then(|arg| Some(arg.strip_prefix("volume-plugin-dir=")?.to_owned()));
+    // Of a flag that is given twice the kubelet takes the last.
+    let value = |flag| values(flag).last().map(str::to_owned);
+    // k3s hands each of these on.
+    let passed_on = || {
+        let given =
+            values("kubelet-arg").filter_map(|arg| arg.trim_start_matches('-').strip_prefix("volume-plugin-dir="));
+        given.last().map(str::to_owned)
+    };
     let configured = || {
         let text = read(&value("config")?)?;
         let line = text.lines().find_map(|line| line.trim().strip_prefix("volumePluginDir:"))?.trim().to_owned();
@@ -198,6 +204,7 @@ pub(crate) fn judge(seen: &Here, dir: &Path, drivers: usize, flexvol: &str) -> V
                 .mend("installing the first driver makes it")
                 .run(format!("{flexvol} install FILE --as VENDOR/NAME")),
         ),
+        Here::Shut(shut) => findings.push(shut.finding(Group::Plugins, dir)),
         Here::NotDirectory => findings.push(
             finding(Severity::Problem, "directory", "it is no directory".into())
                 .mend("give the directory that holds the drivers with --plugin-dir or FLEXVOL_PLUGIN_DIR"),
@@ -296,8 +303,14 @@ mod tests {
         assert_eq!(of("kubelet --v 2 --volume-plugin-dir /a").as_deref(), Some("/a"));
         assert_eq!(of("hyperkube kubelet -volume-plugin-dir=/a").as_deref(), Some("/a"));
         assert_eq!(of("/usr/local/bin/k3s server --kubelet-arg=volume-plugin-dir=/a").as_deref(), Some("/a"));
+        let several = "k3s agent --kubelet-arg v=2 --kubelet-arg volume-plugin-dir=/a --kubelet-arg=max-pods=9";
+        assert_eq!(of(several).as_deref(), Some("/a"));
+        assert_eq!(of("kubelet --volume-plugin-dir=/a --volume-plugin-dir=/b").as_deref(), Some("/b"));
+        assert_eq!(of("k3s server --kubelet-arg=v=2").as_deref(), Some(PLUGIN_DIR));
         assert_eq!(of("kubelet --volume-plugin-dirs=/a").as_deref(), Some(PLUGIN_DIR));
-        for none in ["kube-proxy --volume-plugin-dir=/a", "vi kubelet", "k3s kubectl get", ""] {
+        for none in
+            ["kube-proxy --volume-plugin-dir=/a", "vi kubelet", "k3s kubectl get", "rke2 server", "rke2 agent", ""]
+        {
             assert_eq!(of(none), None, "{none}");
         }
         let settings = |path: &str| (path == "/etc/k.yaml").then(|| "kind: X\nvolumePluginDir: \"/b\"\n".to_owned());
@@ -321,6 +334,8 @@ mod tests {
         };
         assert_eq!(one(directory()), (Severity::Ok, String::new()));
         assert_eq!(one(Here::NotDirectory).0, Severity::Problem);
+        let unseen = here(Path::new("/proc/self/status/plugins"), &Trust::here());
+        assert_eq!(one(unseen).0, Severity::Problem, "it is not called missing");
         let missing = |read_only| Here::Missing { above: "/usr".into(), read_only };
         assert_eq!(one(missing(false)), (Severity::Note, "flexvol install FILE --as VENDOR/NAME".into()));
         let (severity, run) = one(missing(true));

@@ -11,13 +11,13 @@ use flexvolume_linux::{
     fs::{Usage, usage},
     mount,
 };
-use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
+use rustix::fs::{Access, access};
 use serde::{Deserialize, Serialize};
 
 use super::{
     finding::{Finding, Group, Severity, count, quoted},
     record::{self, Volume},
-    sight::{Sight, Told},
+    sight::{Shut, Sight, Told, above, if_there, is_read_only},
 };
 
 /// Looks at the root and its ledger.
@@ -32,6 +32,8 @@ pub(crate) struct Look {
 pub(crate) enum Seen {
     /// It is not there; what is above it, and whether it could be made there.
     Missing { above: PathBuf, writable: bool },
+    /// Whether it is there cannot be told.
+    Shut(Shut),
     /// It is there.
     Here(Box<Here>),
 }
@@ -68,9 +70,13 @@ impl Sight for Look {
     type Seen = Seen;
 
     fn look(self) -> Seen {
-        let Ok(root) = fs::canonicalize(&self.root) else {
-            let above = self.root.ancestors().skip(1).find(|above| above.is_dir()).unwrap_or(Path::new("/")).to_owned();
-            return Seen::Missing { writable: access(&above, Access::WRITE_OK).is_ok(), above };
+        let root = match if_there(fs::canonicalize(&self.root)) {
+            Ok(Some(root)) => root,
+            Ok(None) => {
+                let above = above(&self.root);
+                return Seen::Missing { writable: access(&above, Access::WRITE_OK).is_ok(), above };
+            }
+            Err(shut) => return Seen::Shut(shut),
         };
         let layout = Layout::new(&root);
         let ledger = match Ledger::peek(&layout.ledger()) {
@@ -83,7 +89,7 @@ impl Sight for Look {
         };
         Seen::Here(Box::new(Here {
             writable: access(&root, Access::WRITE_OK | Access::EXEC_OK).is_ok(),
-            read_only: statvfs(&root).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::RDONLY)),
+            read_only: is_read_only(&root),
             distrust: trusted_chain(&root, &Trust::here().and(&self.users)).err().map(Told::from),
             fs_type: mount::propagation(None, &root).ok().flatten().map_or(String::new(), |covering| covering.fs_type),
             usage: usage(&root).ok(),
@@ -97,6 +103,7 @@ impl Seen {
     pub(crate) fn is_known(&self) -> bool {
         match self {
             Self::Missing { .. } => true,
+            Self::Shut(_) => false,
             Self::Here(here) => match &here.ledger {
                 Records::None => true,
                 Records::Unreadable(_) => false,
@@ -108,7 +115,7 @@ impl Seen {
     /// The volumes that can be believed.
     pub(crate) fn volumes(&self) -> Vec<&Volume> {
         match self {
-            Self::Missing { .. } => Vec::new(),
+            Self::Missing { .. } | Self::Shut(_) => Vec::new(),
             Self::Here(here) => match &here.ledger {
                 Records::None | Records::Unreadable(_) => Vec::new(),
                 Records::Read(records) => records.iter().flatten().collect(),
@@ -135,6 +142,7 @@ pub(crate) fn judge(seen: &Seen, root: &Path) -> Vec<Finding> {
                 .mend("run as root, or give a folder of yours with --root or FLEXVOL_ROOT"),
             ];
         }
+        Seen::Shut(shut) => return vec![shut.finding(Group::Root, root)],
         Seen::Here(here) => here,
     };
     let mut findings = Vec::new();
@@ -283,5 +291,9 @@ mod tests {
         assert_eq!(judged(Here { ledger, ..here() }), told(Severity::Warning, "machine", "mv /r /r.old"));
         let missing = |writable| judge(&Seen::Missing { above: "/".into(), writable }, Path::new("/r"))[0].severity;
         assert_eq!((missing(true), missing(false)), (Severity::Ok, Severity::Note));
+        let unseen = Look { root: "/proc/self/status/root".into(), users: Vec::new() }.look();
+        let finding = judge(&unseen, Path::new("/r")).remove(0);
+        assert_eq!((finding.check, finding.severity), ("unseen", Severity::Problem), "it is not called missing");
+        assert!(!unseen.is_known());
     }
 }

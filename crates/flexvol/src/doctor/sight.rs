@@ -1,11 +1,18 @@
 //! One look at the system: what may hang, so that it is taken by a worker process, and plain values come back.
 
-use std::path::Path;
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use flexvolume_linux::process::on_path;
+use rustix::fs::{StatVfsMountFlags, statvfs};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::script::known::package;
+use super::{
+    finding::{Finding, Group, Severity},
+    script::known::package,
+};
 
 /// A look.
 pub(crate) trait Sight: Serialize + DeserializeOwned {
@@ -54,6 +61,44 @@ impl From<flexvolume_host::Error> for Told {
     }
 }
 
+/// A directory of ours that cannot be looked at, and is not known to be missing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Shut {
+    pub(crate) error: String,
+    /// Only this user may not see it.
+    pub(crate) denied: bool,
+}
+
+impl Shut {
+    /// What could not be seen, and how bad that is.
+    pub(crate) fn finding(&self, group: Group, about: &Path) -> Finding {
+        let finding = Finding::unseen(group, about.display().to_string(), &self.error);
+        if self.denied {
+            return finding.mend("run as root");
+        }
+        Finding { severity: Severity::Problem, ..finding }
+    }
+}
+
+/// `None` if what was looked at is not there; any other failure says nothing about that.
+pub(crate) fn if_there<T>(looked: io::Result<T>) -> Result<Option<T>, Shut> {
+    match looked {
+        Ok(seen) => Ok(Some(seen)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Shut { denied: error.kind() == io::ErrorKind::PermissionDenied, error: error.to_string() }),
+    }
+}
+
+/// The deepest directory above that is there.
+pub(crate) fn above(path: &Path) -> PathBuf {
+    path.ancestors().skip(1).find(|above| above.is_dir()).unwrap_or(Path::new("/")).to_owned()
+}
+
+/// Whether what lies there is on a file system that is read-only.
+pub(crate) fn is_read_only(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
 /// Where programs of the system are besides PATH, as for a service.
 const SYSTEM: &str = "/usr/sbin:/sbin:/usr/bin:/bin";
 
@@ -96,5 +141,22 @@ impl Installer {
             None if program.starts_with('/') => (format!("install {program}, or mend that path"), None),
             None => (format!("install {program}, or put it where PATH leads"), None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_not_there_is_missing() {
+        let of = |path: &str| if_there(std::fs::metadata(path)).map(|meta| meta.is_some());
+        assert_eq!(of("/"), Ok(true));
+        assert_eq!(of("/no/such/directory"), Ok(false));
+        let shut = of("/proc/self/status/root").unwrap_err();
+        assert!(!shut.denied && shut.error.contains("Not a directory"), "{shut:?}");
+        let denied = if_there::<()>(Err(io::ErrorKind::PermissionDenied.into())).unwrap_err();
+        let severity = |shut: &Shut| shut.finding(Group::Root, Path::new("/r")).severity;
+        assert_eq!((severity(&shut), severity(&denied)), (Severity::Problem, Severity::Note));
     }
 }
