@@ -1,15 +1,15 @@
 //! `flexvol doctor`: what keeps drivers and volumes from working here, and the command that mends it.
 
-use std::path::Path;
+use std::{ffi::OsString, path::Path};
 
-use flexvolume_host::settings::{Config, PLUGIN_DIR, ROOT};
+use flexvolume_host::settings::{CONFIG, Config, PLUGIN_DIR, ROOT};
 use flexvolume_protocol::DriverName;
 use serde::Serialize;
 
 use super::ground::Done;
 use crate::{
     cli::Cli,
-    doctor::{Examination, Finding, Group, Severity, examine},
+    doctor::{Examination, Finding, Group, Severity, count, examine, quoted},
     output::Show,
     problem::Problems,
     speak::{say, tell},
@@ -31,13 +31,14 @@ pub(super) fn doctor(cli: &Cli, show: &Show, drivers: &[String]) -> Done {
     let (root, plugin_dir, config_file) = (absolute(&cli.root), absolute(&cli.plugin_dir), absolute(&cli.config));
     let config = Config::read(&cli.config);
     let _ = flexvolume_linux::process::settle();
+    let flexvol = called(&root, &plugin_dir, &config_file, |var| std::env::var_os(var));
     let mut findings = examine(Examination {
         root,
         plugin_dir,
         config,
         config_file,
         only,
-        flexvol: called(cli),
+        flexvol,
         slow: &|name, seconds| tell!("driver {name} is still running init after {seconds} s"),
     });
     findings
@@ -53,16 +54,17 @@ pub(super) fn doctor(cli: &Cli, show: &Show, drivers: &[String]) -> Done {
     if problems > 0 { Err(Problems::told(1)) } else { Ok(()) }
 }
 
-/// The command with the flags that lead it here, for commands that people shall type.
-fn called(cli: &Cli) -> String {
+/// The command with the flags that lead it here, for commands that people shall type, wherever they stand.
+fn called(root: &Path, plugin_dir: &Path, config: &Path, env: impl Fn(&str) -> Option<OsString>) -> String {
     let mut command = "flexvol".to_owned();
     for (flag, var, value, default) in [
-        ("--root", "FLEXVOL_ROOT", &cli.root, ROOT),
-        ("--plugin-dir", "FLEXVOL_PLUGIN_DIR", &cli.plugin_dir, PLUGIN_DIR),
+        ("--root", "FLEXVOL_ROOT", root, ROOT),
+        ("--plugin-dir", "FLEXVOL_PLUGIN_DIR", plugin_dir, PLUGIN_DIR),
+        ("--config", "FLEXVOL_CONFIG", config, CONFIG),
     ] {
         // What the environment says, the next command hears as well.
-        if value.as_path() != Path::new(default) && std::env::var_os(var).as_deref() != Some(value.as_os_str()) {
-            command.push_str(&format!(" {flag} {}", value.display()));
+        if value.as_os_str() != env(var).unwrap_or_else(|| default.into()) {
+            command.push_str(&format!(" {flag} {}", quoted(value)));
         }
     }
     command
@@ -93,7 +95,6 @@ fn tell_people(report: &Report, all: bool) {
     if !in_order.is_empty() {
         say!("In order: {} (flexvol doctor -v shows what was looked at)", in_order.join(", "));
     }
-    let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
     let Report { problems, warnings, notes, .. } = report;
     say!("{}, {}, {}", count(*problems, "problem"), count(*warnings, "warning"), count(*notes, "note"));
 }
@@ -129,5 +130,25 @@ fn tell_one(finding: &Finding) {
     }
     for command in &finding.run {
         say!("           \x1b[1;36mrun: \x1b[0m {command}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_to_type_leads_where_this_one_looked() {
+        let of = |root: &str, env: Option<&str>| {
+            let env = |var: &str| env.filter(|_| var == "FLEXVOL_ROOT").map(OsString::from);
+            called(Path::new(root), Path::new(PLUGIN_DIR), Path::new(CONFIG), env)
+        };
+        assert_eq!(of(ROOT, None), "flexvol");
+        assert_eq!(of("/a b", None), "flexvol --root '/a b'");
+        assert_eq!(of("/a", Some("/a")), "flexvol");
+        assert_eq!(of(ROOT, Some("/a")), format!("flexvol --root {ROOT}"), "the environment names another");
+        assert_eq!(of("/here/a", Some("a")), "flexvol --root /here/a", "it means another elsewhere");
+        let all = called(Path::new("/r"), Path::new("/p"), Path::new("/c"), |_| None);
+        assert_eq!(all, "flexvol --root /r --plugin-dir /p --config /c");
     }
 }

@@ -1,4 +1,4 @@
-//! What keeps drivers and volumes from working on this machine, and what mends it. It looks and changes nothing.
+//! What keeps drivers and volumes from working on this machine, and what mends it. It looks, asks each driver `init`, and changes nothing.
 //!
 //! ```text
 //!   a Sight per subject, each in a worker process (look) ──▶ plain values ──▶ pure judgement ──▶ Finding
@@ -28,7 +28,7 @@ use std::{path::PathBuf, process::ExitCode, thread};
 use flexvolume_host::{fresh_id, settings::Config};
 use flexvolume_protocol::DriverName;
 
-pub(crate) use finding::{Finding, Group, Severity};
+pub(crate) use finding::{Finding, Group, Severity, count, quoted};
 use init::Asked;
 use look::{Unseen, ask};
 
