@@ -6,17 +6,19 @@ use std::{
 };
 
 use flexvolume_host::{
-    Error, Host, Kind as ErrorKind,
+    Error, Host, Kind,
     drivers::{
         driver::Driver,
         watch::{Seen, Watch},
     },
-    volume::record::Kind,
 };
 use flexvolume_protocol::DriverName;
 use serde::Serialize;
 
-use super::ground::{Done, host};
+use super::{
+    ground::{Done, host},
+    words,
+};
 use crate::{cli::Cli, output::Show, problem::Problems};
 
 #[derive(Serialize)]
@@ -45,7 +47,7 @@ pub(super) fn drivers(cli: &Cli, show: &Show, follow: bool) -> Done {
     for name in &names {
         match drivers.get(name, &|note| show.note(note)) {
             Ok(driver) => rows.push(Row::ready(&driver)),
-            Err(error) if error.kind() == ErrorKind::NotFound && users.contains_key(name) => {
+            Err(error) if error.kind() == Kind::NotFound && users.contains_key(name) => {
                 let row = Row::missing(name, users.remove(name));
                 problems.push(left_behind(&row).into());
                 rows.push(row);
@@ -100,11 +102,7 @@ impl Row {
     fn ready(driver: &Driver) -> Self {
         Self {
             driver: driver.name.to_string(),
-            kind: match driver.kind() {
-                Kind::Attachable => "attachable",
-                Kind::Staged => "staged",
-                Kind::Direct => "direct",
-            },
+            kind: words::kind(driver.kind()),
             extensions: driver.extensions.iter().map(ToString::to_string).collect(),
             path: driver.found.exe.display().to_string(),
             error: None,
@@ -148,7 +146,7 @@ fn left_behind(row: &Row) -> Error {
     let named = row.volumes.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
     Error::new(
-        ErrorKind::NotFound,
+        Kind::NotFound,
         format!("driver {} is not there any more, and volumes need it: {named}{more}", row.driver),
     )
     .hint(format!(

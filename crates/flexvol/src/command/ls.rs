@@ -89,13 +89,8 @@ pub(super) fn ls(cli: &Cli, show: &Show, usage: bool) -> Done {
 }
 
 impl Row {
-    /// The pod as people name it; its uid where the rest is not known.
     fn whose(&self) -> String {
-        match (self.uid.is_empty(), self.namespace.is_empty()) {
-            (true, _) => "-".to_owned(),
-            (false, true) => self.uid.clone(),
-            (false, false) => format!("{}/{}", self.namespace, self.pod),
-        }
+        if self.uid.is_empty() { "-".to_owned() } else { words::whose(&self.namespace, &self.pod, &self.uid) }
     }
 
     /// A volume that has no record yet: its driver is not there, or does not answer.

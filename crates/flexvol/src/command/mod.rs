@@ -14,7 +14,7 @@ mod man;
 mod pods;
 mod schema;
 mod up;
-mod words;
+pub(crate) mod words;
 mod work;
 
 use crate::{

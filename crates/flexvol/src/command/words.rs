@@ -22,6 +22,11 @@ pub(super) fn kind(kind: Kind) -> &'static str {
     }
 }
 
+/// A pod as people name it; its uid where the rest is not known.
+pub(crate) fn whose(namespace: &str, pod: &str, uid: &str) -> String {
+    if namespace.is_empty() { uid.to_owned() } else { format!("{namespace}/{pod}") }
+}
+
 /// How far up a volume is on the node.
 pub(super) fn rung(rung: &Rung) -> &'static str {
     match rung {

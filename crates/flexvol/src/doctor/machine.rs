@@ -181,9 +181,13 @@ fn devices(seen: &Seen) -> Vec<Finding> {
         ),
     }
     match seen.fuse {
-        Node::Usable | Node::Closed => {
-            findings.push(finding(Severity::Ok, "fuse", "/dev/fuse", "FUSE file systems can be mounted"))
-        }
+        Node::Usable => findings.push(finding(Severity::Ok, "fuse", "/dev/fuse", "FUSE file systems can be mounted")),
+        Node::Closed if !seen.root => {}
+        Node::Closed => findings.push(
+            finding(Severity::Note, "fuse", "/dev/fuse", "it may not be used")
+                .why("drivers that mount FUSE file systems (sshfs, s3fs and others) need it")
+                .mend("in a container: give it the device"),
+        ),
         Node::Missing => findings.push(
             finding(Severity::Note, "fuse", "/dev/fuse", "it is not there")
                 .why("drivers that mount FUSE file systems (sshfs, s3fs and others) need it")
@@ -304,6 +308,11 @@ mod tests {
         let note = |check: &'static str, run: &str| vec![(Severity::Note, check, run.to_owned())];
         assert_eq!(bad(&Seen { loop_control: Node::Missing, ..seen() }), note("loop", "modprobe loop"));
         assert_eq!(bad(&Seen { fuse: Node::Missing, ..seen() }), note("fuse", "modprobe fuse"));
+        assert_eq!(bad(&Seen { loop_control: Node::Closed, ..seen() }), note("loop", ""));
+        let closed = Seen { fuse: Node::Closed, ..seen() };
+        assert_eq!(bad(&closed), note("fuse", ""));
+        let of_a_user = judge(&Seen { root: false, ..closed });
+        assert!(of_a_user.iter().all(|finding| finding.check != "fuse"), "{of_a_user:?}");
         let systems = vec![("xfs".into(), FsSupport::None), ("ext4".into(), FsSupport::Module)];
         assert_eq!(bad(&Seen { file_systems: systems, ..seen() }), note("fileSystems", ""));
     }

@@ -13,6 +13,8 @@ use flexvolume_host::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::command::words;
+
 /// A volume.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Volume {
@@ -77,10 +79,8 @@ pub(crate) fn read(layout: &Layout, record: &Record) -> Volume {
     let own_boot = ident.as_ref().is_some_and(|ident| record.boot == ident.boot);
     let own_namespace = ident.as_ref().is_some_and(|ident| record.namespace == ident.namespace);
     let elsewhere = if own_machine && own_boot && !own_namespace { inhabitant(&record.namespace) } else { None };
-    let whose = |uid: &String| match record.users.get(uid) {
-        Some(user) if !user.namespace.is_empty() => format!("{}/{}", user.namespace, user.pod),
-        Some(_) | None => uid.clone(),
-    };
+    let whose =
+        |uid: &String| record.users.get(uid).map_or(uid.clone(), |user| words::whose(&user.namespace, &user.pod, uid));
     // What an op under way is about to mount, or a boot before had mounted, is not lost.
     let at_rest = own_machine && own_boot && own_namespace && record.state.doing.is_none();
     let lost = if at_rest { lost(layout, record) } else { flexvolume_host::engine::Lost::default() };

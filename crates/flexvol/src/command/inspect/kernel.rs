@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     fs,
     os::{linux::fs::MetadataExt, unix::fs::FileTypeExt},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use flexvolume_host::{
@@ -143,9 +143,13 @@ pub(super) fn devices(record: &Record) -> Vec<Device> {
     names.into_iter().filter(|name| !name.is_empty()).map(device).collect()
 }
 
+/// Any other path may lie on a file system that hangs.
+fn is_below_dev(path: &Path) -> bool {
+    path.starts_with("/dev") && path.components().all(|part| part != Component::ParentDir)
+}
+
 fn device(name: &str) -> Device {
-    // Only below /dev: any other path may lie on a file system that hangs.
-    let meta = Path::new(name).starts_with("/dev").then(|| fs::metadata(name).ok()).flatten();
+    let meta = is_below_dev(Path::new(name)).then(|| fs::metadata(name).ok()).flatten();
     let number = meta.filter(|meta| meta.file_type().is_block_device()).map(|meta| meta.st_rdev());
     let about = |file: &str| {
         let (major, minor) = number.map(|dev| (rustix::fs::major(dev), rustix::fs::minor(dev)))?;
@@ -157,5 +161,24 @@ fn device(name: &str) -> Device {
         name: excerpt(name, 200),
         bytes: sectors.map(|sectors| sectors * 512),
         backing: about("loop/backing_file").map(|file| excerpt(&file, 200)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_that_a_driver_names_leads_out_of_dev() {
+        for (path, is) in [
+            ("/dev/loop1", true),
+            ("/dev/disk/by-id/x", true),
+            ("/dev/../mnt/x", false),
+            ("/dev/a/../../mnt", false),
+            ("/device", false),
+            ("dev/x", false),
+        ] {
+            assert_eq!(is_below_dev(Path::new(path)), is, "{path}");
+        }
     }
 }

@@ -230,7 +230,7 @@ impl Pod {
     }
 
     pub(super) fn whose(&self) -> String {
-        if self.namespace.is_empty() { self.uid.clone() } else { format!("{}/{}", self.namespace, self.pod) }
+        words::whose(&self.namespace, &self.pod, &self.uid)
     }
 
     pub(super) fn asks(&self) -> String {
