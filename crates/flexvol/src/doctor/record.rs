@@ -126,3 +126,44 @@ pub(crate) fn read(layout: &Layout, record: &Record) -> Volume {
         paths: paths.into_iter().map(|path| layout.root().join(path)).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use flexvolume_host::volume::{
+        record::{Kind, Spec, User},
+        state::At,
+    };
+    use flexvolume_protocol::{DriverName, UserOptions, VolumeName};
+
+    use super::*;
+
+    #[test]
+    fn who_has_a_volume_still_is_a_pod_of_it_though_nobody_wants_it() {
+        let (driver, name) = (DriverName::parse("v/d").unwrap(), VolumeName::parse("one").unwrap());
+        let spec = Spec { fs_type: String::new(), options: UserOptions::default(), secret: None };
+        let mut record = Record::new(driver, name, Kind::Direct, "u1", spec, &Ident::read(None).unwrap());
+        record.users.insert(
+            "u1".into(),
+            User {
+                pod: "web".into(),
+                namespace: "default".into(),
+                uid: "u1".into(),
+                service_account: String::new(),
+                fs_group: None,
+                fs_group_on_mismatch: false,
+                read_only: false,
+                volume: "one".into(),
+                mounts: Vec::new(),
+            },
+        );
+        record.state.places.insert("u1".into(), At::Mounted);
+        record.state.trouble.insert(Op::Unpublish("u1".into()), Trouble { last: "busy".into(), held: false });
+        let volume = read(&Layout::new("/r"), &record);
+        assert_eq!(volume.pods, ["default/web"]);
+        assert!(volume.idle);
+        let whose = Whose::Pod("default/web".into());
+        assert_eq!(volume.trouble, [Failed { op: "unpublish".into(), whose, words: "busy".into() }]);
+        record.state.want.places.extend(["u1".to_owned(), "u2".to_owned()]);
+        assert_eq!(read(&Layout::new("/r"), &record).pods, ["default/web", "u2"], "each once");
+    }
+}
