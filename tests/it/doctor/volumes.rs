@@ -140,6 +140,24 @@ fn what_could_not_be_taken_from_a_pod_is_taken_from_no_other() {
 }
 
 #[test]
+fn a_driver_that_was_removed_while_in_use_is_told_with_its_volumes() {
+    let Some(bed) = Bed::new() else { return };
+    let driver = bed.script("v/d", direct());
+    up(&bed, &["web"], "{driver: v/d}");
+    std::fs::remove_dir_all(driver.exe().parent().unwrap()).unwrap();
+    for args in [&["doctor"][..], &["doctor", "v/d"]] {
+        let ran = bed.run(args);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        for words in ["v/d", "it is not there", "1 volume", "install FILE --as v/d"] {
+            assert!(ran.stdout.contains(words), "{words} in {}", ran.stdout);
+        }
+    }
+    bed.script("v/d", direct());
+    bed.ok(["down", "web"]);
+    bed.assert_clean();
+}
+
+#[test]
 fn a_damaged_ledger_is_told_and_left_alone() {
     let Some(bed) = Bed::new() else { return };
     bed.script("v/s", staged());

@@ -6,7 +6,7 @@ use std::{
     slice,
 };
 
-use flexvolume_protocol::excerpt;
+use flexvolume_protocol::{DriverName, excerpt};
 
 use super::{
     finding::{Finding, Group, Severity, count, quoted},
@@ -55,6 +55,31 @@ pub(crate) fn judge(left: &Left<'_>) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// Drivers that are gone while volumes need them: all of them, or those of `only`.
+pub(crate) fn missing_drivers(
+    volumes: &[&Volume],
+    installed: &[DriverName],
+    only: &[DriverName],
+    flexvol: &str,
+) -> Vec<Finding> {
+    let mut needed: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for volume in volumes {
+        let is = |name: &DriverName| name.as_str() == volume.driver;
+        if !installed.iter().any(is) && (only.is_empty() || only.iter().any(is)) {
+            needed.entry(&volume.driver).or_default().push(&volume.key);
+        }
+    }
+    let told = |(driver, keys): (&str, Vec<&str>)| {
+        let first: Vec<_> = keys.iter().take(3).copied().collect();
+        let seen =
+            format!("it is not there, and the ledger has {} of it: {}", count(keys.len(), "volume"), first.join(", "));
+        Finding::new(Group::Drivers, Severity::Problem, "missing", driver, seen)
+            .why("its volumes stay as they are, and cannot be taken down without it")
+            .mend(format!("put it back: {flexvol} install FILE --as {driver}"))
+    };
+    needed.into_iter().map(told).collect()
 }
 
 fn judge_volume(volume: &Volume, left: &Left<'_>) -> Vec<Finding> {

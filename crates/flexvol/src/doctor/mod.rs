@@ -140,6 +140,10 @@ pub(crate) fn examine(examination: Examination<'_>) -> Vec<Finding> {
             let children = children.as_deref().unwrap_or_default();
             findings.extend(judge_driver(driver, &config, has_secrets, children, &flexvol));
         }
+        if let (Ok(entries), Ok(seen)) = (&entries, &records) {
+            let installed = entries::drivers(entries);
+            findings.extend(leftovers::missing_drivers(&seen.volumes(), &installed, &only, &flexvol));
+        }
         if let Some(machine) = machine {
             findings.extend(judged(join(machine), Group::Kernel, "kernel", |seen| machine::judge(&seen)));
         }
