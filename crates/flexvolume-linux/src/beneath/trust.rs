@@ -186,7 +186,8 @@ impl Walk<'_> {
         }
         let quoted = format!("'{}'", self.at.to_string_lossy().replace('\'', r"'\''"));
         if !self.trust.uids.contains(&stat.st_uid) {
-            let owner = self.trust.uids.last().unwrap_or(&0);
+            // The last may be the id that stands for everyone outside a user namespace: nothing can be given to that.
+            let owner = self.trust.uids.first().unwrap_or(&0);
             return refuse(format!("belongs to user {}", stat.st_uid), format!("run: chown -h {owner} {quoted}"));
         }
         if is_link {
@@ -226,6 +227,9 @@ mod tests {
         chmod(&file, 0o755);
         let trust = Trust::here();
         trusted_chain(&file, &trust).unwrap();
+        // Given to whom the machine's own files belong, whoever else is trusted.
+        let error = trusted_chain(&file, &Trust::of(&[1234, 65534])).unwrap_err();
+        assert!(error.hint().unwrap().starts_with("run: chown -h 1234 "), "{error:?}");
 
         chmod(&file, 0o775);
         let error = trusted_chain(&file, &trust).unwrap_err();
