@@ -39,8 +39,10 @@ struct Met {
 
 impl Field {
     fn new(tmp: &Path) -> Self {
-        for dir in ["way/v", "canary/v", "source"] {
-            fs::create_dir_all(tmp.join(dir)).unwrap();
+        // Whatever the umask is.
+        for dir in ["way", "way/v", "canary", "canary/v", "source"] {
+            fs::create_dir(tmp.join(dir)).unwrap();
+            fs::set_permissions(tmp.join(dir), fs::Permissions::from_mode(0o755)).unwrap();
         }
         for file in ["canary/v/file", "canary/file", "source/file"] {
             fs::write(tmp.join(file), file).unwrap();
