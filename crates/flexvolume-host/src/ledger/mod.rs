@@ -80,7 +80,7 @@ impl Ledger {
 
     /// Every record, or why it cannot be believed, in the order of their keys.
     pub fn all(&self) -> Result<Vec<Result<Record>>> {
-        self.query("SELECT key, generation, record, sum FROM volume ORDER BY key", &[])
+        self.query(ALL, &[])
     }
 
     /// Every record that mentions a pod's uid, in the order of their keys.
@@ -89,11 +89,8 @@ impl Ledger {
     }
 
     fn query(&self, sql: &str, parameters: &[&str]) -> Result<Vec<Result<Record>>> {
-        let db = self.locked()?;
-        let mut statement = db.prepare(sql).map_err(|e| self.fail("read", e))?;
-        let rows =
-            statement.query_map(rusqlite::params_from_iter(parameters), Row::read).map_err(|e| self.fail("read", e))?;
-        rows.map(|row| Ok(row.map_err(|e| self.fail("read", e))?.record(&self.path))).collect()
+        let rows = Row::query(&*self.locked()?, sql, parameters).map_err(|e| self.fail("read", e))?;
+        Ok(rows.into_iter().map(|row| row.record(&self.path)).collect())
     }
 
     /// Writes the record and counts its generation up. On a full disk what goes down (`spare`) may spend the ballast.
@@ -247,6 +244,8 @@ impl Ledger {
             FULL
         } else if cause::is_damaged(&error) {
             "run any flexvol command again: a damaged ledger is set aside and rebuilt from the mount table"
+        } else if cause::is_busy(&error) {
+            BUSY
         } else {
             "look at the disk beneath it; nothing was done that is not recorded"
         };
@@ -266,10 +265,16 @@ impl Drop for Ledger {
 /// What to do about a full disk.
 const FULL: &str = "the disk is full: free some space, then try again; `flexvol down` still works";
 
+/// What to do where another command has had its turn for longer than we wait.
+const BUSY: &str = "another command writes; try again";
+
 /// Puts what is in the log to its place in the file, and cuts the log to nothing.
 fn shorten(db: &Connection) -> rusqlite::Result<()> {
     db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
+
+/// Every volume.
+const ALL: &str = "SELECT key, generation, record, sum FROM volume ORDER BY key";
 
 struct Row {
     key: String,
@@ -281,6 +286,10 @@ struct Row {
 impl Row {
     fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self { key: row.get(0)?, generation: row.get(1)?, text: row.get(2)?, sum: row.get(3)? })
+    }
+
+    fn query(db: &Connection, sql: &str, parameters: &[&str]) -> rusqlite::Result<Vec<Self>> {
+        db.prepare(sql)?.query_map(rusqlite::params_from_iter(parameters), Self::read)?.collect()
     }
 
     fn record(self, path: &Path) -> Result<Record> {

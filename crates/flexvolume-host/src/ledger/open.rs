@@ -10,7 +10,7 @@ use std::{
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::{
-    Ledger, ballast,
+    BUSY, Ledger, ballast,
     cause::{is_busy, is_damaged, is_full, is_read_only},
     schema::{MAKE, OLDEST_WRITER, SCHEMA},
 };
@@ -86,6 +86,7 @@ impl Trouble {
             Self::Other(error) if is_full(&error) => {
                 cannot.because(error).hint("the disk is full: free some space, then try again")
             }
+            Self::Other(error) if is_busy(&error) => cannot.because(error).hint(BUSY),
             Self::Other(error) => cannot
                 .because(error)
                 .hint("its folder must be writable by you, not full, and not on a read-only file system"),

@@ -1,11 +1,12 @@
 //! A look into the ledger that changes nothing: no file is made, no lock is kept, nothing damaged is set aside.
 
-use std::{fs, io, path::Path, sync::Mutex, thread::sleep, time::Duration};
+use std::{fs, io, path::Path, thread::sleep, time::Duration};
 
 use rusqlite::{Connection, OpenFlags};
 
 use super::{
-    Ledger,
+    ALL, Ledger, Row,
+    cause::is_busy,
     open::{Trouble, percent, quick_check, version},
 };
 use crate::{error::Result, volume::record::Record};
@@ -13,32 +14,44 @@ use crate::{error::Result, volume::record::Record};
 /// A checkpoint of another command may pass beneath an unlocked read: so often, and at what distance, it is read again.
 const AGAIN: (u32, Duration) = (3, Duration::from_millis(50));
 
+/// What a look found, or why nothing can be said.
+type Found = std::result::Result<Option<Vec<Result<Record>>>, Trouble>;
+
 impl Ledger {
     /// Every record, or why it cannot be believed; `None` if there is no ledger.
     ///
     /// # Errors
     /// It cannot be read as it lies there, is damaged, or was written by a newer program.
     pub fn peek(path: &Path) -> Result<Option<Vec<Result<Record>>>> {
-        let mut tries = 0;
-        loop {
-            match peek(path) {
-                Ok(ledger) => return ledger.map(|ledger| ledger.all()).transpose(),
-                Err(Trouble::Damaged(_)) if tries < AGAIN.0 => {
-                    tries += 1;
-                    sleep(AGAIN.1);
-                }
-                Err(Trouble::Damaged(error)) => {
-                    return Err(Trouble::Damaged(error)
-                        .told(path)
-                        .hint("the next command sets it aside and records anew what is mounted; run: flexvol ls"));
-                }
-                Err(trouble @ (Trouble::Newer(_) | Trouble::Other(_))) => return Err(trouble.told(path)),
-            }
-        }
+        let readable = "it and its folder must be readable by you";
+        again(|| peek(path)).map_err(|trouble| match trouble {
+            Trouble::Damaged(_) => trouble
+                .told(path)
+                .hint("the next command sets it aside and records anew what is mounted; run: flexvol ls"),
+            Trouble::Other(ref error) if !is_busy(error) => trouble.told(path).hint(readable),
+            Trouble::Newer(_) | Trouble::Other(_) => trouble.told(path),
+        })
     }
 }
 
-fn peek(path: &Path) -> std::result::Result<Option<Ledger>, Trouble> {
+/// Reads once more while anything of it looks damaged: file or row.
+pub(super) fn again(mut read: impl FnMut() -> Found) -> Found {
+    for _ in 0..AGAIN.0 {
+        let found = read();
+        let is_damaged = match &found {
+            Ok(records) => records.iter().flatten().any(Result::is_err),
+            Err(Trouble::Damaged(_)) => true,
+            Err(Trouble::Newer(_) | Trouble::Other(_)) => false,
+        };
+        if !is_damaged {
+            return found;
+        }
+        sleep(AGAIN.1);
+    }
+    read()
+}
+
+fn peek(path: &Path) -> Found {
     if fs::metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
         return Ok(None);
     }
@@ -50,12 +63,12 @@ fn peek(path: &Path) -> std::result::Result<Option<Ledger>, Trouble> {
     let db = Connection::open_with_flags(uri, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?;
     db.busy_timeout(Duration::from_secs(5))?;
     // A file of no bytes is a ledger about to be made.
-    let schema = version(&db)?;
-    if schema == 0 {
+    if version(&db)? == 0 {
         return Ok(None);
     }
     quick_check(&db)?;
-    Ok(Some(Ledger { db: Mutex::new(db), path: path.into(), read_only: true, starved: false, schema }))
+    let rows = Row::query(&db, ALL, &[])?;
+    Ok(Some(rows.into_iter().map(|row| row.record(path)).collect()))
 }
 
 fn log_of(path: &Path) -> String {

@@ -1,7 +1,5 @@
 //! Who will try which volume again, and when: notes of living commands for whoever lists volumes, and for nothing else.
 
-use std::collections::BTreeSet;
-
 use flexvolume_linux::process::{ProcessId, alive};
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
@@ -44,15 +42,22 @@ impl Retry {
 
 /// Writes one, and sweeps out those of commands that are gone.
 pub(super) fn set(db: &Connection, retry: &Retry) -> rusqlite::Result<()> {
-    for dead in all(db)?.iter().filter(|other| !other.is_living(&retry.boot)).map(writer).collect::<BTreeSet<_>>() {
-        clear(db, &dead, None)?;
+    let writer = writer(retry);
+    for other in others(db, &writer)?.iter().filter(|other| is_gone(other, &retry.boot)) {
+        clear(db, other, None)?;
     }
     let text = serde_json::to_string(retry).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
     db.execute(
         "INSERT OR REPLACE INTO retry (writer, uid, volume, retry) VALUES (?1, ?2, ?3, ?4)",
-        params![writer(retry), retry.uid, retry.volume, text],
+        params![writer, retry.uid, retry.volume, text],
     )?;
     Ok(())
+}
+
+/// Every other command that wrote notes, once, however many they are.
+fn others(db: &Connection, writer: &str) -> rusqlite::Result<Vec<String>> {
+    let mut statement = db.prepare_cached("SELECT DISTINCT writer FROM retry WHERE writer <> ?1")?;
+    statement.query_map([writer], |row| row.get(0))?.collect()
 }
 
 /// Takes back what a command wrote: of one volume of a pod, or all of it.
@@ -75,4 +80,15 @@ pub(super) fn all(db: &Connection) -> rusqlite::Result<Vec<Retry>> {
 /// A command, as one word that no other command of any boot has.
 pub(super) fn writer(retry: &Retry) -> String {
     format!("{} {} {}", retry.boot, retry.process.pid, retry.process.started)
+}
+
+/// Whether the command of that word is gone. One that no program of ours wrote is left alone.
+fn is_gone(writer: &str, boot: &str) -> bool {
+    let mut words = writer.rsplitn(3, ' ');
+    let started = words.next().and_then(|word| word.parse().ok());
+    let pid = words.next().and_then(|word| word.parse().ok());
+    match (started, pid, words.next()) {
+        (Some(started), Some(pid), Some(of)) => of != boot || !alive(&ProcessId { pid, started }),
+        (None, ..) | (_, None, _) | (.., None) => false,
+    }
 }

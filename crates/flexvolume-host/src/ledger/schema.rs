@@ -7,17 +7,36 @@ pub(super) const OLDEST_WRITER: i64 = 1;
 /// The version that added the tables for people.
 pub(super) const FOR_PEOPLE: i64 = 2;
 
+/// A field of a record, which is nothing where the row is no JSON. The words must be the same wherever the index is to be used.
+macro_rules! field {
+    ($name:literal) => {
+        concat!("iif(json_valid(record), record ->> '$.", $name, "', NULL)")
+    };
+}
+/// The call under way, as JSON.
+pub(super) const CALL: &str = field!("call");
+/// There is a call under way.
+pub(super) const HAS_CALL: &str = concat!(field!("call"), " IS NOT NULL");
+/// And it is of one driver.
+pub(super) const OF_DRIVER: &str = concat!("AND ", field!("driver"), " = ?1");
+/// The boot of a record.
+pub(super) const BOOT: &str = "record ->> '$.boot'";
+
 /// What makes a file of this version out of an older one, or of none.
 ///
 /// The index holds calls under way alone, so that they are found among any number of volumes at rest. A row that was
 /// damaged into something that is no JSON is in no index, and keeps nobody from opening the file.
-pub(super) const MAKE: &str = "
+pub(super) const MAKE: &str = concat!(
+    "
     CREATE TABLE IF NOT EXISTS volume (
         key TEXT PRIMARY KEY, generation INTEGER NOT NULL, record TEXT NOT NULL, sum TEXT NOT NULL
     ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-    CREATE INDEX IF NOT EXISTS under_way ON volume (iif(json_valid(record), record ->> '$.driver', NULL))
-        WHERE iif(json_valid(record), record ->> '$.call', NULL) IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS under_way ON volume (",
+    field!("driver"),
+    ") WHERE ",
+    field!("call"),
+    " IS NOT NULL;
     CREATE TABLE IF NOT EXISTS history (
         key TEXT, generation INTEGER, nth INTEGER, entry TEXT NOT NULL, PRIMARY KEY (key, generation, nth)
     ) WITHOUT ROWID;
@@ -25,12 +44,5 @@ pub(super) const MAKE: &str = "
         BEGIN DELETE FROM history WHERE key = old.key; END;
     CREATE TABLE IF NOT EXISTS retry (
         writer TEXT, uid TEXT, volume TEXT, retry TEXT NOT NULL, PRIMARY KEY (writer, uid, volume)
-    ) WITHOUT ROWID;";
-/// The call under way, as JSON; the words must be those of the index.
-pub(super) const CALL: &str = "iif(json_valid(record), record ->> '$.call', NULL)";
-/// There is a call under way.
-pub(super) const HAS_CALL: &str = "iif(json_valid(record), record ->> '$.call', NULL) IS NOT NULL";
-/// And it is of one driver.
-pub(super) const OF_DRIVER: &str = "AND iif(json_valid(record), record ->> '$.driver', NULL) = ?1";
-/// The boot of a record.
-pub(super) const BOOT: &str = "record ->> '$.boot'";
+    ) WITHOUT ROWID;"
+);

@@ -2,9 +2,15 @@
 
 use std::path::Path;
 
+use flexvolume_linux::process;
 use flexvolume_protocol::{DriverName, UserOptions, VolumeName};
+use rusqlite::ffi::{SQLITE_BUSY, SQLITE_CORRUPT};
 
-use super::{open::Opened, *};
+use super::{
+    open::{Opened, Trouble},
+    peek::again,
+    *,
+};
 use crate::{
     ident::Ident,
     volume::record::{self, Spec},
@@ -272,13 +278,8 @@ fn calls_under_way_are_found_without_reading_what_is_at_rest() {
     }
 }
 
-#[test]
-fn what_is_to_be_tried_again_is_believed_of_the_living_and_swept_of_the_dead() {
-    use flexvolume_linux::process;
-    let dir = tempfile::tempdir().unwrap();
-    let ledger = open(&dir.path().join("ledger.db")).ledger;
-    let own = process::own().unwrap();
-    let retry = |uid: &str, process, boot: &str| Retry {
+fn retry(uid: &str, process: process::ProcessId, boot: &str) -> Retry {
+    Retry {
         driver: "v/d".into(),
         volume: "data".into(),
         namespace: "default".into(),
@@ -290,7 +291,14 @@ fn what_is_to_be_tried_again_is_believed_of_the_living_and_swept_of_the_dead() {
         next: crate::wall::Wall::now(),
         operation: "attach".into(),
         last: "no".into(),
-    };
+    }
+}
+
+#[test]
+fn what_is_to_be_tried_again_is_believed_of_the_living_and_swept_of_the_dead() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(&dir.path().join("ledger.db")).ledger;
+    let own = process::own().unwrap();
     let dead = retry("dead", process::ProcessId { started: own.started + 1, ..own }, "b");
     let rebooted = retry("rebooted", own, "another");
     let living = retry("living", own, "b");
@@ -301,6 +309,24 @@ fn what_is_to_be_tried_again_is_believed_of_the_living_and_swept_of_the_dead() {
     assert_eq!(ledger.retries().unwrap(), [Retry { tries: 2, ..living.clone() }]);
     ledger.clear_retry(&living).unwrap();
     assert_eq!(ledger.retries().unwrap(), []);
+}
+
+/// Notes of a thousand volumes are written one by one while their command has other things to do.
+#[test]
+fn a_note_costs_no_look_at_every_other_note() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(&dir.path().join("ledger.db")).ledger;
+    let own = process::own().unwrap();
+    let stat = std::fs::read_to_string("/proc/1/stat").unwrap();
+    let started = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap();
+    let another = process::ProcessId { pid: 1, started };
+    let start = std::time::Instant::now();
+    for n in 0..1000 {
+        ledger.set_retry(&retry(&n.to_string(), if n % 2 == 0 { own } else { another }, "b")).unwrap();
+    }
+    // A look at every note each time takes ten seconds, one at each command a fifth of a second.
+    assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
+    assert_eq!(ledger.retries().unwrap().len(), 1000, "the living were swept out");
 }
 
 /// Every file of a folder, with its bytes and the time of its last change.
@@ -348,4 +374,36 @@ fn a_look_sees_all_and_changes_nothing() {
     assert!(error.next().unwrap().contains("flexvol ls"), "{error:?}");
     std::fs::write(&path, b"").unwrap();
     assert_eq!(peeked(&path).unwrap(), None);
+}
+
+fn failure(code: i32) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)
+}
+
+#[test]
+fn a_look_that_met_a_checkpoint_is_taken_again() {
+    let torn = || Err(Error::new(Kind::Ledger, "does not match its checksum"));
+    let mut reads =
+        [Err(Trouble::Damaged(failure(SQLITE_CORRUPT))), Ok(Some(vec![Ok(record("a")), torn()]))].into_iter();
+    let seen = again(|| reads.next().unwrap_or_else(|| Ok(Some(vec![Ok(record("a"))]))));
+    assert_eq!(seen.ok().unwrap().unwrap().len(), 1);
+    // What stays damaged is told as it is.
+    let mut reads = 0;
+    let seen = again(|| {
+        reads += 1;
+        Ok(Some(vec![torn()]))
+    });
+    assert!(seen.ok().unwrap().unwrap()[0].is_err() && reads > 1, "{reads} reads");
+}
+
+#[test]
+fn another_command_that_writes_is_told_as_that() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.db");
+    let ledger = open(&path).ledger;
+    for error in [ledger.fail("write", failure(SQLITE_BUSY)), Trouble::Other(failure(SQLITE_BUSY)).told(&path)] {
+        assert_eq!(error.next(), Some(BUSY), "{error:?}");
+    }
+    drop(ledger);
+    assert_eq!(Ledger::peek(dir.path()).unwrap_err().next(), Some("it and its folder must be readable by you"));
 }
