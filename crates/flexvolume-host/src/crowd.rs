@@ -1,5 +1,5 @@
-//! How many calls may hang before no more are begun: each holds a process that cannot be ended, and a driver whose calls
-//! hang will hang once more.
+//! How many calls for volumes may hang before no more are begun (an `init` that hangs is not counted: each command finds
+//! out anew): each holds a process that cannot be ended, and a driver whose calls hang will hang once more.
 //!
 //! Counted are calls of this root that nobody watches any more and that still have a living process, whichever command
 //! began them. A driver of which none hangs is never refused, whatever others do.
@@ -8,7 +8,7 @@ use flexvolume_linux::process::ProcessId;
 use flexvolume_protocol::DriverName;
 
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, Kind, Result, waits_for},
     ground::Ground,
     standing::{Alive, of_call},
     volume::record::Record,
@@ -67,7 +67,8 @@ fn refused(driver: &DriverName, mine: &[Hanging], all: usize) -> Error {
         ),
     )
     .hint(format!(
-        "see what they wait for: cat /proc/{first}/stack; flexvol ls names each. It goes on when some have ended"
+        "flexvol ls names each; of the first, pid {first}, {}. It goes on when some have ended",
+        waits_for(first)
     ))
 }
 

@@ -39,6 +39,16 @@ pub struct Error {
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
+/// The command that shows where in the kernel a process waits.
+pub fn kernel_stack(pid: u32) -> String {
+    format!("cat /proc/{pid}/stack")
+}
+
+/// The hint for a process that does not end.
+pub(crate) fn waits_for(pid: u32) -> String {
+    format!("see what it waits for: {}", kernel_stack(pid))
+}
+
 impl Error {
     /// An error that we found ourselves.
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {

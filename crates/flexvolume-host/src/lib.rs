@@ -25,7 +25,7 @@ pub mod task;
 pub mod volume;
 mod wall;
 
-pub use error::{Error, Kind, Result};
+pub use error::{Error, Kind, Result, kernel_stack};
 pub use ground::Ground;
 pub use host::{Host, Published};
 pub use ident::{Ident, fresh_id, inhabitant};

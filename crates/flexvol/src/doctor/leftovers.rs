@@ -6,6 +6,7 @@ use std::{
     slice,
 };
 
+use flexvolume_host::kernel_stack;
 use flexvolume_protocol::{DriverName, excerpt};
 
 use super::{
@@ -277,7 +278,7 @@ fn stuck(left: &Left<'_>) -> Vec<Finding> {
             format!("{} {waiting} in the kernel{place}{whose}", names.join(", ")),
         )
         .why("no signal ends that; the volume is busy until what is waited for answers, or is taken away")
-        .run(format!("cat /proc/{first}/stack"));
+        .run(kernel_stack(children[0].id.pid));
         // The two kinds of servers that may never answer, by the kernel's name for waiting for one.
         if waits.contains("fuse") || waits == "request_wait_answer" {
             finding

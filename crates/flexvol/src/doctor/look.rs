@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use flexvolume_host::drivers::call::{CALL_ID, WORKER};
+use flexvolume_host::{
+    drivers::call::{CALL_ID, WORKER},
+    kernel_stack,
+};
 use flexvolume_linux::worker::{Task, Worker, WorkerError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -115,7 +118,7 @@ impl Unseen {
             )
             .why("a file system that it lies on does not answer; whoever touches it waits as well")
             .mend("see what it waits for")
-            .run(format!("cat /proc/{pid}/stack")),
+            .run(kernel_stack(*pid)),
             Self::Failed(words) => Finding::unseen(group, about, words),
         }
     }

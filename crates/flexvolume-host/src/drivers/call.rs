@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::driver::Driver;
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, Kind, Result, waits_for},
     note::{Note, Notes},
 };
 
@@ -41,8 +41,8 @@ pub struct Calling<'a> {
     pub redactor: &'a Redactor,
     /// Where notes go.
     pub notes: Notes<'a>,
-    /// Told of the process as soon as it lives. If it fails the call still runs to its end.
-    pub born: &'a mut dyn FnMut(ProcessId) -> Result<()>,
+    /// Told of the process as soon as it lives.
+    pub born: &'a mut dyn FnMut(ProcessId),
 }
 
 /// Calls the driver; "Not supported" is answered from memory when it was said before.
@@ -62,7 +62,7 @@ pub fn call<V: Verb>(calling: Calling<'_>, verb: &V) -> Result<Came<V::Reply>> {
     let pid = running.id().pid;
     tracing::debug!(target: "flexvol::call", driver = %driver.name, volume, verb = name, call, pid, "started");
     notes(Note::Calling { volume: volume.into(), driver: driver.name.to_string(), verb: name });
-    let recorded = born(running.id());
+    born(running.id());
     let outcome = running.wait(&limits, &is_complete, &mut |after| {
         notes(Note::StillRunning { volume: volume.into(), driver: driver.name.to_string(), verb: name, pid, after });
     });
@@ -72,7 +72,7 @@ pub fn call<V: Verb>(calling: Calling<'_>, verb: &V) -> Result<Came<V::Reply>> {
     let milliseconds = took.as_micros() as f64 / 1e3;
     tracing::info!(target: "flexvol::call", driver = %driver.name, volume, verb = name, call, milliseconds, verdict, "called");
     notes(Note::Called { volume: volume.into(), driver: driver.name.to_string(), verb: name, took, verdict });
-    recorded.and(result)
+    result
 }
 
 /// A driver that cannot be started has failed, whatever is wrong with its file; what may be a matter of trust stays one.
@@ -169,8 +169,9 @@ pub fn ended(name: &DriverName, verb: VerbName, outcome: &Outcome, redactor: &Re
         )
         .held_by(*id)
         .hint(format!(
-            "nothing else is done for this volume until pid {} has ended; see what it waits for: cat /proc/{}/stack",
-            id.pid, id.pid
+            "nothing else is done for this volume until pid {} has ended; {}",
+            id.pid,
+            waits_for(id.pid)
         ))),
     }
 }

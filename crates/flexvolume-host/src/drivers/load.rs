@@ -202,10 +202,7 @@ impl Drivers {
             call: &id,
             redactor: &Redactor::default(),
             notes,
-            born: &mut |born| {
-                *process = Some(born);
-                Ok(())
-            },
+            born: &mut |born| *process = Some(born),
         };
         match call(calling, &Init {})? {
             Came::Done(InitReply { capabilities, extensions, .. }) => {

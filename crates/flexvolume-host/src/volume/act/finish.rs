@@ -7,7 +7,7 @@ use flexvolume_protocol::excerpt;
 
 use super::{Ended, Hands, directory::SOON};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, Kind, Result, waits_for},
     task::{Done, Task},
     volume::{record::Made, state::Seen},
 };
@@ -58,7 +58,7 @@ impl Hands<'_> {
                 format!("the file system still does not answer; pid {held} waits for it"),
             )
             .held_by(held)
-            .hint(format!("see what it waits for: cat /proc/{held}/stack")));
+            .hint(waits_for(held.pid)));
         }
         let answer = self.work(task, PROBE);
         self.record.probe = answer.as_ref().err().and_then(Error::process);

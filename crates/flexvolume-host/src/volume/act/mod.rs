@@ -32,7 +32,7 @@ use crate::{
         call::{CALL_ID, Calling, WORKER, call, verdict},
         driver::Driver,
     },
-    error::{Error, Kind, Result},
+    error::{Error, Kind, Result, waits_for},
     ground::Ground,
     ledger::{Durability, Entry},
     note::{Note, Notes},
@@ -133,7 +133,7 @@ impl<'a> Hands<'a> {
             pid = Some(process.pid);
             record.call = Some(OpenCall { process: Some(process), verb: Some(V::NAME), ..open.clone() });
             // The id in the environment finds the process without this; it only makes the search shorter.
-            ground.ledger.put(record, Durability::Process, true).or(Ok(()))
+            let _ = ground.ledger.put(record, Durability::Process, true);
         };
         let calling = Calling { driver, volume: &volume, call: &id, redactor: &redactor, notes: *notes, born };
         let result = call(calling, verb).map_err(|error| match error.next() {
@@ -181,8 +181,9 @@ impl<'a> Hands<'a> {
             )
             .held_by(process)
             .hint(format!(
-                "a file system or device beneath this volume hangs; nothing else is done for it until pid {} has ended; see cat /proc/{}/stack",
-                process.pid, process.pid
+                "a file system or device beneath this volume hangs; nothing else is done for it until pid {} has ended; {}",
+                process.pid,
+                waits_for(process.pid)
             ))),
             Err(
                 error @ (WorkerError::Start(_) | WorkerError::Died(_) | WorkerError::Panicked(_) | WorkerError::Message(_)),

@@ -12,7 +12,7 @@ use rustix::{
 use super::{Hands, stage::FORMAT};
 use crate::{
     drivers::call::{CALL_ID, WORKER},
-    error::{Error, Kind, Result},
+    error::{Error, Kind, Result, waits_for},
     ident::Ident,
     note::Note,
     volume::{
@@ -87,10 +87,11 @@ impl Hands<'_> {
                     "pid {}, at work for an interrupted {op} of volume {}, has not ended",
                     alive.pid, self.record.key
                 );
-                return Ok(Recovered::Busy(Error::new(Kind::Busy, what).held_by(alive).hint(format!(
-                    "nothing is done for this volume until it has; see what it waits for: cat /proc/{}/stack",
-                    alive.pid
-                ))));
+                return Ok(Recovered::Busy(
+                    Error::new(Kind::Busy, what)
+                        .held_by(alive)
+                        .hint(format!("nothing is done for this volume until it has; {}", waits_for(alive.pid))),
+                ));
             }
             self.record.leftovers.insert(call.id.clone(), op.undoing());
         }
