@@ -134,6 +134,18 @@ impl Bed {
         let left: Vec<_> = std::fs::read_dir(pods).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
         assert_eq!(left, Vec::<PathBuf>::new(), "directories of pods left");
     }
+
+    /// How many workers of this bed live.
+    pub fn workers(&self) -> usize {
+        let root = format!("FLEXVOL_ROOT={}", self.sandbox.root().display());
+        let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        let is_ours = |path: &PathBuf| {
+            let read = |name: &str| std::fs::read(path.join(name)).unwrap_or_default();
+            read("cmdline").starts_with(b"flexvol-worker")
+                && read("environ").split(|b| *b == 0).any(|one| one == root.as_bytes())
+        };
+        processes.filter(is_ours).count()
+    }
 }
 
 impl Ran {

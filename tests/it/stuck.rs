@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use flexvolume_testkit::{
     binary,
-    hung::{abort_at, waiting_at},
+    hung::{HungFs, abort_at, waiting_at},
     scripted::{Answer, Scripted},
 };
 use serde_json::{Value, json};
@@ -81,18 +81,6 @@ fn hanging(bed: &Bed, name: &str) -> Scripted {
     bed.script(name, direct().on("mount", Answer::success().run(mount)))
 }
 
-/// The workers of this bed that live.
-fn workers(bed: &Bed) -> usize {
-    let root = format!("FLEXVOL_ROOT={}", bed.sandbox.root().display());
-    let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
-    let is_ours = |path: &std::path::PathBuf| {
-        let read = |name: &str| std::fs::read(path.join(name)).unwrap_or_default();
-        read("cmdline").starts_with(b"flexvol-worker")
-            && read("environ").split(|b| *b == 0).any(|one| one == root.as_bytes())
-    };
-    processes.filter(is_ours).count()
-}
-
 #[test]
 fn a_mount_that_does_not_answer_costs_one_worker_however_often_it_is_asked() {
     let Some(bed) = Bed::new() else { return };
@@ -104,12 +92,12 @@ fn a_mount_that_does_not_answer_costs_one_worker_however_often_it_is_asked() {
     for _ in 0..3 {
         bed.run(["ls", "--usage"]).fails(5, &["pid ", "hint:"]);
         assert_eq!(bed.json(["up", &file])[0]["changed"], false);
-        assert_eq!(workers(&bed), 1);
+        assert_eq!(bed.workers(), 1);
     }
     for mount in bed.sandbox.mounts().unwrap() {
         abort_at(&mount.point).unwrap();
     }
-    until("the worker to end", || workers(&bed) == 0);
+    until("the worker to end", || bed.workers() == 0);
     let again = bed.run(["up", &file]);
     assert!(again.stderr.contains("gone, replaced or dead"), "{again:?}");
     for mount in bed.sandbox.mounts().unwrap() {
@@ -169,5 +157,27 @@ fn sixty_four_calls_held_by_the_kernel_hold_nobody_else() {
     }
     until("the held to end", || ward.rows().iter().all(|row| !row["state"].as_str().unwrap().contains("hangs")));
     bed.ok(["down", "--all", "--jobs", "8"]);
+    bed.assert_clean();
+}
+
+/// Nothing of the volume hangs: whoever comes later is told so, and the op is in the history.
+#[test]
+fn an_init_that_hangs_while_a_volume_is_taken_down_is_not_the_volumes() {
+    let Some(bed) = Bed::new() else { return };
+    crate::faults::limit(&bed, &["init"], 0.2, 0.5);
+    bed.script("v/d", direct());
+    let file = bed.manifest("pod.yaml", &pod("web", &[("data", "{driver: v/d}")]));
+    bed.ok(["up", &file]);
+    let frozen = bed.sandbox.dir("frozen").unwrap();
+    let hung = HungFs::mount(&frozen, 0).unwrap();
+    bed.script("v/d", direct().on("init", Answer::success().run(format!("ls {}", frozen.display()))));
+    bed.run(["down", "web"]).fails(5, &["has not answered init", "pid ", "/stack"]);
+    let seen = bed.json(["inspect", "web/data"]);
+    assert_eq!(seen["underWay"], Value::Null, "{seen}");
+    let last = seen["history"].as_array().unwrap().last().unwrap();
+    assert!(last["op"] == "unpublish" && last["verdict"].as_str().unwrap().contains("init"), "{seen}");
+    drop(hung);
+    bed.script("v/d", direct());
+    bed.ok(["down", "web"]);
     bed.assert_clean();
 }

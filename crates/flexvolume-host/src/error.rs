@@ -85,6 +85,11 @@ impl Error {
         Self { process: Some(process), ..self }
     }
 
+    /// As whoever has nothing to do with the process that does not end meets it: busy.
+    pub(crate) fn of_another(self) -> Self {
+        if self.kind == Kind::Stuck { Self { kind: Kind::Busy, process: None, ..self } } else { self }
+    }
+
     /// The operation that failed: whoever tries again waits longer only if it is the same once more.
     pub fn operation(&self) -> Option<&'static str> {
         self.during

@@ -191,8 +191,9 @@ impl<'a> Hands<'a> {
         }
     }
 
+    /// The driver. An `init` that cannot be ended is the driver's, not this op's: nothing of the op hangs.
     fn driver(&self) -> Result<Arc<Driver>> {
-        self.ground.drivers.get(&self.record.driver, self.notes)
+        self.ground.drivers.get(&self.record.driver, self.notes).map_err(Error::of_another)
     }
 
     /// The options every call about the device gets.
