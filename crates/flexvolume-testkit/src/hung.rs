@@ -8,8 +8,8 @@
 mod server;
 
 use std::ffi::{CStr, CString};
-use std::fs::{self, OpenOptions};
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,30 @@ pub struct HungFs {
     dir: PathBuf,
     connection: u32,
     server: Pid,
+}
+
+/// The connection of a file system that may outlive its mounts. It is held by its file, since its number may be another's
+/// once it has ended.
+#[derive(Debug)]
+pub struct Connection(File);
+
+impl Connection {
+    /// That of a mounted file system.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn of(mount: &mounts::Mount) -> io::Result<Self> {
+        let file = connection_file(mount.device.1, "abort")?;
+        OpenOptions::new().write(true).open(&file).map(Self).map_err(|e| about(&file, e))
+    }
+
+    /// Ends it, if it lives.
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn abort(mut self) -> io::Result<()> {
+        self.0.write_all(b"1")
+    }
 }
 
 impl HungFs {

@@ -8,7 +8,7 @@ use std::{
 
 use flexvolume_testkit::{
     binary,
-    hung::{abort_at, waiting_at},
+    hung::{Connection, abort_at, waiting_at},
     scripted::{Answer, Script},
 };
 use serde_json::json;
@@ -82,6 +82,10 @@ impl Ward {
 
     /// Taken down at last, whatever it takes to get there: never a hang, and while it cannot be, the reason in words.
     fn goes_away(&self) {
+        // Whoever is caught keeps a file system alive whose mount was taken away.
+        let mounts = self.bed.sandbox.mounts().unwrap();
+        let connections: Vec<_> =
+            mounts.iter().filter(|mount| mount.is_fuse()).map(|mount| Connection::of(mount).unwrap()).collect();
         let first = self.bed.run(["down", &self.hung]);
         if first.code != 0 {
             first.fails(5, &["pid ", "hint:"]);
@@ -89,6 +93,10 @@ impl Ward {
             let last = self.bed.run(["down", &self.hung]);
             assert_eq!(last.code, 0, "first {first:?}, once the connection was cut {last:?}");
         }
+        for connection in connections {
+            connection.abort().unwrap();
+        }
+        until("the workers to end", || self.bed.workers() == 0);
         self.bed.assert_clean();
     }
 }
