@@ -30,7 +30,9 @@ fn install_is_whole_and_named() {
     let rows = bed.json(["drivers"]);
     assert_eq!(rows[0]["driver"], "example.com/scratch");
     assert_eq!(rows[0]["kind"], "direct");
-    bed.run(["install", "/nonexistent", "--as", "example.com/x"]).fails(3, &["/nonexistent"]);
+    let nothing = bed.run(["install", "/nonexistent", "--as", "example.com/x"]);
+    nothing.fails(3, &["/nonexistent"]);
+    assert!(!nothing.stderr.contains("plugin-dir"), "the plugin directory is not to blame: {nothing:?}");
     bed.run(["install", tmpfs.to_str().unwrap(), "--as", "../x"]).fails(2, &["driver name", "--as"]);
 }
 

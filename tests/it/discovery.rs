@@ -399,6 +399,17 @@ fn line(from: &mut impl BufRead) -> Value {
 }
 
 #[test]
+fn a_watch_of_an_empty_directory_says_what_it_watches() {
+    let Some(bed) = Bed::new() else { return };
+    let mut watch = bed.command(["drivers", "--watch"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(watch.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    assert_eq!(said.trim_end(), format!("watching {}", bed.sandbox.plugins().display()));
+}
+
+#[test]
 fn the_command_tells_who_comes_and_goes_and_which_volumes_are_left_behind() {
     let Some(bed) = Bed::new() else { return };
     let script = bed.script("v/d", direct());

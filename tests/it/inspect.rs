@@ -32,6 +32,19 @@ fn a_volume_is_found_by_key_by_name_and_by_pod_and_told_from_others() {
 }
 
 #[test]
+fn a_direct_volume_is_in_the_state_that_ls_shows() {
+    let Some(bed) = Bed::new() else { return };
+    bed.script("v/d", direct());
+    bed.ok(["up", &bed.manifest("pod.yaml", &pod("web", &[("data", "{driver: v/d}")]))]);
+    let seen = || (bed.json(["ls"])[0]["state"].clone(), bed.json(["inspect", "web/data"])["state"].clone());
+    assert_eq!(seen(), (json!("mounted"), json!("mounted")));
+    crate::scripts::tool("umount", &[bed.path_of("web", "data").to_str().unwrap()]);
+    let (listed, inspected) = seen();
+    assert!(listed == inspected && listed.as_str().unwrap().starts_with("lost"), "{listed}, {inspected}");
+    bed.ok(["down", "--all"]);
+}
+
+#[test]
 fn spec_state_pods_mounts_and_calls_are_shown_to_people_and_programs() {
     let Some(bed) = Bed::new() else { return };
     bed.script("v/s", staged());

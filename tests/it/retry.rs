@@ -165,7 +165,7 @@ fn when_the_time_is_over_what_is_missing_is_told_with_its_last_error() {
     let file = bed.manifest("two.yaml", &text);
     let start = Instant::now();
     let ran = bed.run(["-o", "json", "up", &file, "--timeout", "2s"]);
-    ran.fails(1, &["error: pod default/bad, volume data: not done after", "the backend is away"]);
+    ran.fails(1, &["error: pod default/bad, volume data: not done after", " in 2 s: ", "the backend is away"]);
     assert!(start.elapsed() >= Duration::from_secs(2) && start.elapsed() < Duration::from_secs(20));
     let up: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((up.as_array().unwrap().len(), &up[0]["pod"]), (1, &json!("good")), "{up}");

@@ -53,7 +53,8 @@ impl Problems {
         let name = if signal == 2 { "SIGINT" } else { "SIGTERM" };
         let code = u8::try_from(128 + signal).unwrap_or(1);
         let what = format!("ended by {name} before all was done");
-        let hint = "what was begun goes on by itself and is recorded: run the same command again".to_owned();
+        let hint =
+            "what was begun, if anything, goes on by itself and is recorded: run the same command again".to_owned();
         Self(vec![Problem { code, what, causes: Vec::new(), hint: Some(hint) }])
     }
 

@@ -20,7 +20,8 @@ pub(crate) const EXIT_CODES: &[(&str, &str)] = &[
 
 /// What the codes do not say by themselves.
 pub(crate) const EXIT_CODES_REST: &str = "If several things fail, the code is that of the first. In exec the code is \
-    the command's own; 127 if there is no such command, 126 if it cannot be run.";
+    the command's own; 127 if there is no such command, 126 if it cannot be run. In doctor it is 1 if a problem was \
+    found.";
 
 /// Variables that are no flag's.
 pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
@@ -161,7 +162,8 @@ pub(crate) const VERBS: &[Verb] = &[
     },
     Verb {
         name: "schema",
-        more: "Fields may be added in any version. None is removed, and none changes its meaning, before the next major one.",
+        more: "Fields may be added in any version. None is removed, and none changes its meaning, before the next major one. \
+            While the version begins with 0., its second number counts as the major one.",
         examples: &[("What a row of ls is:", "flexvol schema ls")],
     },
 ];
@@ -214,5 +216,8 @@ mod tests {
                 "docs/command.md does not say: {code} {meaning}"
             );
         }
+        // What follows the table says the same, with marks around names.
+        let plain = page.replace('`', "").split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(plain.contains(EXIT_CODES_REST), "docs/command.md does not say: {EXIT_CODES_REST}");
     }
 }

@@ -19,7 +19,7 @@ use super::{
     ground::{Done, host},
     words,
 };
-use crate::{cli::Cli, output::Show, problem::Problems};
+use crate::{cli::Cli, output::Show, problem::Problems, speak::tell};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -70,6 +70,10 @@ fn watch(host: &Host, show: &Show) -> Done {
     let (send, seen) = mpsc::channel();
     let tell = move |seen| drop(send.send(seen));
     let _watch = Watch::start(host.ground().drivers.clone(), None, tell)?;
+    if show.is_table() {
+        // Where no driver is, nothing else would say that it works.
+        tell!("watching {}", host.ground().drivers.dir().display());
+    }
     for seen in seen {
         let (row, error) = match seen {
             Seen::Ready(driver) => (Row::ready(&driver), None),

@@ -33,13 +33,12 @@ pub(super) fn install(cli: &Cli, show: &Show, file: &Path, name: Option<&str>) -
     let folder = plugin_dir.join(name.dir());
     let path = folder.join(name.executable());
     let fail = |what: String, error: io::Error| {
-        let kind = if error.kind() == io::ErrorKind::NotFound { Kind::NotFound } else { Kind::System };
-        Problems::from(Error::new(kind, what).because(error).hint(format!(
+        Problems::from(failed(what, error).hint(format!(
             "if {} is read-only on this system, choose another with --plugin-dir or FLEXVOL_PLUGIN_DIR",
             plugin_dir.display()
         )))
     };
-    let mut from = File::open(file).map_err(|e| fail(format!("cannot open {}", file.display()), e))?;
+    let mut from = File::open(file).map_err(|e| failed(format!("cannot open {}", file.display()), e))?;
     if !from.metadata().is_ok_and(|meta| meta.is_file()) {
         return Err(Problems::usage(format!("{} is not a file", file.display()), "give the driver's executable"));
     }
@@ -67,6 +66,11 @@ pub(super) fn install(cli: &Cli, show: &Show, file: &Path, name: Option<&str>) -
     }
     let row = Row { driver: name.to_string(), path: path.display().to_string() };
     show.rows(&["DRIVER", "PATH"], &[row], |row| vec![row.driver.clone(), row.path.clone()], "")
+}
+
+fn failed(what: String, error: io::Error) -> Error {
+    let kind = if error.kind() == io::ErrorKind::NotFound { Kind::NotFound } else { Kind::System };
+    Error::new(kind, what).because(error)
 }
 
 fn copy(from: &mut File, to: &Path) -> io::Result<()> {

@@ -69,6 +69,8 @@ struct Run<'a, T> {
     noted: Vec<Option<Retry>>,
     /// The plugin directory, since something was first to be tried again.
     watch: Option<flexvolume_host::Result<Watch>>,
+    /// The time that was given, once it is over.
+    over: Option<Duration>,
 }
 
 /// Does `work` for every job, `slots` of each driver at once; the work's [`Id`] is the job's place in the list.
@@ -93,7 +95,7 @@ pub(super) fn all<T: Send + 'static>(
     let _ = signal::on_ask_to_end(move |signal| teller.asked(signal));
     let (results, noted) = jobs.iter().map(|_| (None, None)).unzip();
     let progress = show.progress(jobs.len(), "volumes");
-    let mut run = Run { host, show, jobs, pool, progress, results, noted, watch: None };
+    let mut run = Run { host, show, jobs, pool, progress, results, noted, watch: None, over: None };
     let asked = run.run(wait);
     Worked { asked, results: run.told() }
 }
@@ -101,10 +103,11 @@ pub(super) fn all<T: Send + 'static>(
 impl<T: Send + 'static> Run<'_, T> {
     /// Until all is over, or the time; gives the signal that ended it before.
     fn run(&mut self, wait: Wait) -> Option<i32> {
-        let (again, until) = match wait {
+        let (again, time) = match wait {
             Wait::No => (false, None),
-            Wait::For(time) => (true, time.map(|time| Instant::now() + time)),
+            Wait::For(time) => (true, time),
         };
+        let until = time.map(|time| Instant::now() + time);
         loop {
             match self.pool.next(until) {
                 Happened::Began(id) => self.progress.begin(id, || self.jobs[id].short()),
@@ -122,7 +125,11 @@ impl<T: Send + 'static> Run<'_, T> {
                     self.results[id] = Some(result);
                 }
                 Happened::Asked(signal) => return Some(signal),
-                Happened::Late | Happened::Over => return None,
+                Happened::Late => {
+                    self.over = time;
+                    return None;
+                }
+                Happened::Over => return None,
             }
         }
     }
@@ -194,7 +201,8 @@ impl<T: Send + 'static> Run<'_, T> {
     /// What came of every job. What is not over is named: what it waits for, or what is still under way.
     fn told(mut self) -> Vec<Done<T>> {
         (0..self.jobs.len()).for_each(|id| self.unnote(id));
-        let Self { host, jobs, pool, results, .. } = self;
+        let Self { host, jobs, pool, results, over, .. } = self;
+        let within = over.map_or(String::new(), |time| format!(" in {} s", time.as_secs_f64()));
         let told = |(id, result): (Id, Option<Result<T, Error>>)| {
             let job = &jobs[id];
             let result = match result {
@@ -202,8 +210,8 @@ impl<T: Send + 'static> Run<'_, T> {
                 Some(Ok(done)) => Ok(done),
                 Some(Err(error)) if pool.queue.tries(id) > 0 => {
                     let tries = pool.queue.tries(id);
-                    Err(Problems::from(error)
-                        .about(&format!("not done after {tries} {}", if tries == 1 { "try" } else { "tries" })))
+                    let word = if tries == 1 { "try" } else { "tries" };
+                    Err(Problems::from(error).about(&format!("not done after {tries} {word}{within}")))
                 }
                 Some(Err(error)) => Err(error.into()),
                 None => Err(not_begun(job).into()),

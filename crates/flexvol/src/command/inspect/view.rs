@@ -10,7 +10,7 @@ use flexvolume_host::{
     ledger::{Entry, Retry},
     standing,
     volume::{
-        record::{OpenCall, Record, User},
+        record::{Kind, OpenCall, Record, User},
         state::{Level, Op},
     },
 };
@@ -147,7 +147,7 @@ impl View {
             volume: record.name.to_string(),
             driver: record.driver.to_string(),
             kind: words::kind(record.kind),
-            state: words::state(host, record, ""),
+            state: words::state(host, record, whose(record)),
             rebuilt: record.rebuilt,
             generation: record.generation,
             spec: Spec::of(record),
@@ -327,6 +327,14 @@ impl Call {
 
     pub(super) fn took(&self) -> String {
         self.milliseconds.map_or("-".to_owned(), |milliseconds| format!("{milliseconds:.1} ms"))
+    }
+}
+
+/// For whom the volume as a whole is: the pod of a direct one, which is nothing on the node by itself; else nobody.
+fn whose(record: &Record) -> &str {
+    match record.kind {
+        Kind::Direct => record.users.keys().next().map_or("", String::as_str),
+        Kind::Attachable | Kind::Staged => "",
     }
 }
 

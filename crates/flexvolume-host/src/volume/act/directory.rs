@@ -136,7 +136,7 @@ impl Hands<'_> {
                 format!("driver {} answered Success, but nothing is mounted at {path}", self.record.driver),
             )
             .hint(format!(
-                "see the driver's own log; if this driver never mounts, set \"allowUnmounted\": true for {}",
+                "see the driver's own log; if it never mounts, allow that in the settings: drivers, {}, allowUnmounted",
                 self.record.driver
             ))),
             Presence::Plain => {
