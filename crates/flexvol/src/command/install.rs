@@ -38,7 +38,10 @@ pub(super) fn install(cli: &Cli, show: &Show, file: &Path, name: Option<&str>) -
             plugin_dir.display()
         )))
     };
-    let mut from = File::open(file).map_err(|e| failed(format!("cannot open {}", file.display()), e))?;
+    let mut from = File::open(file).map_err(|e| {
+        failed(format!("cannot open {}", file.display()), e)
+            .hint("give the driver's executable, a file that can be read")
+    })?;
     if !from.metadata().is_ok_and(|meta| meta.is_file()) {
         return Err(Problems::usage(format!("{} is not a file", file.display()), "give the driver's executable"));
     }
