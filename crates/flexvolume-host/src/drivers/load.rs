@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     backoff,
-    error::{Error, Kind as ErrorKind, Result},
+    error::{Error, Kind as ErrorKind, Result, waits_for},
     note::Notes,
     settings::Config,
 };
@@ -234,5 +234,5 @@ fn locked<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>> {
 
 fn still_asked(name: &DriverName, process: ProcessId) -> Error {
     Error::new(ErrorKind::Stuck, format!("an earlier init of driver {name} still runs as pid {process}"))
-        .hint(format!("it is asked again when that has ended; see what it waits for: cat /proc/{process}/stack"))
+        .hint(format!("it is asked again when that has ended; {}", waits_for(process.pid)))
 }
