@@ -34,7 +34,7 @@ use crate::{
     Error, ErrorKind, Result,
     beneath::Root,
     mount::{Unmount, table, unmount},
-    process::{explain, sys::make_read_only},
+    process::{core_dumps_as_before, explain, sys::make_read_only},
     real::{astray, open_real},
 };
 
@@ -141,6 +141,7 @@ pub fn exec<A: AsRef<OsStr>>(argv: &[A]) -> Error {
         return Error::new(ErrorKind::Invalid, "cannot start a command: none was given");
     };
     let name = name.as_ref();
+    core_dumps_as_before();
     let error = Command::new(name).args(arguments).exec();
     if name.as_encoded_bytes().contains(&b'/') {
         return explain(Path::new(name), error);

@@ -98,3 +98,17 @@ fn drivers_and_workers_dump_no_core() {
     assert_eq!(line.split_whitespace().nth(4), Some("1"), "{line}");
     case.bed.ok(["down", &file]);
 }
+
+/// What a person runs in a pod's view is theirs.
+#[test]
+fn a_command_in_a_pods_view_is_dumped_as_its_user_has_it() {
+    let Some(bed) = Bed::with_drivers() else { return };
+    let file = bed.manifest("pod.yaml", &crate::bed::pod("web", &[("data", "{driver: flexvol.io/tmpfs}")]));
+    bed.ok(["up", &file]);
+    let seen = bed.sandbox.path().join("seen");
+    let look = format!("ulimit -S -c >{}", seen.display());
+    let mut exec = start(&bed.command(["exec", "web", "--", "sh", "-c", &look]), &bed.sandbox.dir("cores").unwrap());
+    assert!(exec.wait().unwrap().success());
+    assert_eq!(fs::read_to_string(seen).unwrap().trim(), "unlimited");
+    bed.ok(["down", &file]);
+}

@@ -17,6 +17,7 @@ use serde::Serialize;
 use super::{
     ground::{Done, host, no_secrets},
     pods::{self, Pod},
+    words,
     work::{self, Job, Wait},
 };
 use crate::{
@@ -74,7 +75,8 @@ pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool, slots: u8
         problems.push(error.into());
     }
     if !rows.is_empty() || problems.is_empty() {
-        let cells = |row: &Row| vec![format!("{}/{}", row.namespace, row.pod), row.volume.clone(), "gone".into()];
+        let cells =
+            |row: &Row| vec![words::whose(&row.namespace, &row.pod, &row.uid), row.volume.clone(), "gone".into()];
         show.rows(&["POD", "VOLUME", "STATE"], &rows, cells, "nothing to take down")?;
     }
     Problems::gather(problems)

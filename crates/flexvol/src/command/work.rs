@@ -23,7 +23,7 @@ use flexvolume_host::{
 use flexvolume_linux::{process, signal};
 use flexvolume_protocol::excerpt;
 
-use super::ground::Done;
+use super::{ground::Done, words};
 use crate::{output::Show, problem::Problems, progress::Progress};
 
 /// One volume to be worked on, and of which pod; one that no pod has is known by its key.
@@ -232,12 +232,16 @@ impl Job {
         }
     }
 
+    fn whose(&self) -> String {
+        words::whose(&self.namespace, &self.pod, &self.uid)
+    }
+
     /// What errors say first.
     pub(super) fn subject(&self) -> String {
         if self.pod.is_empty() {
             format!("volume {}", self.volume)
         } else {
-            format!("pod {}/{}, volume {}", self.namespace, self.pod, self.volume)
+            format!("pod {}, volume {}", self.whose(), self.volume)
         }
     }
 

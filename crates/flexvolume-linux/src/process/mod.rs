@@ -30,7 +30,7 @@ pub(crate) use left::{leave, sweep};
 pub(crate) use refused::explain;
 pub use refused::refusal;
 pub use spawn::{Running, no_core_dumps, settle, spawn};
-pub(crate) use spawn::{identify, start};
+pub(crate) use spawn::{core_dumps_as_before, identify, start};
 pub(crate) use wait::timespec;
 
 /// The most that is kept of each of a program's two output streams, in bytes; the rest is read and dropped.

@@ -8,6 +8,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::OnceLock,
     thread,
     time::{Duration, Instant},
 };
@@ -64,7 +65,18 @@ pub fn settle() -> Option<PathBuf> {
 pub fn no_core_dumps() {
     // One byte and not none: it is too small for a core file, and the one value that also stops a dump into a pipe.
     let core = getrlimit(Resource::Core);
+    CORE.get_or_init(|| core);
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(1.min(core.maximum.unwrap_or(1))), ..core });
+}
+
+/// The limit of core dumps as it was when we were started.
+static CORE: OnceLock<Rlimit> = OnceLock::new();
+
+/// Gives core dumps back, for a program of the user's own that takes this process over.
+pub(crate) fn core_dumps_as_before() {
+    if let Some(core) = CORE.get() {
+        let _ = setrlimit(Resource::Core, *core);
+    }
 }
 
 /// Starts a program; see [`Program`] for what surrounds it.
