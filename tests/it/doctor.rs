@@ -207,6 +207,8 @@ fn what_a_driver_prints_is_held_against_the_contract() {
         |name: &str, body: &str| put(&bed, &format!("v/{name}"), name, format!("#!/bin/sh\n{body}\n"), 0o755);
     answering("noise", "echo \"starting $1\"\necho '{\"status\": \"Success\", \"capabilities\": {\"attach\": false}}'");
     answering("status", "echo '{\"status\": \"success\"}'");
+    let later = "case $1 in\ninit) echo '{\"status\": \"Success\"}' ;;\n*) echo '{\"status\": \"SUCCESS\"}' ;;\nesac";
+    answering("later", later);
     answering("silent", "exit 3");
     answering("usage", "echo usage: usage VERB");
     answering("exit", "echo '{\"status\": \"Success\"}'\nexit 1");
@@ -218,6 +220,7 @@ fn what_a_driver_prints_is_held_against_the_contract() {
     for (driver, severity, check, words) in [
         ("v/noise", "warning", "noise", &["standard output: starting init", "Kubernetes", "(line 2)"][..]),
         ("v/status", "problem", "status", &["\"success\"", "line 2", "\"Success\""]),
+        ("v/later", "warning", "status", &["\"SUCCESS\"", "line 4", "\"Success\""]),
         ("v/silent", "problem", "init", &["printed nothing", "exit code 3"]),
         ("v/usage", "problem", "init", &["no JSON", "usage: usage VERB"]),
         ("v/exit", "problem", "init", &["exit code 1", "exit with 0"]),

@@ -8,6 +8,7 @@ use super::{
     finding::{Finding, Group, Severity, count, quoted},
     init::{Answered, Exit},
     sight::Installer,
+    status,
 };
 
 /// What is known beside the answer itself.
@@ -161,6 +162,20 @@ fn not_found(said: &str) -> Option<&str> {
     })
 }
 
+/// Why a status is wrong.
+const LETTER_FOR_LETTER: &str =
+    "hosts know Success, Failure and Not supported, letter for letter; all else is a failure";
+
+/// A status that is no word of the contract, in an answer that was not asked for here.
+pub(crate) fn misspelt(name: &str, text: &str) -> Option<Finding> {
+    let found = status::misspelt(text);
+    let (_, word, near) = *found.first()?;
+    let lines: Vec<u32> = found.iter().filter(|(_, other, _)| *other == word).map(|(line, ..)| *line).collect();
+    let seen = format!("in {} it answers with the status {word:?}", on_lines(&lines));
+    let finding = Finding::new(Group::Drivers, Severity::Warning, "status", name, seen);
+    Some(finding.why(LETTER_FOR_LETTER).mend(format!("write {near:?}")))
+}
+
 /// A status that is no word of the contract.
 fn odd_status(case: &Case<'_>, status: &str) -> Finding {
     let shown = excerpt(status, 40);
@@ -175,8 +190,6 @@ fn odd_status(case: &Case<'_>, status: &str) -> Finding {
         .why("an answer without a status is a failure")
         .mend(r#"add "status": "Success""#);
     }
-    let plain = |word: &str| word.to_lowercase().replace(['_', '-'], " ").trim().to_owned();
-    let near = ["Success", "Failure", "Not supported"].into_iter().find(|word| plain(word) == plain(status));
     let finding = Finding::new(
         Group::Drivers,
         Severity::Problem,
@@ -184,10 +197,10 @@ fn odd_status(case: &Case<'_>, status: &str) -> Finding {
         case.name,
         format!("it answers init with the status {shown:?}"),
     )
-    .why("hosts know Success, Failure and Not supported, letter for letter; all else is a failure");
+    .why(LETTER_FOR_LETTER);
     let lines = lines_with(&case.here.text, status);
     let place = if lines.is_empty() { String::new() } else { format!("in {}, ", on_lines(&lines)) };
-    match near {
+    match status::near(status) {
         Some(near) => finding.mend(format!("{place}write {near:?}")),
         None => finding.mend(format!("{place}write one of the three")),
     }

@@ -79,6 +79,9 @@ impl Patient<'_> {
             let judged = answer::judge(&case, answered);
             findings.extend(judged.into_iter().filter(|finding| !is_echo(finding, here, answered)));
         }
+        if here.shell.is_some() && !findings.iter().any(|finding| finding.check == "status") {
+            findings.extend(answer::misspelt(self.name.as_str(), &here.text));
+        }
         findings.extend(self.beside());
         findings
     }

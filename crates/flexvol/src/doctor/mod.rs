@@ -21,6 +21,7 @@ mod record;
 mod root;
 mod script;
 mod sight;
+mod status;
 mod traces;
 
 use std::{path::PathBuf, process::ExitCode, thread};
