@@ -78,7 +78,12 @@ fn asked<T: ValueEnum>(args: &[OsString], flag: &str) -> Option<T> {
 
 /// One choice for all that is printed; `Auto` looks at the terminal, `NO_COLOR`, `CLICOLOR` and `CLICOLOR_FORCE`.
 fn use_colours(choice: ColorChoice) {
+    let is = |name: &str, matters: fn(&str) -> bool| matters(&std::env::var(name).unwrap_or_default());
+    // Where `CI` is set the library colours a dumb terminal as well.
+    let is_dumb = is("TERM", |term| term.is_empty() || term == "dumb");
+    let is_forced = is("CLICOLOR_FORCE", |force| !force.is_empty() && force != "0");
     match choice {
+        ColorChoice::Auto if is_dumb && !is_forced => anstream::ColorChoice::Never,
         ColorChoice::Auto => anstream::ColorChoice::Auto,
         ColorChoice::Always => anstream::ColorChoice::Always,
         ColorChoice::Never => anstream::ColorChoice::Never,
