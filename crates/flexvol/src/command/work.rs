@@ -168,7 +168,12 @@ impl<T: Send + 'static> Run<'_, T> {
             // What fails, or is gone, is told by the tries themselves.
             Seen::Ready(_) | Seen::Failed { .. } | Seen::Gone(_) | Seen::Trouble(_) => {}
         };
-        self.watch = Some(Watch::start(drivers.clone(), Some(names), tell));
+        let watch = Watch::start(drivers.clone(), Some(names), tell);
+        if let Err(error) = &watch {
+            let text = format!("nobody tells when a driver comes, so only time does: {}", error.story());
+            self.show.note(Note::Warning { volume: String::new(), text });
+        }
+        self.watch = Some(watch);
     }
 
     /// For others to read. That it cannot be written keeps nobody from trying.

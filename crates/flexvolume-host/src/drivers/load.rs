@@ -67,6 +67,8 @@ pub enum Look {
         error: Error,
         /// When.
         again: Instant,
+        /// The same file as it answered before: it serves on.
+        serving: Option<Arc<Driver>>,
     },
     /// There is no such driver.
     Gone(Error),
@@ -105,7 +107,7 @@ impl Drivers {
     pub fn get(&self, name: &DriverName, notes: Notes<'_>) -> Result<Arc<Driver>> {
         match self.look(name, Ask::IfChanged, notes) {
             Look::Ready(driver) => Ok(driver),
-            Look::Failed { error, .. } => self.loaded(name).ok_or(error),
+            Look::Failed { error, serving, .. } => serving.ok_or(error),
             Look::Gone(error) => Err(error),
         }
     }
@@ -120,7 +122,7 @@ impl Drivers {
 
     /// Looks at one driver and asks it `init` where that is due.
     pub fn look(&self, name: &DriverName, ask: Ask, notes: Notes<'_>) -> Look {
-        let soon = |error| Look::Failed { error, again: Instant::now() + backoff::after(1) };
+        let soon = |error| Look::Failed { error, again: Instant::now() + backoff::after(1), serving: None };
         let slot = match self.slot(name) {
             Ok(slot) => slot,
             Err(error) => return soon(error),
@@ -141,18 +143,20 @@ impl Drivers {
             Err(error) => {
                 loaded.ready = None;
                 // What cannot be run has no `init` to be asked too often: it is looked at again when it changes.
-                return Look::Failed { error, again: Instant::now() + backoff::after(u32::MAX) };
+                return Look::Failed { error, again: Instant::now() + backoff::after(u32::MAX), serving: None };
             }
         };
         let now = Instant::now();
         match &loaded.failed {
             Some(failed) if failed.found == found => {
                 if ask == Ask::IfChanged && now < failed.again {
-                    return Look::Failed { error: failed.error.clone(), again: failed.again };
+                    let (error, serving) = (failed.error.clone(), loaded.ready.clone());
+                    return Look::Failed { error, again: failed.again, serving };
                 }
                 if let Some(process) = failed.process.filter(process::alive) {
                     let error = still_asked(name, process);
-                    return Look::Failed { error, again: now + backoff::after(failed.failures) };
+                    let again = now + backoff::after(failed.failures);
+                    return Look::Failed { error, again, serving: loaded.ready.clone() };
                 }
             }
             Some(_) | None => {
@@ -182,7 +186,7 @@ impl Drivers {
                 let again = Instant::now() + backoff::after(failures);
                 loaded.ready = loaded.ready.take().filter(|driver| driver.found == found);
                 loaded.failed = Some(Failed { found, error: error.clone(), failures, again, process });
-                Look::Failed { error, again }
+                Look::Failed { error, again, serving: loaded.ready.clone() }
             }
         }
     }

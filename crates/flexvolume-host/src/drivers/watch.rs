@@ -286,7 +286,7 @@ impl Prober {
         if let Err(cause) = thread::Builder::new().name("driver".into()).spawn(look) {
             let what = format!("cannot start a thread to look at driver {name}");
             let error = Error::new(Kind::System, what).because(cause);
-            let _ = self.send.send((name, Look::Failed { error, again: Instant::now() + RETRY }));
+            let _ = self.send.send((name, Look::Failed { error, again: Instant::now() + RETRY, serving: None }));
             self.watcher.bell().ring();
         }
     }
@@ -299,7 +299,7 @@ impl Prober {
                 self.known.insert(name.clone(), Told::Ready(driver.clone()));
                 (Outcome::Ready, (!old).then_some(Seen::Ready(driver)))
             }
-            Look::Failed { error, again } => {
+            Look::Failed { error, again, .. } => {
                 let story = error.story();
                 let old = matches!(self.known.get(name), Some(Told::Failed(known)) if *known == story);
                 self.known.insert(name.clone(), Told::Failed(story));
