@@ -331,7 +331,7 @@ fn what_the_kernel_holds_is_left_behind() {
     // The shell dies of TERM; what hangs is its child.
     let script = format!("stat '{}'; true", dir.display());
     let args = vec!["-c".to_owned().into(), script.into()];
-    let program = Program { exe: "/bin/sh".into(), args, stdin: None, env: Vec::new() };
+    let program = Program { args, ..Program::new("/bin/sh") };
     let limits = Limits { answer: LONG, kill: Kill::After { at: SHORT, grace: SHORT } };
     let running = process::spawn(&program).unwrap();
     let shell = running.id();

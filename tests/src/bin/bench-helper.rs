@@ -73,10 +73,9 @@ fn measure(driver: &Path) -> Done {
 
 fn called(driver: &Path) -> Done {
     let program = Program {
-        exe: driver.to_owned(),
         args: Wire::render(&Init {}, false).argv,
-        stdin: None,
         env: vec![("FLEXVOL_CALL".into(), "0123456789abcdef0123456789abcdef".into())],
+        ..Program::new(driver)
     };
     let outcome = process::spawn(&program)?.wait(&LIMITS, &is_complete, &mut |_| {});
     let exit_ok = outcome.how == How::Exited(0);

@@ -98,10 +98,10 @@ pub fn verdict<R>(result: &Result<Came<R>>) -> String {
 /// The program of one call: argv[0] unresolved, the id in its environment.
 pub fn program(exe: &Path, argv: Vec<Zeroizing<String>>, stdin: Option<Zeroizing<String>>, call: &str) -> Program {
     Program {
-        exe: exe.to_owned(),
         args: argv,
         stdin: stdin.map(|text| text.as_bytes().to_vec().into()),
         env: vec![(CALL_ID.into(), call.into())],
+        ..Program::new(exe)
     }
 }
 

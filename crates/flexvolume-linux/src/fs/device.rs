@@ -3,7 +3,10 @@
 use std::{
     fs::{File, OpenOptions},
     io::{Seek, SeekFrom},
-    os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt},
+    os::{
+        fd::AsFd,
+        unix::fs::{FileExt, FileTypeExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -11,10 +14,10 @@ use std::{
 
 use rustix::{
     fs::{FlockOperation, OFlags},
-    io::{Errno, FdFlags},
+    io::Errno,
 };
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, process::lending};
 
 /// What counts as an end of a device, in bytes.
 pub(super) const ENDS: u64 = 1 << 20;
@@ -130,12 +133,6 @@ impl Device {
     /// Runs `start` while a child born in it inherits the lock. If we die, the lock lives on until that child has
     /// ended, so nobody formats beneath a running mkfs whose caller is gone.
     pub(super) fn lending<T>(&self, start: impl FnOnce() -> Result<T>) -> Result<T> {
-        let set = |flags| {
-            rustix::io::fcntl_setfd(&self.file, flags).map_err(|e| Error::io("lend the lock of", &self.path, e))
-        };
-        set(FdFlags::empty())?;
-        let answer = start();
-        set(FdFlags::CLOEXEC)?;
-        answer
+        lending(self.file.as_fd(), start)
     }
 }

@@ -122,10 +122,9 @@ impl Tool {
     /// Runs it to its end. With a `device`, the child holds that device's lock for as long as it lives.
     pub(super) fn run(self, purpose: &str, args: &[&str], nature: Nature, device: Option<&Device>) -> Result<Ended> {
         let program = Program {
-            exe: self.find(purpose)?,
             args: args.iter().map(|arg| Zeroizing::new((*arg).to_owned())).collect(),
-            stdin: None,
             env: vec![("LC_ALL".to_owned(), "C".to_owned())],
+            ..Program::new(self.find(purpose)?)
         };
         let limits = match nature {
             Nature::Brief => Limits { answer: LOOK, kill: Kill::After { at: LOOK, grace: Duration::from_secs(2) } },

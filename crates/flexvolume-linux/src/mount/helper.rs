@@ -96,7 +96,7 @@ const NO_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
 /// `None` if the program says that it succeeded, else what it said. It has no limit of its own: whoever may not wait
 /// asks a worker to mount. A daemon that it leaves behind may keep its output open; that is not waited for.
 fn call(program: &Path, args: &[Zeroizing<String>]) -> Result<Option<String>> {
-    let program = Program { exe: program.to_owned(), args: args.to_vec(), stdin: None, env: Vec::new() };
+    let program = Program { args: args.to_vec(), ..Program::new(program) };
     let limits = Limits { answer: NO_LIMIT, kill: Kill::Never };
     let outcome = spawn(&program)?.wait(&limits, &|_, _| true, &mut |_| {});
     let how = match outcome.how {

@@ -12,6 +12,7 @@ mod find;
 mod head;
 mod id;
 mod left;
+mod lend;
 mod refused;
 mod spawn;
 mod stream;
@@ -27,6 +28,7 @@ pub use find::{Carrier, carrying, command_lines, group_members, marked};
 pub use head::{Head, head, on_path, runnable};
 pub use id::{ProcessId, alive, describe, own, session};
 pub(crate) use left::{leave, sweep};
+pub use lend::lending;
 pub(crate) use refused::explain;
 pub use refused::refusal;
 pub use spawn::{Running, no_core_dumps, settle, spawn};
@@ -38,7 +40,8 @@ pub const OUTPUT_LIMIT: usize = 1 << 20;
 
 /// A program to run.
 ///
-/// It runs without a shell, in `/`, in a process group of its own, with our environment and nothing of ours open.
+/// It runs without a shell, in `/`, in a process group of its own, with our environment and nothing of ours open but what
+/// is lent to it.
 /// There is no `Debug`: arguments and input may be secret.
 #[derive(Clone)]
 pub struct Program {
@@ -50,6 +53,27 @@ pub struct Program {
     pub stdin: Option<Zeroizing<Vec<u8>>>,
     /// Variables added to our own environment.
     pub env: Vec<(String, String)>,
+    /// Set for what must go on whatever becomes of us.
+    pub apart: Option<Apart>,
+}
+
+/// How a program is set apart from whoever runs it, because to end it half-way would do harm.
+///
+/// It gets a session of its own: neither a signal to our process group nor one from a terminal reaches it. It ignores
+/// SIGPIPE: nobody may be left to read what it says. And it lacks the variables by which others would find it and end
+/// it. What it needs besides is ours to give: a lock that it holds as long as it runs ([`lending`]) and [`Kill::Never`].
+/// Starting it costs a fork of all our memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Apart {
+    /// Variables of our environment that it does not get.
+    pub without: Vec<String>,
+}
+
+impl Program {
+    /// A program without arguments and input, in our own environment.
+    pub fn new(exe: impl Into<PathBuf>) -> Self {
+        Self { exe: exe.into(), args: Vec::new(), stdin: None, env: Vec::new(), apart: None }
+    }
 }
 
 /// How long a program may take, counted from its start.

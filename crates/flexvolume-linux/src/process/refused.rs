@@ -210,7 +210,7 @@ mod tests {
     }
 
     fn told_of(exe: &Path) -> (ErrorKind, String, String) {
-        let program = Program { exe: exe.to_owned(), args: Vec::new(), stdin: None, env: Vec::new() };
+        let program = Program::new(exe);
         let error =
             spawn(&program).err().unwrap_or_else(|| panic!("{} must not start: {:?}", exe.display(), fs::read(exe)));
         // Two answers cannot be foreseen: a writer that may be gone a moment later, and a header that only seems whole.
@@ -320,12 +320,7 @@ mod tests {
 
     #[test]
     fn arguments_the_kernel_refuses_are_told_without_being_shown() {
-        let mut program = Program {
-            exe: "/bin/true".into(),
-            args: vec!["secret\0text".to_owned().into()],
-            stdin: None,
-            env: Vec::new(),
-        };
+        let mut program = Program { args: vec!["secret\0text".to_owned().into()], ..Program::new("/bin/true") };
         let error = spawn(&program).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(!error.story().contains("secret"), "{}", error.story());

@@ -94,9 +94,15 @@ pub fn spawn(program: &Program) -> Result<Running> {
     let mut command = Command::new(&program.exe);
     command.args(program.args.iter().map(|argument| argument.as_str()));
     command.envs(program.env.iter().map(|(var, value)| (var, value)));
+    for var in program.apart.iter().flat_map(|apart| &apart.without) {
+        command.env_remove(var);
+    }
     command.stdin(if program.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = start(&mut command, &program.exe)?;
+    let mut child = match program.apart {
+        None => start(&mut command, &program.exe)?,
+        Some(_) => start_apart(&mut command, &program.exe)?,
+    };
 
     let began = Instant::now();
     let (pid, id) = identify(&mut child, &program.exe)?;
@@ -113,10 +119,25 @@ pub(crate) fn start(command: &mut Command, exe: &Path) -> Result<Child> {
     command.process_group(0);
     if env::current_dir().is_ok_and(|dir| dir != Path::new("/")) {
         command.current_dir("/");
-        if shell_would_get(exe) {
-            return Err(explain(exe, Errno::NOEXEC.into()));
-        }
+        no_shell_gets(exe)?;
     }
+    try_to_start(command, exe)
+}
+
+/// Starts a prepared command in a session of its own, whose first process group it leads as well.
+fn start_apart(command: &mut Command, exe: &Path) -> Result<Child> {
+    command.current_dir("/");
+    sys::set_apart(command);
+    no_shell_gets(exe)?;
+    try_to_start(command, exe)
+}
+
+/// Off the vfork path, std gives a file that the kernel does not know to a shell.
+fn no_shell_gets(exe: &Path) -> Result<()> {
+    if shell_would_get(exe) { Err(explain(exe, Errno::NOEXEC.into())) } else { Ok(()) }
+}
+
+fn try_to_start(command: &mut Command, exe: &Path) -> Result<Child> {
     let mut tries = 0;
     loop {
         match command.spawn() {

@@ -3,7 +3,11 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::process::CommandExt,
+    },
+    process::Command,
 };
 
 use linux_raw_sys::general::{AT_EMPTY_PATH, AT_RECURSIVE, MOUNT_ATTR_RDONLY, mount_attr};
@@ -16,6 +20,19 @@ pub(crate) fn default_signals() {
         libc::signal(libc::SIGPIPE, libc::SIG_IGN);
         libc::signal(libc::SIGCHLD, libc::SIG_DFL);
     }
+}
+
+/// Lets the command begin in a session of its own and ignore SIGPIPE, which std has just set back to kill it.
+pub(crate) fn set_apart(command: &mut Command) {
+    let between_fork_and_exec = || {
+        // SAFETY: both calls are async-signal-safe and touch no memory.
+        unsafe {
+            libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+            if libc::setsid() < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        }
+    };
+    // SAFETY: the closure does nothing that is forbidden in the child of a program with threads.
+    unsafe { command.pre_exec(between_fork_and_exec) };
 }
 
 /// Marks every descriptor above the standard three close-on-exec, so that no child inherits what a parent of ours left

@@ -292,7 +292,7 @@ mod tests {
 
     fn shell(script: &str) -> Program {
         let args = vec!["-c".to_owned().into(), script.to_owned().into()];
-        Program { exe: "/bin/sh".into(), args, stdin: None, env: Vec::new() }
+        Program { args, ..Program::new("/bin/sh") }
     }
 
     fn has_end(stdout: &[u8], _: &[u8]) -> bool {
@@ -331,7 +331,7 @@ mod tests {
     #[test]
     fn the_program_is_named_as_it_was_written() {
         let args = vec!["-c".to_owned().into(), "tr '\\0' '\\n' </proc/$$/cmdline | head -1".to_owned().into()];
-        let program = Program { exe: "/usr/../bin/./sh".into(), args, stdin: None, env: Vec::new() };
+        let program = Program { args, ..Program::new("/usr/../bin/./sh") };
         assert_eq!(run(&program, LONG, Kill::Never).0.stdout, b"/usr/../bin/./sh\n");
     }
 
