@@ -157,18 +157,27 @@ impl DriverConfig {
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Calls of 120 s and more are normal for drivers in use, so the limits are wide. What formats, checks, grows or
-/// provisions is asked to end, never killed: a kill there destroys, or begins the same work for ever.
+/// provisions is asked to end, never killed: a kill there destroys, or begins the same work for ever. What only asks is
+/// brief, and may be killed.
 fn usual_limits(verb: VerbName) -> Limits {
     let seconds = Duration::from_secs;
     let killed = |answer, at| Limits { answer: seconds(answer), kill: Kill::After { at: seconds(at), grace: GRACE } };
     let asked = |answer, at| Limits { answer: seconds(answer), kill: Kill::Ask { at: seconds(at) } };
     match verb {
         VerbName::Init | VerbName::GetVolumeName => killed(10, 30),
-        VerbName::IsAttached => killed(10, 60),
+        VerbName::IsAttached
+        | VerbName::ListSnapshots
+        | VerbName::GetCapacity
+        | VerbName::ListVolumes
+        | VerbName::GetHealth => killed(10, 60),
         VerbName::Attach | VerbName::WaitForAttach | VerbName::Detach => killed(120, 600),
         VerbName::Mount | VerbName::Unmount | VerbName::UnmountDevice => killed(120, 900),
         VerbName::MountDevice | VerbName::ExpandFs => asked(120, 3600),
-        VerbName::ExpandVolume | VerbName::CreateVolume | VerbName::DeleteVolume => asked(120, 3600),
+        VerbName::ExpandVolume
+        | VerbName::CreateVolume
+        | VerbName::DeleteVolume
+        | VerbName::CreateSnapshot
+        | VerbName::DeleteSnapshot => asked(120, 3600),
     }
 }
 
@@ -204,12 +213,30 @@ mod tests {
     #[test]
     fn w_20_calls_of_two_minutes_are_normal_and_ten_minutes_are_waited_for() {
         let (told, waited) = (Duration::from_secs(120), Duration::from_secs(600));
-        // These ask the driver itself, and no storage.
-        let quick = [VerbName::Init, VerbName::GetVolumeName, VerbName::IsAttached];
+        // These change nothing, and are asked again.
+        let quick = ["init", "getvolumename", "isattached", "listsnapshots", "getcapacity", "listvolumes", "gethealth"];
         for verb in VerbName::ALL.iter().copied() {
             let Limits { answer, kill } = DriverConfig::default().limits(verb);
             let (Kill::After { at, .. } | Kill::Ask { at }) = kill else { panic!("{verb} may take for ever") };
-            assert_eq!(answer >= told && at >= waited, !quick.contains(&verb), "{verb}");
+            assert_eq!(answer >= told && at >= waited, !quick.contains(&verb.as_str()), "{verb}");
+        }
+    }
+
+    #[test]
+    fn what_makes_or_deletes_is_never_killed() {
+        let never = [
+            "mountdevice",
+            "expandfs",
+            "expandvolume",
+            "createvolume",
+            "deletevolume",
+            "createsnapshot",
+            "deletesnapshot",
+        ];
+        for verb in VerbName::ALL {
+            let asked = matches!(DriverConfig::default().limits(*verb).kill, Kill::Ask { .. });
+            assert_eq!(asked, never.contains(&verb.as_str()), "{verb}");
+            assert!(!verb.may_be_in_progress() || asked, "{verb}: what can go on for long is not torn off");
         }
     }
 

@@ -4,8 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::extension::Extension;
+use crate::fields::Answer;
 use crate::options::Options;
-use crate::reply::{Answer, Attached, Created, Expanded, InitReply, VolumeNameReply};
+use crate::reply::{Attached, InitReply, VolumeNameReply};
+use crate::storage::{Capacity, Created, Expanded, Health, Snapshot, SnapshotList, VolumeList};
 use crate::wire::{Arg, Bytes, Device, Dir, Wire};
 
 /// One call of the contract as a value: it renders to argv and names the type of its reply.
@@ -266,9 +269,11 @@ contract! {
         /// Size so far.
         old: Bytes,
     ) -> ();
-    /// Extension `provision`: makes a volume; idempotent by its name.
+    /// Extension `provision`: makes a volume; idempotent by its name. With the extension `clone` also one that begins
+    /// with the content of another, or of a snapshot.
     CreateVolume "createvolume" (
-        /// Parameters, `flexvol/name`, `flexvol/requiredBytes`, `flexvol/limitBytes`.
+        /// Parameters, `flexvol/name`, `flexvol/requiredBytes`, `flexvol/limitBytes`; `flexvol/sourceVolume` or
+        /// `flexvol/sourceSnapshot`.
         options: Options,
     ) -> Created;
     /// Extension `provision`: deletes a volume; an unknown id is a Success.
@@ -276,6 +281,36 @@ contract! {
         /// Parameters and `flexvol/id`.
         options: Options,
     ) -> ();
+    /// Extension `snapshot`: keeps what a volume holds now; idempotent by the snapshot's name.
+    CreateSnapshot "createsnapshot" (
+        /// Parameters, `flexvol/name` (the snapshot's), `flexvol/id` (the volume's).
+        options: Options,
+    ) -> Snapshot;
+    /// Extension `snapshot`: deletes a snapshot; an unknown id is a Success.
+    DeleteSnapshot "deletesnapshot" (
+        /// `flexvol/snapshot`.
+        options: Options,
+    ) -> ();
+    /// Extension `snapshot`: one page of the snapshots there are.
+    ListSnapshots "listsnapshots" (
+        /// `flexvol/token` and `flexvol/max`; `flexvol/id` or `flexvol/snapshot` to ask for some only.
+        options: Options,
+    ) -> SnapshotList;
+    /// Extension `capacity`: how much room there is for volumes made with these parameters.
+    GetCapacity "getcapacity" (
+        /// Parameters as for `createvolume`.
+        options: Options,
+    ) -> Capacity;
+    /// Extension `list`: one page of the volumes there are.
+    ListVolumes "listvolumes" (
+        /// `flexvol/token` and `flexvol/max`.
+        options: Options,
+    ) -> VolumeList;
+    /// Extension `health`: how a volume does, or the storage itself.
+    GetHealth "gethealth" (
+        /// `flexvol/id`, or none for the storage itself.
+        options: Options,
+    ) -> Health;
 }
 
 impl VerbName {
@@ -284,11 +319,16 @@ impl VerbName {
         Self::ALL.iter().copied().find(|verb| verb.as_str() == word)
     }
 
-    /// Whether an answer "In progress" counts: it does for the calls that extensions serve, and is a failure for those
-    /// that Kubernetes makes.
-    pub fn may_be_in_progress(self) -> bool {
+    /// The extension that serves the call: whoever announces it and answers "Not supported" is at fault. `None` for the
+    /// calls that Kubernetes makes, where that answer is a right one.
+    pub fn extension(self) -> Option<Extension> {
         match self {
-            Self::CreateVolume | Self::DeleteVolume | Self::ExpandVolume => true,
+            Self::ExpandVolume => Some(Extension::Expand),
+            Self::CreateVolume | Self::DeleteVolume => Some(Extension::Provision),
+            Self::CreateSnapshot | Self::DeleteSnapshot | Self::ListSnapshots => Some(Extension::Snapshot),
+            Self::GetCapacity => Some(Extension::Capacity),
+            Self::ListVolumes => Some(Extension::List),
+            Self::GetHealth => Some(Extension::Health),
             Self::Init
             | Self::GetVolumeName
             | Self::Attach
@@ -299,7 +339,34 @@ impl VerbName {
             | Self::Unmount
             | Self::UnmountDevice
             | Self::Detach
-            | Self::ExpandFs => false,
+            | Self::ExpandFs => None,
+        }
+    }
+
+    /// Whether an answer "In progress" counts: it does for the calls of extensions that change something, and is a
+    /// failure for those that Kubernetes makes and for those that only ask.
+    pub fn may_be_in_progress(self) -> bool {
+        match self {
+            Self::ExpandVolume
+            | Self::CreateVolume
+            | Self::DeleteVolume
+            | Self::CreateSnapshot
+            | Self::DeleteSnapshot => true,
+            Self::Init
+            | Self::GetVolumeName
+            | Self::Attach
+            | Self::IsAttached
+            | Self::WaitForAttach
+            | Self::MountDevice
+            | Self::Mount
+            | Self::Unmount
+            | Self::UnmountDevice
+            | Self::Detach
+            | Self::ExpandFs
+            | Self::ListSnapshots
+            | Self::GetCapacity
+            | Self::ListVolumes
+            | Self::GetHealth => false,
         }
     }
 

@@ -14,16 +14,40 @@ pub enum Extension {
     Local,
     /// Options may come on standard input, with `-` in argv where the JSON stood.
     Stdin,
+    /// The device that `waitforattach` answers may be given to a pod as it is; `mountdevice` is not called then.
+    Block,
     /// `createvolume` and `deletevolume` are served.
     Provision,
     /// `expandvolume` means it.
     Expand,
-    // Still to come, with their verbs: block, snapshot, clone, capacity, list, health, modify.
+    /// `createsnapshot`, `deletesnapshot` and `listsnapshots` are served.
+    Snapshot,
+    /// `createvolume` makes volumes of other volumes, and of snapshots if there are any. Needs `provision`.
+    Clone,
+    /// `getcapacity` is served.
+    Capacity,
+    /// `listvolumes` is served.
+    List,
+    /// `gethealth` is served.
+    Health,
+    // Still to come, with its verb: modify.
 }
 
 impl Extension {
     /// Every extension this crate knows.
-    pub const ALL: [Self; 5] = [Self::Staged, Self::Local, Self::Stdin, Self::Provision, Self::Expand];
+    pub const ALL: [Self; 11] = [
+        Self::Staged,
+        Self::Local,
+        Self::Stdin,
+        Self::Block,
+        Self::Provision,
+        Self::Expand,
+        Self::Snapshot,
+        Self::Clone,
+        Self::Capacity,
+        Self::List,
+        Self::Health,
+    ];
 
     /// The name on the wire.
     pub fn as_str(self) -> &'static str {
@@ -31,8 +55,14 @@ impl Extension {
             Self::Staged => "staged",
             Self::Local => "local",
             Self::Stdin => "stdin",
+            Self::Block => "block",
             Self::Provision => "provision",
             Self::Expand => "expand",
+            Self::Snapshot => "snapshot",
+            Self::Clone => "clone",
+            Self::Capacity => "capacity",
+            Self::List => "list",
+            Self::Health => "health",
         }
     }
 

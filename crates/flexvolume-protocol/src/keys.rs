@@ -21,11 +21,22 @@ pub const FS_GROUP: &str = "kubernetes.io/fsGroup";
 /// What stands before the name of each secret; the value is standard padded base64.
 pub const SECRET_PREFIX: &str = "kubernetes.io/secret/";
 
-/// Extension `provision`: the name a volume shall be created under.
+/// Extensions `provision` and `snapshot`: the name a volume or a snapshot shall be created under.
 pub const NAME: &str = "flexvol/name";
 /// Extension `provision`: bytes the volume must have at least, decimal.
 pub const REQUIRED_BYTES: &str = "flexvol/requiredBytes";
 /// Extension `provision`: bytes the volume may have at most, decimal.
 pub const LIMIT_BYTES: &str = "flexvol/limitBytes";
-/// Extensions `provision` and `expand`: the id that `createvolume` answered.
+/// The id that `createvolume` answered: what is to be deleted, expanded, snapshotted or looked after; in `listsnapshots`,
+/// whose snapshots.
 pub const ID: &str = "flexvol/id";
+/// Extension `snapshot`: the id that `createsnapshot` answered.
+pub const SNAPSHOT: &str = "flexvol/snapshot";
+/// Extension `clone`: the id of the volume whose content the new one begins with.
+pub const SOURCE_VOLUME: &str = "flexvol/sourceVolume";
+/// Extension `clone`: the id of the snapshot whose content the new volume begins with.
+pub const SOURCE_SNAPSHOT: &str = "flexvol/sourceSnapshot";
+/// Extensions `list` and `snapshot`: what the page before answered as `next`; absent or empty for the first page.
+pub const TOKEN: &str = "flexvol/token";
+/// Extensions `list` and `snapshot`: how many a page may hold at most, decimal; absent or 0 leaves it to the driver.
+pub const MAX: &str = "flexvol/max";

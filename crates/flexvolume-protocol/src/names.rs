@@ -15,7 +15,7 @@ use crate::text::excerpt;
 #[serde(try_from = "String", into = "String")]
 pub struct DriverName(String);
 
-/// A name was refused.
+/// A name, a path, an id or a time was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a {kind}: {why}")]
 pub struct NameError {
@@ -159,6 +159,8 @@ macro_rules! name_traits {
         }
     };
 }
+
+pub(crate) use name_traits;
 
 name_traits!(DriverName);
 

@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use crate::call::VerbName;
-use crate::capabilities::Capabilities;
+use crate::fields::{Answer, FAILURE, IN_PROGRESS, NOT_SUPPORTED, SUCCESS};
 use crate::json::{self, Broken};
-use crate::reply::{Answer, Came, Code, FAILURE, Failed, Fields, IN_PROGRESS, NOT_SUPPORTED, SUCCESS};
+use crate::members::decode;
+use crate::reply::{Came, Failed};
 use crate::verdict::{Forgiven, Stream, Verdict};
 
 /// What a driver said: both streams, whole or cut at the host's bound, and whether it ended well.
@@ -128,84 +129,6 @@ fn judge<R: Answer>(verb: VerbName, exit_ok: bool, value: &[u8]) -> Result<Came<
         FAILURE => Err(Verdict::Failed(failed())),
         _ => Err(Verdict::OddStatus { verb, failed: failed(), status: fields.status }),
     }
-}
-
-/// The members of a well-formed answer by Go's rules: letter case does not count, the last of several equal keys does,
-/// null leaves what was there. `Err` names the member of the contract that has the wrong type; members of extensions
-/// are unknown to Kubernetes, so a wrong type there is only noted.
-fn decode(value: &[u8]) -> Result<Fields, String> {
-    let mut fields = Fields::default();
-    // What an object of capabilities is laid over. After a null Go makes a new one, in which nothing is granted.
-    let mut capabilities = Capabilities::default();
-    if value == b"null" {
-        return Ok(fields);
-    }
-    let members = json::members(value).ok_or_else(|| format!("it is {}, not an object", json::kind(value)))?;
-    for (key, raw) in members {
-        let key = json::fold(&key);
-        if raw == b"null" {
-            if key == "capabilities" {
-                fields.capabilities = None;
-                capabilities = Capabilities::NONE;
-            }
-            continue;
-        }
-        let text = || json::string(raw).ok_or_else(|| wrong(&key, "a string", raw));
-        match key.as_str() {
-            "status" => fields.status = text()?,
-            "message" => fields.message = Some(text()?),
-            "device" => fields.device = Some(text()?),
-            "volumename" => fields.volume_name = Some(text()?),
-            "attached" => {
-                fields.attached = Some(match raw {
-                    b"true" => true,
-                    b"false" => false,
-                    _ => return Err(wrong(&key, "true or false", raw)),
-                });
-            }
-            "capabilities" => fields.capabilities.get_or_insert(capabilities).merge(raw)?,
-            "volumenewsize" => drop(number::<i64>(raw).ok_or_else(|| wrong(&key, "a whole number of 64 bits", raw))?),
-            "code" => fields.code = json::string(raw).and_then(|word| Code::parse(&word)),
-            "extensions" => fields.extensions = json::elements(raw).and_then(|names| names.map(json::string).collect()),
-            "id" => note(&mut fields, "id", "a string", raw, |f| &mut f.id, json::string),
-            "bytes" => note(&mut fields, "bytes", "a whole number of bytes", raw, |f| &mut f.bytes, number),
-            "options" => note(
-                &mut fields,
-                "options",
-                "an object of strings",
-                raw,
-                |f| &mut f.options,
-                |raw| json::members(raw)?.map(|(key, raw)| Some((key, json::string(raw)?))).collect(),
-            ),
-            _ => {}
-        }
-    }
-    Ok(fields)
-}
-
-/// Sets a member of an extension, or notes that it has the wrong type.
-fn note<T>(
-    fields: &mut Fields,
-    key: &'static str,
-    wanted: &str,
-    raw: &[u8],
-    field: impl Fn(&mut Fields) -> &mut Option<T>,
-    read: impl Fn(&[u8]) -> Option<T>,
-) {
-    let value = read(raw);
-    match value {
-        Some(_) => drop(fields.wrong.remove(key)),
-        None => drop(fields.wrong.insert(key, wrong(key, wanted, raw))),
-    }
-    *field(fields) = value;
-}
-
-fn wrong(key: &str, wanted: &str, raw: &[u8]) -> String {
-    format!("`{key}` must be {wanted}, and this one is {}", json::kind(raw))
-}
-
-fn number<N: std::str::FromStr>(raw: &[u8]) -> Option<N> {
-    std::str::from_utf8(raw).ok()?.parse().ok()
 }
 
 /// What the search through one stream found.

@@ -1,13 +1,12 @@
-//! What a driver can answer, as types, and how a driver renders it.
+//! How a call comes out, and what a driver answers to the calls of Kubernetes, as types.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::capabilities::Capabilities;
 use crate::extension::Extension;
-use crate::wire::Device;
 
 /// How a call came out when it did not fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,59 +48,6 @@ pub enum Code {
     Permission,
 }
 
-/// The members of an answer as read or to be written; `None` is absent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Fields {
-    /// The status word; `""` when absent.
-    pub status: String,
-    /// Why it failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    /// What kind of failure it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub code: Option<Code>,
-    /// After attach and waitforattach.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub device: Option<String>,
-    /// After getvolumename.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub volume_name: Option<String>,
-    /// After isattached.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub attached: Option<bool>,
-    /// After init.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub capabilities: Option<Capabilities>,
-    /// After init: the extensions announced.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub extensions: Option<Vec<String>>,
-    /// After createvolume.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// After createvolume and expandvolume.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bytes: Option<u64>,
-    /// After createvolume.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub options: Option<BTreeMap<String, String>>,
-    /// Members of extensions that have the wrong type, with what is wrong. To Kubernetes they are unknown and so no
-    /// fault; the reply that needs one refuses it.
-    #[serde(skip)]
-    pub wrong: BTreeMap<&'static str, String>,
-}
-
-/// What a Success of some call says beyond status and message.
-pub trait Answer: Sized {
-    /// Writes it into the members of an answer.
-    fn put(self, fields: &mut Fields);
-    /// Takes it from the members of a Success.
-    ///
-    /// # Errors
-    /// Says in words which member is missing or wrong.
-    fn take(fields: Fields) -> Result<Self, String>;
-}
-
 /// What a driver can do, from `init`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InitReply {
@@ -120,50 +66,6 @@ pub struct Attached(pub bool);
 /// A name, from `getvolumename`; hosts ignore it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VolumeNameReply(pub String);
-
-/// What `expandvolume` came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Expanded {
-    /// The size now, in bytes, if the driver says.
-    pub bytes: Option<u64>,
-}
-
-/// What `createvolume` made.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Created {
-    /// How the driver finds the volume again: 1 to 128 bytes, no slash at either end.
-    pub id: String,
-    /// Its size in bytes, if the driver says.
-    pub bytes: Option<u64>,
-    /// What is handed back in the options of every later call.
-    pub options: BTreeMap<String, String>,
-}
-
-pub(crate) const SUCCESS: &str = "Success";
-pub(crate) const NOT_SUPPORTED: &str = "Not supported";
-pub(crate) const IN_PROGRESS: &str = "In progress";
-pub(crate) const FAILURE: &str = "Failure";
-
-/// Renders an answer as one line of JSON, `status` first, without a line break at its end.
-pub fn render_reply<R: Answer>(reply: Result<Came<R>, Failed>) -> String {
-    let mut fields = Fields::default();
-    let status = match reply {
-        Ok(Came::Done(answer)) => {
-            answer.put(&mut fields);
-            SUCCESS
-        }
-        Ok(Came::NotSupported) => NOT_SUPPORTED,
-        Ok(Came::InProgress) => IN_PROGRESS,
-        Err(failed) => {
-            fields.message = Some(failed.message);
-            fields.code = failed.code;
-            FAILURE
-        }
-    };
-    fields.status = status.to_owned();
-    // Strings, numbers and maps of strings always serialise; should that change, the answer is still one.
-    serde_json::to_string(&fields).unwrap_or_else(|_| format!("{{\"status\":\"{FAILURE}\"}}"))
-}
 
 impl<R> Came<R> {
     /// The same outcome with another value in it.
@@ -229,88 +131,5 @@ impl Code {
     /// The code of that word, compared exactly.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|code| code.as_str() == word)
-    }
-}
-
-impl Answer for () {
-    fn put(self, _: &mut Fields) {}
-    fn take(_: Fields) -> Result<Self, String> {
-        Ok(())
-    }
-}
-
-impl Answer for Device {
-    fn put(self, fields: &mut Fields) {
-        fields.device = Some(self.0);
-    }
-    fn take(fields: Fields) -> Result<Self, String> {
-        Ok(Self(fields.device.unwrap_or_default()))
-    }
-}
-
-impl Answer for Attached {
-    fn put(self, fields: &mut Fields) {
-        fields.attached = Some(self.0);
-    }
-    fn take(fields: Fields) -> Result<Self, String> {
-        Ok(Self(fields.attached.unwrap_or_default()))
-    }
-}
-
-impl Answer for VolumeNameReply {
-    fn put(self, fields: &mut Fields) {
-        fields.volume_name = Some(self.0);
-    }
-    fn take(fields: Fields) -> Result<Self, String> {
-        Ok(Self(fields.volume_name.unwrap_or_default()))
-    }
-}
-
-impl Answer for InitReply {
-    fn put(self, fields: &mut Fields) {
-        fields.capabilities = Some(self.capabilities);
-        let known = self.extensions.iter().map(|extension| extension.as_str().to_owned());
-        let names: Vec<String> = known.chain(self.unknown).collect();
-        fields.extensions = Some(names).filter(|names| !names.is_empty());
-    }
-    fn take(fields: Fields) -> Result<Self, String> {
-        let mut reply = Self { capabilities: fields.capabilities.unwrap_or_default(), ..Self::default() };
-        for name in fields.extensions.unwrap_or_default() {
-            match Extension::parse(&name) {
-                Some(extension) => drop(reply.extensions.insert(extension)),
-                None => reply.unknown.push(name),
-            }
-        }
-        Ok(reply)
-    }
-}
-
-impl Answer for Expanded {
-    fn put(self, fields: &mut Fields) {
-        fields.bytes = self.bytes;
-    }
-    fn take(mut fields: Fields) -> Result<Self, String> {
-        match fields.wrong.remove("bytes") {
-            Some(why) => Err(why),
-            None => Ok(Self { bytes: fields.bytes }),
-        }
-    }
-}
-
-impl Answer for Created {
-    fn put(self, fields: &mut Fields) {
-        fields.id = Some(self.id);
-        fields.bytes = self.bytes;
-        fields.options = Some(self.options).filter(|options| !options.is_empty());
-    }
-    fn take(mut fields: Fields) -> Result<Self, String> {
-        if let Some(why) = ["id", "bytes", "options"].into_iter().find_map(|field| fields.wrong.remove(field)) {
-            return Err(why);
-        }
-        let id = fields.id.unwrap_or_default();
-        if id.is_empty() || id.len() > 128 || id.starts_with('/') || id.ends_with('/') || id.contains('\0') {
-            return Err("`id` must have 1 to 128 bytes, no NUL and no slash at either end".to_owned());
-        }
-        Ok(Self { id, bytes: fields.bytes, options: fields.options.unwrap_or_default() })
     }
 }

@@ -63,7 +63,13 @@ pub(crate) fn is_since_1_6(verb: VerbName) -> bool {
         | VerbName::ExpandVolume
         | VerbName::ExpandFs
         | VerbName::CreateVolume
-        | VerbName::DeleteVolume => true,
+        | VerbName::DeleteVolume
+        | VerbName::CreateSnapshot
+        | VerbName::DeleteSnapshot
+        | VerbName::ListSnapshots
+        | VerbName::GetCapacity
+        | VerbName::ListVolumes
+        | VerbName::GetHealth => true,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::call::VerbName;
+use crate::fields;
 use crate::redact::Redactor;
 use crate::reply::{Code, Failed};
 use crate::telltale;
@@ -101,15 +102,16 @@ impl Verdict {
                     "the answer must be one JSON object with a status; let the driver log to a file, not to its output";
                 Some(hint.to_owned())
             }),
-            Self::WrongShape { .. } => {
-                Some("the driver must be mended; Kubernetes refuses such an answer too".to_owned())
-            }
+            Self::WrongShape { verb, .. } => Some(match verb.extension() {
+                None => "the driver must be mended; Kubernetes refuses such an answer too".to_owned(),
+                Some(_) => "the driver must be mended; the book's page on extensions says what it answers".to_owned(),
+            }),
             Self::Failed(failed) => failed.code.and_then(code_hint).map(str::to_owned),
             Self::OddStatus { verb, status, failed } => near_miss(status)
                 .map(|word| {
                     let hint = format!("the contract's word is exactly {word:?}; any other is a failure");
                     // The documents of long ago spelt it otherwise.
-                    let old = word == crate::reply::NOT_SUPPORTED && telltale::is_since_1_6(*verb);
+                    let old = word == fields::NOT_SUPPORTED && telltale::is_since_1_6(*verb);
                     if old { format!("{hint}; {}", telltale::OLD_CONTRACT) } else { hint }
                 })
                 .or_else(|| failed.code.and_then(code_hint).map(str::to_owned)),
@@ -148,10 +150,10 @@ impl Verdict {
 fn near_miss(status: &str) -> Option<&'static str> {
     let status = status.trim().to_ascii_lowercase();
     match status.as_str() {
-        "success" | "ok" => Some(crate::reply::SUCCESS),
-        "in progress" => Some(crate::reply::IN_PROGRESS),
-        "failure" | "failed" | "error" => Some(crate::reply::FAILURE),
-        other if other.ends_with("not supported") || other == "unsupported" => Some(crate::reply::NOT_SUPPORTED),
+        "success" | "ok" => Some(fields::SUCCESS),
+        "in progress" => Some(fields::IN_PROGRESS),
+        "failure" | "failed" | "error" => Some(fields::FAILURE),
+        other if other.ends_with("not supported") || other == "unsupported" => Some(fields::NOT_SUPPORTED),
         _ => None,
     }
 }

@@ -174,6 +174,12 @@ fn route<D: Driver>(driver: &D, call: &Call, world: &World) -> Answered {
         Call::ExpandFs(call) => render(verb, driver.expandfs(call, world), world),
         Call::CreateVolume(call) => render(verb, driver.createvolume(call, world), world),
         Call::DeleteVolume(call) => render(verb, driver.deletevolume(call, world), world),
+        Call::CreateSnapshot(call) => render(verb, driver.createsnapshot(call, world), world),
+        Call::DeleteSnapshot(call) => render(verb, driver.deletesnapshot(call, world), world),
+        Call::ListSnapshots(call) => render(verb, driver.listsnapshots(call, world), world),
+        Call::GetCapacity(call) => render(verb, driver.getcapacity(call, world), world),
+        Call::ListVolumes(call) => render(verb, driver.listvolumes(call, world), world),
+        Call::GetHealth(call) => render(verb, driver.gethealth(call, world), world),
     }
 }
 

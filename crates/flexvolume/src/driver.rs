@@ -1,9 +1,10 @@
 //! The one trait that a driver's author implements.
 
 use flexvolume_protocol::{
-    Attach, Attached, Capabilities, CreateVolume, Created, DeleteVolume, Detach, Device, ExpandFs, ExpandVolume,
-    Expanded, Extension, GetVolumeName, Init, IsAttached, Mount, MountDevice, Options, Unmount, UnmountDevice,
-    VolumeNameReply, WaitForAttach,
+    Attach, Attached, Capabilities, Capacity, CreateSnapshot, CreateVolume, Created, DeleteSnapshot, DeleteVolume,
+    Detach, Device, ExpandFs, ExpandVolume, Expanded, Extension, GetCapacity, GetHealth, GetVolumeName, Health, Init,
+    IsAttached, ListSnapshots, ListVolumes, Mount, MountDevice, Options, Snapshot, SnapshotList, Unmount,
+    UnmountDevice, VolumeList, VolumeNameReply, WaitForAttach,
 };
 
 use crate::{Failure, Result, World, staged};
@@ -31,6 +32,9 @@ use crate::{Failure, Result, World, staged};
 pub trait Driver {
     /// What the driver can do beyond the contract of Kubernetes; told to the host at `init`. The kit adds
     /// [`Extension::Stdin`], which it serves itself.
+    ///
+    /// An extension that is announced is served: "Not supported" from one of its verbs
+    /// ([`VerbName::extension`](flexvolume_protocol::VerbName::extension)) is then a fault of the driver.
     const EXTENSIONS: &'static [Extension] = &[];
 
     /// What the driver tells the host about itself at `init`. For a staged driver the kit sets `attach` to false.
@@ -84,7 +88,8 @@ pub trait Driver {
     }
 
     /// Waits, on the node and for less than ten minutes, until the device is there, and answers what it is called here;
-    /// what was attached may be `""` or a name from before a reboot.
+    /// what was attached may be `""` or a name from before a reboot. With [`Extension::Block`] announced a pod may be
+    /// given that device as it is: it must be the path of a block device, and may then hold anything.
     ///
     /// # Errors
     /// As all verbs.
@@ -134,7 +139,8 @@ pub trait Driver {
         Err(Failure::not_supported())
     }
 
-    /// Grows what backs the volume; with [`Extension::Expand`] announced it means it.
+    /// Grows what backs the volume; with [`Extension::Expand`] announced it means it. Never shrinks: one that is as large
+    /// already is a Success with its size.
     ///
     /// # Errors
     /// As all verbs; here [`Failure::in_progress`] is one of them.
@@ -150,19 +156,86 @@ pub trait Driver {
         Err(Failure::not_supported())
     }
 
-    /// Makes a volume; the same name again is the same volume, and with other wishes a `conflict`.
+    /// Extension `provision`: makes a volume of `flexvol/requiredBytes` at least and `flexvol/limitBytes` at most, or
+    /// fails and leaves nothing. The same `flexvol/name` again is the same volume; with other wishes it is a `conflict`.
+    ///
+    /// Extension `clone`: with [`OptionsExt::source`](crate::OptionsExt::source) the volume begins with the content of
+    /// another, or of a snapshot, and is no smaller. It is a volume of its own from then on: the source may be deleted.
+    /// A source that is not there is `notFound`; the same name with another source, or with none, is a `conflict`.
     ///
     /// # Errors
-    /// As all verbs; here [`Failure::in_progress`] is one of them.
+    /// As all verbs; here [`Failure::in_progress`] is one of them. No room is `exhausted`.
     fn createvolume(&self, _call: &CreateVolume, _world: &World) -> Result<Created> {
         Err(Failure::not_supported())
     }
 
-    /// Deletes a volume by its id; an unknown one is a Success.
+    /// Extension `provision`: deletes the volume `flexvol/id`; an unknown one is a Success, one that is in use or that
+    /// others still need is `busy`.
     ///
     /// # Errors
     /// As all verbs; here [`Failure::in_progress`] is one of them.
     fn deletevolume(&self, _call: &DeleteVolume, _world: &World) -> Result<()> {
+        Err(Failure::not_supported())
+    }
+
+    /// Extension `snapshot`: keeps what the volume `flexvol/id` holds at this moment, mounted or not, under
+    /// `flexvol/name`. The same name again is the same snapshot, however old; of another volume it is a `conflict`. A
+    /// volume that is not there is `notFound`.
+    ///
+    /// Once this has answered Success the moment is over, and the volume may change. A snapshot that exists and cannot
+    /// be read yet is answered with `ready` false; the host asks again until it is true. Where even the moment is not
+    /// over, the answer is [`Failure::in_progress`].
+    ///
+    /// # Errors
+    /// As all verbs; here [`Failure::in_progress`] is one of them. No room is `exhausted`.
+    fn createsnapshot(&self, _call: &CreateSnapshot, _world: &World) -> Result<Snapshot> {
+        Err(Failure::not_supported())
+    }
+
+    /// Extension `snapshot`: deletes the snapshot `flexvol/snapshot`; an unknown one is a Success. Neither its volume nor
+    /// what was made of it is touched: where a clone still needs it, it is `busy`.
+    ///
+    /// # Errors
+    /// As all verbs; here [`Failure::in_progress`] is one of them.
+    fn deletesnapshot(&self, _call: &DeleteSnapshot, _world: &World) -> Result<()> {
+        Err(Failure::not_supported())
+    }
+
+    /// Extension `snapshot`: one page of the snapshots this driver has made; with `flexvol/id` those of that volume
+    /// alone, with `flexvol/snapshot` that one alone. Nothing that fits is an empty list. Each says whose it is
+    /// ([`Snapshot::id`]). It changes nothing and is brief; [`Page`](crate::Page) does the paging.
+    ///
+    /// # Errors
+    /// As all verbs. A token that the driver never gave is `invalid`, if it cannot be made sense of.
+    fn listsnapshots(&self, _call: &ListSnapshots, _world: &World) -> Result<SnapshotList> {
+        Err(Failure::not_supported())
+    }
+
+    /// Extension `capacity`: how much room there is for volumes that `createvolume` makes with these parameters. It
+    /// promises nothing: others make volumes too.
+    ///
+    /// # Errors
+    /// As all verbs. Parameters that no volume can be made with are `invalid`.
+    fn getcapacity(&self, _call: &GetCapacity, _world: &World) -> Result<Capacity> {
+        Err(Failure::not_supported())
+    }
+
+    /// Extension `list`: one page of the volumes this driver has made, each as `createvolume` answered it; those that are
+    /// half-made or being deleted are left out. It changes nothing and is brief; [`Page`](crate::Page) does the paging.
+    ///
+    /// # Errors
+    /// As all verbs. A token that the driver never gave is `invalid`, if it cannot be made sense of.
+    fn listvolumes(&self, _call: &ListVolumes, _world: &World) -> Result<VolumeList> {
+        Err(Failure::not_supported())
+    }
+
+    /// Extension `health`: how the volume `flexvol/id` does, or without it the storage itself. What is wrong is an
+    /// answer ([`Condition`](flexvolume_protocol::Condition) and words that say what to do), and a failure only where
+    /// that cannot be told. It mends nothing, changes nothing and is brief, also where the storage hangs.
+    ///
+    /// # Errors
+    /// As all verbs. A volume nobody knows is `notFound`; one that was there and is lost is `dataLoss`, in an answer.
+    fn gethealth(&self, _call: &GetHealth, _world: &World) -> Result<Health> {
         Err(Failure::not_supported())
     }
 }

@@ -33,6 +33,7 @@ mod failure;
 mod lock;
 mod log;
 mod options;
+mod page;
 mod panics;
 mod run;
 mod settings;
@@ -46,7 +47,8 @@ pub use dispatch::{Answered, Dispatcher};
 pub use driver::Driver;
 pub use failure::{Failure, Result};
 pub use lock::Lock;
-pub use options::OptionsExt;
+pub use options::{OptionsExt, Source};
+pub use page::Page;
 pub use run::run;
 pub use settings::Settings;
 pub use size::{Size, SizeError};
@@ -54,7 +56,9 @@ pub use staged::ONLY_READER;
 pub use world::World;
 
 pub use flexvolume_protocol::{
-    Attach, Attached, Bytes, Capabilities, Code, CreateVolume, Created, DeleteVolume, Detach, Device, Dir, DriverName,
-    ExpandFs, ExpandVolume, Expanded, Extension, GetVolumeName, Init, IsAttached, Mount, MountDevice, NameError,
-    Options, Secret, Secrets, Unmount, UnmountDevice, VerbName, VolumeName, VolumeNameReply, WaitForAttach, keys,
+    Attach, Attached, Bytes, Capabilities, Capacity, Code, Condition, CreateSnapshot, CreateVolume, Created,
+    DeleteSnapshot, DeleteVolume, Detach, Device, Dir, DriverName, ExpandFs, ExpandVolume, Expanded, Extension,
+    GetCapacity, GetHealth, GetVolumeName, Health, Id, Init, IsAttached, ListSnapshots, ListVolumes, Mount,
+    MountDevice, NameError, Options, Secret, Secrets, Snapshot, SnapshotList, Timestamp, Unmount, UnmountDevice,
+    VerbName, VolumeList, VolumeName, VolumeNameReply, WaitForAttach, keys,
 };

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, str::FromStr};
 
-use flexvolume_protocol::{Code, Options, excerpt};
+use flexvolume_protocol::{Code, Id, Options, excerpt, keys};
 
 use crate::{Failure, Result};
 
@@ -26,6 +26,22 @@ pub trait OptionsExt {
     /// # Errors
     /// Code `invalid` for any other word.
     fn flag(&self, key: &str) -> Result<bool>;
+
+    /// Of `createvolume`: whose content the new volume begins with; `None` is an empty one. A driver that does not
+    /// announce `clone` must refuse a volume that has a source, not make it empty.
+    ///
+    /// # Errors
+    /// Code `invalid` if there are two sources, or one that is no id.
+    fn source(&self) -> Result<Option<Source>>;
+}
+
+/// What a volume is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Another volume, as it is now.
+    Volume(Id),
+    /// A snapshot.
+    Snapshot(Id),
 }
 
 impl OptionsExt for Options {
@@ -48,6 +64,23 @@ impl OptionsExt for Options {
             Some(other) => Err(Failure::new(
                 Code::Invalid,
                 format!("the option {key:?} is {:?}; it must be \"true\" or \"false\"", excerpt(other, 80)),
+            )),
+        }
+    }
+
+    fn source(&self) -> Result<Option<Source>> {
+        let of = |key: &str| if self.get(key) == Some("") { Ok(None) } else { self.optional::<Id>(key) };
+        match (of(keys::SOURCE_VOLUME)?, of(keys::SOURCE_SNAPSHOT)?) {
+            (None, None) => Ok(None),
+            (Some(volume), None) => Ok(Some(Source::Volume(volume))),
+            (None, Some(snapshot)) => Ok(Some(Source::Snapshot(snapshot))),
+            (Some(_), Some(_)) => Err(Failure::new(
+                Code::Invalid,
+                format!(
+                    "there are both {:?} and {:?}: a volume has one source",
+                    keys::SOURCE_VOLUME,
+                    keys::SOURCE_SNAPSHOT
+                ),
             )),
         }
     }
@@ -74,6 +107,27 @@ mod tests {
         assert!(options.flag("odd").is_err());
         for key in ["none", "empty"] {
             assert!(options.required::<String>(key).unwrap_err().to_string().contains("missing"));
+        }
+    }
+
+    #[test]
+    fn a_volume_has_one_source_or_none() {
+        let source = |text: &str| Options::parse(text).unwrap().source();
+        let id = |text: &str| Id::parse(text).unwrap();
+        assert_eq!(source("{}"), Ok(None));
+        assert_eq!(source(r#"{"flexvol/sourceVolume":"","flexvol/sourceSnapshot":""}"#), Ok(None));
+        assert_eq!(source(r#"{"flexvol/sourceVolume":"vg/a"}"#), Ok(Some(Source::Volume(id("vg/a")))));
+        assert_eq!(source(r#"{"flexvol/sourceSnapshot":"vg/s"}"#), Ok(Some(Source::Snapshot(id("vg/s")))));
+        for bad in [
+            r#"{"flexvol/sourceVolume":"vg/a","flexvol/sourceSnapshot":"vg/s"}"#,
+            r#"{"flexvol/sourceVolume":"/vg/a"}"#,
+            r#"{"flexvol/sourceSnapshot":"vg/"}"#,
+        ] {
+            let failure = source(bad).unwrap_err();
+            assert!(
+                failure.code() == Some(Code::Invalid) && failure.to_string().contains("flexvol/source"),
+                "{failure}"
+            );
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fs::File, path::PathBuf};
 
-use flexvolume::{Code, Created, Failure, Options, OptionsExt, Result, VolumeName, World, keys};
+use flexvolume::{Code, Created, Failure, Id, Options, OptionsExt, Result, VolumeName, World, keys};
 use flexvolume_linux::Error;
 use rustix::{
     fs::{FlockOperation, OFlags, flock},
@@ -23,6 +23,10 @@ const USUAL: u64 = 1 << 30;
 /// Makes the volume called `flexvol/name`; the same name and a fitting size again is the same volume.
 pub(crate) fn create(options: &Options, world: &World) -> Result<Created> {
     let name: String = options.required(keys::NAME)?;
+    if options.source()?.is_some() {
+        let message = "this driver makes empty volumes only, not of other volumes or snapshots";
+        return Err(Failure::new(Code::Unsupported, message));
+    }
     let required = options.optional::<u64>(keys::REQUIRED_BYTES)?;
     let limit = options.optional::<u64>(keys::LIMIT_BYTES)?.filter(|limit| *limit > 0);
     let directory = options.optional::<PathBuf>("directory")?;
@@ -32,10 +36,9 @@ pub(crate) fn create(options: &Options, world: &World) -> Result<Created> {
         return Err(Failure::new(Code::Invalid, message));
     }
     let place = Place::new(volume_id(&name)?, directory.clone(), world)?;
-    let id = place.id(directory.is_some());
-    if id.len() > 128 {
-        return Err(Failure::new(Code::Invalid, "directory and name together are longer than the 128 bytes of an id"));
-    }
+    let id = Id::parse(&place.id(directory.is_some())).map_err(|_| {
+        Failure::new(Code::Invalid, "directory and name together are longer than the 128 bytes of an id")
+    })?;
     let _lock = world.lock(&place.storage())?;
     let bytes = match Mark::read(&place)? {
         Some(mark) if mark.deleting => {

@@ -6,8 +6,8 @@ use flexvolume_host::{
 };
 use flexvolume_linux::process::{self, How};
 use flexvolume_protocol::{
-    Answer, Attached, Created, Device, DriverName, Expanded, InitReply, Options, Redactor, Said, Secret, Secrets,
-    VerbName, VolumeNameReply, excerpt, is_complete,
+    Answer, Attached, Capacity, Created, Device, DriverName, Expanded, Health, InitReply, Options, Redactor, Said,
+    Secret, Secrets, Snapshot, SnapshotList, VerbName, VolumeList, VolumeNameReply, excerpt, is_complete,
 };
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -138,13 +138,19 @@ fn verdicts(verb: Option<VerbName>, said: &Said<'_>, redactor: &Redactor) -> (St
         Some(verb @ VerbName::IsAttached) => both::<Attached>(verb, said, redactor),
         Some(verb @ (VerbName::ExpandVolume | VerbName::ExpandFs)) => both::<Expanded>(verb, said, redactor),
         Some(verb @ VerbName::CreateVolume) => both::<Created>(verb, said, redactor),
+        Some(verb @ VerbName::CreateSnapshot) => both::<Snapshot>(verb, said, redactor),
+        Some(verb @ VerbName::ListSnapshots) => both::<SnapshotList>(verb, said, redactor),
+        Some(verb @ VerbName::GetCapacity) => both::<Capacity>(verb, said, redactor),
+        Some(verb @ VerbName::ListVolumes) => both::<VolumeList>(verb, said, redactor),
+        Some(verb @ VerbName::GetHealth) => both::<Health>(verb, said, redactor),
         Some(
             verb @ (VerbName::MountDevice
             | VerbName::Mount
             | VerbName::Unmount
             | VerbName::UnmountDevice
             | VerbName::Detach
-            | VerbName::DeleteVolume),
+            | VerbName::DeleteVolume
+            | VerbName::DeleteSnapshot),
         ) => both::<()>(verb, said, redactor),
         None => both::<()>(VerbName::Mount, said, redactor),
     }

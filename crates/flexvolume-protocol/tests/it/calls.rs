@@ -54,6 +54,12 @@ fn call() -> impl Strategy<Value = Call> {
                 .boxed(),
             VerbName::CreateVolume => o().prop_map(|options| CreateVolume { options }.into()).boxed(),
             VerbName::DeleteVolume => o().prop_map(|options| DeleteVolume { options }.into()).boxed(),
+            VerbName::CreateSnapshot => o().prop_map(|options| CreateSnapshot { options }.into()).boxed(),
+            VerbName::DeleteSnapshot => o().prop_map(|options| DeleteSnapshot { options }.into()).boxed(),
+            VerbName::ListSnapshots => o().prop_map(|options| ListSnapshots { options }.into()).boxed(),
+            VerbName::GetCapacity => o().prop_map(|options| GetCapacity { options }.into()).boxed(),
+            VerbName::ListVolumes => o().prop_map(|options| ListVolumes { options }.into()).boxed(),
+            VerbName::GetHealth => o().prop_map(|options| GetHealth { options }.into()).boxed(),
         }
     })
 }
@@ -134,6 +140,12 @@ fn h_20_argv_is_that_of_the_contract_for_every_call() {
         ),
         (CreateVolume { options: o() }.into(), vec!["createvolume", json]),
         (DeleteVolume { options: o() }.into(), vec!["deletevolume", json]),
+        (CreateSnapshot { options: o() }.into(), vec!["createsnapshot", json]),
+        (DeleteSnapshot { options: o() }.into(), vec!["deletesnapshot", json]),
+        (ListSnapshots { options: o() }.into(), vec!["listsnapshots", json]),
+        (GetCapacity { options: o() }.into(), vec!["getcapacity", json]),
+        (ListVolumes { options: o() }.into(), vec!["listvolumes", json]),
+        (GetHealth { options: o() }.into(), vec!["gethealth", json]),
     ];
     assert_eq!(table.iter().map(|(call, _)| call.verb()).collect::<Vec<_>>(), VerbName::ALL);
     for (call, argv) in table {
@@ -201,8 +213,43 @@ fn words_round_trip() {
         assert_eq!(Extension::parse(extension.as_str()), Some(extension));
         assert_eq!(serde_json::to_string(&extension).unwrap(), format!("\"{extension}\""));
     }
+    for condition in Condition::ALL {
+        assert_eq!(Condition::parse(condition.as_str()), Some(condition));
+        assert_eq!(serde_json::to_string(&condition).unwrap(), format!("\"{}\"", condition.as_str()));
+    }
     for code in Code::ALL {
         assert_eq!(Code::parse(code.as_str()), Some(code));
         assert_eq!(serde_json::to_string(&code).unwrap(), format!("\"{}\"", code.as_str()));
+    }
+}
+
+/// The calls of each extension; one without calls is a property.
+#[test]
+fn every_extension_is_served_by_its_calls() {
+    let served = |extension: Extension| -> Vec<&str> {
+        let verbs = VerbName::ALL.iter().filter(|verb| verb.extension() == Some(extension));
+        verbs.map(|verb| verb.as_str()).collect()
+    };
+    let table: [(Extension, &[&str]); 11] = [
+        (Extension::Staged, &[]),
+        (Extension::Local, &[]),
+        (Extension::Stdin, &[]),
+        (Extension::Block, &[]),
+        (Extension::Provision, &["createvolume", "deletevolume"]),
+        (Extension::Expand, &["expandvolume"]),
+        (Extension::Snapshot, &["createsnapshot", "deletesnapshot", "listsnapshots"]),
+        (Extension::Clone, &[]),
+        (Extension::Capacity, &["getcapacity"]),
+        (Extension::List, &["listvolumes"]),
+        (Extension::Health, &["gethealth"]),
+    ];
+    assert_eq!(table.map(|(extension, _)| extension), Extension::ALL);
+    for (extension, verbs) in table {
+        assert_eq!(served(extension), verbs, "{extension}");
+    }
+    let of_kubernetes = VerbName::ALL.iter().filter(|verb| verb.extension().is_none()).count();
+    assert_eq!(of_kubernetes, 11, "the twelve of Kubernetes but expandvolume, which it never calls");
+    for verb in VerbName::ALL.iter().filter(|verb| verb.extension().is_some()) {
+        assert!(verb.has_options(), "{verb}: what an extension asks is in the options");
     }
 }

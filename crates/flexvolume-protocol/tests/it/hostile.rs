@@ -12,17 +12,37 @@ const QUICK: Duration = Duration::from_secs(20);
 
 fn read_all(verb: VerbName, stdout: &[u8], stderr: &[u8]) -> [bool; 4] {
     let said = Said { stdout, stderr, exit_ok: true };
-    let created = tolerant::<Created>(verb, &said);
-    if let Err(verdict) = &created.verdict {
-        assert!(verdict.to_string().len() < 16_000, "bounded when shown");
-        let _ = verdict.hint();
+    let (strictly, tolerantly) = read::<Created>(verb, &said);
+    [strictly, tolerantly, tolerant::<InitReply>(verb, &said).verdict.is_ok(), is_complete(stdout, stderr)]
+}
+
+/// The other replies: what is read is the same, what is made of it differs.
+fn read_others(verb: VerbName, stdout: &[u8], stderr: &[u8]) {
+    let said = Said { stdout, stderr, exit_ok: true };
+    read::<Expanded>(verb, &said);
+    read::<Snapshot>(verb, &said);
+    read::<SnapshotList>(verb, &said);
+    read::<VolumeList>(verb, &said);
+    read::<Capacity>(verb, &said);
+    read::<Health>(verb, &said);
+}
+
+/// Whether it is a Success to the strict and to the tolerant reader. What was read can be written and read again.
+fn read<R: Answer>(verb: VerbName, said: &Said<'_>) -> (bool, bool) {
+    let tolerantly = tolerant::<R>(verb, said).verdict;
+    let is_success = tolerantly.is_ok();
+    match tolerantly {
+        Err(verdict) => {
+            assert!(verdict.to_string().len() < 16_000, "bounded when shown");
+            let _ = verdict.hint();
+        }
+        Ok(Came::Done(reply)) => {
+            let line = render_reply(Ok(Came::Done(reply)));
+            assert!(strict::<R>(verb, &Said { stdout: line.as_bytes(), stderr: b"", exit_ok: true }).is_ok(), "{line}");
+        }
+        Ok(Came::NotSupported | Came::InProgress) => {}
     }
-    [
-        strict::<Created>(verb, &said).is_ok(),
-        created.verdict.is_ok(),
-        tolerant::<InitReply>(verb, &said).verdict.is_ok(),
-        is_complete(stdout, stderr),
-    ]
+    (strict::<R>(verb, said).is_ok(), is_success)
 }
 
 /// Pieces that look like an answer, so that random text gets deep into the parsers.
@@ -48,10 +68,70 @@ const PIECES: &[&[u8]] = &[
     b" \n",
     b"\xff",
     b"{\"status\":\"Failure\",",
+    b"{\"status\":\"Success\",",
+    b"\"volumes\":[",
+    b"\"snapshots\":[",
+    b"{\"id\":\"a\"}",
+    b"{\"snapshot\":\"s\",\"created\":\"2026-03-01T12:00:00Z\",\"ready\":true}",
+    b"\"id\":",
+    b"\"snapshot\":",
+    b"\"created\":",
+    b"\"2026-03-01T12:00:00.5+01:00\"",
+    b"\"ready\":true",
+    b"\"next\":\"t\"",
+    b"\"available\":",
+    b"\"maximum\":9",
+    b"\"condition\":",
+    b"\"ok\"",
 ];
 
 fn almost_answers() -> impl Strategy<Value = Vec<u8>> {
     vec(proptest::sample::select(PIECES), 0..24).prop_map(|pieces| pieces.concat())
+}
+
+/// Any JSON with the members of extensions as its keys, at whatever place.
+fn values() -> impl Strategy<Value = String> {
+    const KEYS: [&str; 13] = [
+        "id",
+        "bytes",
+        "options",
+        "snapshot",
+        "created",
+        "ready",
+        "volumes",
+        "snapshots",
+        "next",
+        "available",
+        "maximum",
+        "condition",
+        "ID",
+    ];
+    const PLAIN: [&str; 16] = [
+        "null",
+        "true",
+        "false",
+        "0",
+        "-1",
+        "1.5",
+        "1e3",
+        "18446744073709551616",
+        "\"\"",
+        "\"a\"",
+        "\"/a\"",
+        "\"ok\"",
+        "\"2026-03-01T12:00:00Z\"",
+        "\"\\ud800\"",
+        "[]",
+        "{}",
+    ];
+    proptest::sample::select(&PLAIN[..]).prop_map(str::to_owned).prop_recursive(4, 40, 6, |inner| {
+        let member = (proptest::sample::select(&KEYS[..]), inner.clone());
+        let member = member.prop_map(|(key, value)| format!("\"{key}\":{value}"));
+        prop_oneof![
+            vec(inner, 0..6).prop_map(|elements| format!("[{}]", elements.join(","))),
+            vec(member, 0..6).prop_map(|members| format!("{{{}}}", members.join(","))),
+        ]
+    })
 }
 
 proptest! {
@@ -60,10 +140,12 @@ proptest! {
     #[test]
     fn readers_never_panic(stdout in vec(any::<u8>(), 0..200), stderr in vec(any::<u8>(), 0..50)) {
         read_all(VerbName::CreateVolume, &stdout, &stderr);
+        read_others(VerbName::ListVolumes, &stdout, &stderr);
     }
 
     #[test]
     fn readers_never_panic_on_almost_answers(stdout in almost_answers(), stderr in almost_answers()) {
+        read_others(VerbName::CreateSnapshot, &stdout, &stderr);
         let [strictly, tolerantly, ..] = read_all(VerbName::Init, &stdout, &stderr);
         let said = Said { stdout: &stdout, stderr: &stderr, exit_ok: true };
         if strictly {
@@ -72,6 +154,16 @@ proptest! {
         // A process that failed never succeeded.
         let failed = Said { exit_ok: false, ..said };
         prop_assert!(!matches!(tolerant::<()>(VerbName::Init, &failed).verdict, Ok(Came::Done(()))));
+    }
+
+    #[test]
+    fn whatever_members_hold_only_extensions_mind(value in values()) {
+        let members = value.strip_prefix('{').filter(|rest| *rest != "}").map_or("}".to_owned(), |rest| format!(",{rest}"));
+        let text = format!("{{\"status\":\"Success\"{members}");
+        read_all(VerbName::CreateVolume, text.as_bytes(), b"");
+        read_others(VerbName::CreateVolume, text.as_bytes(), b"");
+        let said = Said { stdout: text.as_bytes(), stderr: b"", exit_ok: true };
+        prop_assert_eq!(strict(VerbName::Mount, &said), Ok(Came::Done(())), "unknown to Kubernetes: {}", text);
     }
 
     #[test]
@@ -115,6 +207,8 @@ fn a_mebibyte_of_anything_is_answered_quickly() {
         format!("{}!", mebibyte("{\"a\":").split_at(45_000).0),
         format!("{}{}", mebibyte("{\"a\":{\"b\":1},\"c\":2 "), "x"),
         format!("{{\"a\":{}!", "{\"a\":0},\"a\":".repeat(80_000)),
+        format!("{{\"status\":\"Success\",\"volumes\":[{}", mebibyte("{\"id\":\"a\"},")),
+        mebibyte("{\"status\":\"Success\",\"snapshots\":[{\"snapshot\":"),
     ];
     for text in hostile {
         let begin = Instant::now();
@@ -123,6 +217,37 @@ fn a_mebibyte_of_anything_is_answered_quickly() {
         assert!(Options::parse(&text).is_err());
         assert!(begin.elapsed() < QUICK, "{} took {:?}", &text[..20.min(text.len())], begin.elapsed());
     }
+}
+
+#[test]
+fn a_mebibyte_of_lists_is_read_quickly() {
+    let list = |key: &str, piece: &str| {
+        let pieces = piece.repeat((1 << 20) / piece.len());
+        format!("{{\"status\":\"Success\",\"{key}\":[{}]}}", pieces.trim_end_matches(','))
+    };
+    let deep = |key: &str| format!("{}{}", format!("{{\"{key}\":[").repeat(4_000), "]}".repeat(4_000));
+    let volumes = list("volumes", "{\"id\":\"a\"},");
+    for (text, is_list) in [
+        (volumes.clone(), true),
+        (list("volumes", "{\"id\":\"a\",\"options\":{\"a\":\"b\",\"c\":\"d\"},\"bytes\":1},"), true),
+        (list("volumes", &format!("{{\"id\":\"a\",\"x\":{}}},", deep("volumes"))), true),
+        (list("volumes", "{\"id\":\"a\"},{},"), false),
+        (list("volumes", "{},"), false),
+        (list("volumes", &format!("{},", deep("volumes"))), false),
+        (list("volumes", "5,"), false),
+        (format!("{{\"status\":\"Success\",\"volumes\":[]{}}}", ",\"volumes\":[{\"id\":\"a\"}]".repeat(40_000)), true),
+        (list("snapshots", "{\"snapshot\":\"s\"},"), false),
+    ] {
+        let begin = Instant::now();
+        let said = Said { stdout: text.as_bytes(), stderr: b"noise", exit_ok: true };
+        let list = tolerant::<VolumeList>(VerbName::ListVolumes, &said);
+        assert_eq!(list.verdict.is_ok(), is_list, "{}", &text[..60]);
+        assert!(tolerant::<SnapshotList>(VerbName::ListVolumes, &said).verdict.is_err());
+        assert!(begin.elapsed() < QUICK, "{} took {:?}", &text[..60], begin.elapsed());
+    }
+    let said = Said { stdout: volumes.as_bytes(), stderr: b"", exit_ok: true };
+    let Ok(Came::Done(list)) = strict::<VolumeList>(VerbName::ListVolumes, &said) else { panic!() };
+    assert_eq!(list.volumes.len(), (1 << 20) / 11);
 }
 
 #[test]
@@ -185,6 +310,10 @@ fn no_name_of_hostile_symbols_is_a_path() {
                 assert!(!dir.as_str().contains('\0'), "{dir}");
             }
         }
+        // Slashes within are the driver's own; those at an end, and NUL, are nobody's.
+        let is_id = !text.is_empty() && !text.starts_with('/') && !text.ends_with('/') && !text.contains('\0');
+        assert_eq!(Id::parse(&text).is_ok(), is_id, "{text:?}");
         assert_eq!((Extension::parse(&text), VerbName::parse(&text)), (None, None), "{text:?}");
+        assert!(Timestamp::parse(&text).is_err() && Condition::parse(&text).is_none(), "{text:?}");
     }
 }

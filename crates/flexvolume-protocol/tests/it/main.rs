@@ -7,3 +7,4 @@ mod hostile;
 mod options;
 mod readings;
 mod redaction;
+mod replies;

@@ -4,7 +4,7 @@ use std::{ffi::OsString, os::unix::ffi::OsStringExt};
 
 use flexvolume::{
     Answered, Attach, Attached, Capabilities, CreateVolume, Created, Detach, Device, Dispatcher, Driver, ExpandVolume,
-    Expanded, Extension, Failure, Init, IsAttached, Mount, Result, Unmount, VerbName, World,
+    Expanded, Extension, Failure, Init, IsAttached, Mount, OptionsExt, Result, Unmount, VerbName, World, keys,
 };
 use flexvolume_protocol::{Answer, Came, Code, Failed, InitReply, Said, Verdict, strict};
 
@@ -48,7 +48,7 @@ impl Driver for Talker {
     }
 
     fn createvolume(&self, call: &CreateVolume, _: &World) -> Result<Created> {
-        Ok(Created { id: call.options.get("flexvol/name").unwrap().to_owned(), ..Created::default() })
+        Ok(Created { id: call.options.required(keys::NAME)?, bytes: None, options: [].into() })
     }
 
     fn expandvolume(&self, _: &ExpandVolume, _: &World) -> Result<Expanded> {
@@ -93,7 +93,7 @@ fn what_is_not_implemented_is_not_supported_with_exit_code_0() {
         assert_eq!(read::<()>(verb, &answered), Ok(Came::NotSupported), "{verb}");
         assert_eq!(answered.text, r#"{"status":"Not supported"}"#);
     }
-    for unknown in ["umount", "INIT", "", "getcapacity"] {
+    for unknown in ["umount", "INIT", "", "modifyvolume"] {
         let answered = call(&[unknown, "{", "?"]).dispatch(&Idle);
         assert!(answered.success && answered.text.contains("Not supported"), "{unknown}");
     }
@@ -116,7 +116,10 @@ fn replies_carry_what_they_should() {
     assert_eq!(read(VerbName::IsAttached, &answered), Ok(Came::Done(Attached(true))));
     let answered = call(&["createvolume", r#"{"flexvol/name":"v7"}"#]).dispatch(&Talker);
     let Ok(Came::Done(made)) = read::<Created>(VerbName::CreateVolume, &answered) else { panic!("{answered:?}") };
-    assert_eq!(made.id, "v7");
+    assert_eq!(made.id.as_str(), "v7");
+    let no_id = call(&["createvolume", r#"{"flexvol/name":"/v7"}"#]).dispatch(&Talker);
+    let failed = failed(VerbName::CreateVolume, &no_id);
+    assert!(failed.code == Some(Code::Invalid) && failed.message.contains("1 to 128 bytes"), "{failed:?}");
 }
 
 #[test]

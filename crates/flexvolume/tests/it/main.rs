@@ -4,4 +4,5 @@
 mod answers;
 mod cold;
 mod disk;
+mod extensions;
 mod staged;
