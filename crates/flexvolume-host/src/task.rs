@@ -6,8 +6,8 @@ use std::{
 };
 
 use flexvolume_linux::{
+    block,
     fs::{self, Applied, FsType, Intents, Usage, Wanted},
-    loopdev,
     mount::{self, Flags, Presence, Step, Unmount},
     worker,
 };
@@ -178,7 +178,7 @@ impl worker::Task for Task {
             Self::FsGroup { dir, gid, on_mismatch } => fs::apply_fs_group(&dir, gid, on_mismatch).map(Done::Owned),
             Self::Grow { device, at } if is_block(&device) => fs::grow_fs(&device, &at).map(|()| Done::Plainly),
             Self::Grow { .. } => Ok(Done::Plainly),
-            Self::IsFree { device } if is_block(&device) => loopdev::is_free(&device).map(Done::Free),
+            Self::IsFree { device } if is_block(&device) => block::is_free(&device).map(Done::Free),
             Self::IsFree { .. } => Ok(Done::Free(true)),
             Self::Probe { path } => mount::probe(&path).map(Done::Seen),
             Self::Usage { path } => fs::usage(&path).map(Done::Usage),

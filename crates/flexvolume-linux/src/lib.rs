@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::print_stderr))]
 
 pub mod beneath;
+pub mod block;
 mod error;
 pub mod fs;
 pub mod kernel;

@@ -2,31 +2,14 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{Seek, SeekFrom},
-    os::{
-        fd::AsFd,
-        unix::fs::{FileExt, FileTypeExt, OpenOptionsExt},
-    },
+    os::{fd::AsFd, unix::fs::FileExt},
     path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
 };
 
-use rustix::{
-    fs::{FlockOperation, OFlags},
-    io::Errno,
-};
-
-use crate::{Error, ErrorKind, Result, process::lending};
+use crate::{Error, ErrorKind, Result, block, process::lending};
 
 /// What counts as an end of a device, in bytes.
 pub(super) const ENDS: u64 = 1 << 20;
-
-/// udev holds its shared lock for a moment after each attach; another call of ours holds it much longer.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// How long somebody may hold a device that he does not use.
-const MOMENT: Duration = Duration::from_millis(300);
 
 /// A block device, locked exclusively (flock, udev's convention) until dropped.
 pub(super) struct Device {
@@ -39,28 +22,14 @@ impl Device {
     /// Opens and locks `path`. The descriptor is read-only, so closing it makes no udev event.
     pub(super) fn lock(path: &Path) -> Result<Self> {
         let this = Self::open(path)?;
-        let end = Instant::now() + PATIENCE;
-        loop {
-            match rustix::fs::flock(&this.file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(this),
-                Err(Errno::AGAIN) if Instant::now() < end => thread::sleep(Duration::from_millis(5)),
-                Err(Errno::AGAIN) => {
-                    let context = format!("cannot lock {}: another call formats, checks or mounts it", path.display());
-                    return Err(Error::new(ErrorKind::Busy, context).with_hint("try again when that call has ended"));
-                }
-                Err(error) => return Err(Error::io("lock", path, error)),
-            }
-        }
+        block::lock(&this.file, path)?;
+        Ok(this)
     }
 
     /// Opens `path` without a lock, to look at it.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let mut file = File::open(path).map_err(|error| Error::io("open device", path, error))?;
-        let meta = file.metadata().map_err(|error| Error::io("look at device", path, error))?;
-        if !meta.file_type().is_block_device() {
-            return Err(Error::new(ErrorKind::Invalid, format!("{} is not a block device", path.display())));
-        }
-        let size = file.seek(SeekFrom::End(0)).map_err(|error| Error::io("measure", path, error))?;
+        let file = File::open(path).map_err(|error| Error::io("open device", path, error))?;
+        let size = block::measure(&file, path)?;
         if size == 0 {
             return Err(Error::new(ErrorKind::Invalid, format!("{} is a device without a medium", path.display())));
         }
@@ -87,25 +56,12 @@ impl Device {
     /// Opens the device exclusively for as long as the answer lives; `None` if it is mounted or otherwise claimed, in
     /// whatever mount namespace.
     pub(super) fn claim(&self) -> Result<Option<File>> {
-        let excl = i32::try_from(OFlags::EXCL.bits()).unwrap_or_default();
-        match OpenOptions::new().read(true).custom_flags(excl).open(&self.path) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => Ok(None),
-            Err(error) => Err(Error::io("open device alone", &self.path, error)),
-        }
+        block::claim(&self.path, false)
     }
 
-    /// [`claim`](Self::claim), but not put off by who holds the device for a moment only: somebody who just tries whether
-    /// it is free, or a child that another thread of ours is starting (it has a copy of every descriptor until it runs
-    /// its program).
+    /// [`claim`](Self::claim), but not put off by who holds the device for a moment only.
     pub(super) fn claim_patiently(&self) -> Result<Option<File>> {
-        let end = Instant::now() + MOMENT;
-        loop {
-            match self.claim()? {
-                None if Instant::now() < end => thread::sleep(Duration::from_millis(1)),
-                claim => return Ok(claim),
-            }
-        }
+        block::claim_patiently(&self.path, false)
     }
 
     /// Whether a program or a mount can claim the device now.

@@ -203,18 +203,6 @@ pub fn grow(device: &Path) -> Result<()> {
     ioctl::grow(&open).map_err(|e| Error::io("grow", device, e))
 }
 
-/// Whether nobody holds the block device exclusively, as a mount, a device mapper or a swap does, in whichever mount
-/// namespace. True of this moment only.
-///
-/// Errors: it cannot be opened.
-pub fn is_free(device: &Path) -> Result<bool> {
-    match open(device, false, libc::O_EXCL) {
-        Ok(_) => Ok(true),
-        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(false),
-        Err(error) => Err(Error::io("open", device, error)),
-    }
-}
-
 /// As long as `open` is open, the answer stays true: a device is only unbound when its last user closes it.
 fn same(open: &File, attached: &Loop) -> Result<bool> {
     let now = read_status(open, &attached.device)?;

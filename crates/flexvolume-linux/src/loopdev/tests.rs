@@ -1,7 +1,10 @@
 //! Loop devices as the kernel makes them: each test detaches what it attached.
 
 use super::*;
-use crate::mount::{Flags, FsMount, Unmount, mount, testing::private_mounts, unmount};
+use crate::{
+    block::is_free,
+    mount::{Flags, FsMount, Unmount, mount, testing::private_mounts, unmount},
+};
 
 const SOON: Duration = Duration::from_secs(10);
 

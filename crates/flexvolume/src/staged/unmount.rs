@@ -8,7 +8,7 @@ use std::{
 };
 
 use flexvolume_linux::{
-    loopdev,
+    block,
     mount::{self, Mounted, Presence, look, table},
 };
 use flexvolume_protocol::{Detach, Dir, Unmount, UnmountDevice};
@@ -140,7 +140,7 @@ fn is_mounted_elsewhere(device: &str, superblock: Option<(u32, u32)>) -> Result<
     }
     let end = Instant::now() + PATIENCE;
     // A device that cannot be opened has gone; detaching is then for the driver to judge.
-    while !loopdev::is_free(Path::new(device)).unwrap_or(true) {
+    while !block::is_free(Path::new(device)).unwrap_or(true) {
         if Instant::now() >= end {
             return Ok(true);
         }
@@ -189,7 +189,7 @@ fn sweep_one<D: Driver>(driver: &D, place: &str, world: &World) -> Result<()> {
     let Some(_held) = world.try_lock_of("storage", &record.storage)? else { return Ok(()) };
     match record.left {
         // Still held: another call will come, and this one need not wait.
-        true if !loopdev::is_free(Path::new(&record.device)).unwrap_or(true) => Ok(()),
+        true if !block::is_free(Path::new(&record.device)).unwrap_or(true) => Ok(()),
         true => forget(driver, place, &record, None, world),
         false => take_down(driver, place, &record, world),
     }

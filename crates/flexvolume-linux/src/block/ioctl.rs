@@ -1,0 +1,28 @@
+//! The system calls of block devices that neither std nor rustix offers.
+#![allow(unsafe_code)]
+
+use std::{fs::File, io, os::fd::AsRawFd};
+
+const BLKDISCARD: libc::Ioctl = libc::_IO(0x12, 119);
+const BLKZEROOUT: libc::Ioctl = libc::_IO(0x12, 127);
+
+pub(super) fn zero(device: &File, at: u64, length: u64) -> io::Result<()> {
+    ranged(device, BLKZEROOUT, [at, length])
+}
+
+pub(super) fn discard(device: &File, at: u64, length: u64) -> io::Result<()> {
+    ranged(device, BLKDISCARD, [at, length])
+}
+
+fn ranged(device: &File, request: libc::Ioctl, range: [u64; 2]) -> io::Result<()> {
+    loop {
+        // SAFETY: both requests read two numbers of 64 bits, which live through the call.
+        if unsafe { libc::ioctl(device.as_raw_fd(), request, range.as_ptr()) } >= 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
