@@ -113,7 +113,7 @@ pub fn group_members(group: u32) -> Result<Vec<ProcessId>> {
     Ok(members.map(|(id, _)| id).collect())
 }
 
-fn pids() -> Result<Vec<u32>> {
+pub(super) fn pids() -> Result<Vec<u32>> {
     let mut pids = Vec::new();
     for entry in fs::read_dir("/proc").map_err(|e| Error::io("read", "/proc", e))? {
         let entry = entry.map_err(|e| Error::io("read", "/proc", e))?;
@@ -124,7 +124,7 @@ fn pids() -> Result<Vec<u32>> {
     Ok(pids)
 }
 
-fn living(pid: u32) -> Option<(ProcessId, Stat)> {
+pub(super) fn living(pid: u32) -> Option<(ProcessId, Stat)> {
     let stat = Stat::read(pid).ok().filter(Stat::runs)?;
     Some((ProcessId { pid, started: stat.started }, stat))
 }

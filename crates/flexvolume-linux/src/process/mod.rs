@@ -10,6 +10,7 @@
 mod end;
 mod find;
 mod head;
+mod holders;
 mod id;
 mod left;
 mod lend;
@@ -26,6 +27,7 @@ use zeroize::Zeroizing;
 pub use end::end;
 pub use find::{Carrier, carrying, command_lines, group_members, marked};
 pub use head::{Head, head, on_path, runnable};
+pub use holders::lock_holders;
 pub use id::{ProcessId, alive, describe, own, session};
 pub(crate) use left::{leave, sweep};
 pub use lend::lending;
