@@ -9,6 +9,7 @@ mod command;
 mod discovery;
 mod doctor;
 mod exit_codes;
+mod extensions;
 mod faults;
 mod help;
 mod hostile;

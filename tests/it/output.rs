@@ -181,6 +181,7 @@ fn what_every_verb_prints_is_what_its_schema_says() {
         (&["ls", "--usage"], 0),
         (&["call", "v/noisy", "init"], 0),
         (&["call", "v/noisy", "nonsense", "--flag"], 0),
+        (&["call", "v/noisy", "listvolumes", "{}"], 0),
         (&["man", "--to", pages.to_str().unwrap()], 0),
     ]);
     formatted_by_the_host(&mut court);

@@ -108,6 +108,23 @@ fn h_96_expandvolume_is_called_for_a_driver_that_announces_it_and_for_no_other()
     }
 }
 
+/// Who announces an extension serves its calls: the file system must not be grown over a device that was not.
+#[test]
+fn a_driver_that_announces_expand_and_does_not_know_expandvolume_is_at_fault() {
+    let init = json!({"status": "Success", "capabilities": {"attach": false}, "extensions": ["staged", "expand"]});
+    let script = staged().on("init", Answer::json(&init)).on("expandfs", Answer::success());
+    let Some(one) = One::new(script.on_each("expandvolume", [Answer::not_supported(), Answer::success()])) else {
+        return;
+    };
+    one.wants(&claimed("1Mi", "{driver: v/d}"));
+    one.up().fails(1, &["announces expand and does not know expandvolume", "fault of the driver"]);
+    assert_eq!((one.count("expandvolume"), one.count("expandfs")), (1, 0));
+    // It is not remembered: the author mends it, and it is asked again.
+    one.comes("mended");
+    assert_eq!((one.count("expandvolume"), one.count("expandfs")), (2, 1));
+    one.goes("grown");
+}
+
 #[test]
 fn h_95_without_expandfs_the_generic_tools_grow_what_the_host_formatted() {
     let Some(bed) = Bed::new() else { return };

@@ -111,10 +111,13 @@ fn limits(config: &Config, name: &DriverName, verb: Option<VerbName>) -> process
     config.driver(name).limits(verb.unwrap_or(VerbName::Init))
 }
 
+/// As many characters of a line are shown to people.
+const LONGEST: usize = 4000;
+
 fn tell(seen: &Seen) {
     let stream = |text: &str| match text.trim_end() {
         "" => " (empty)".to_owned(),
-        text => text.lines().map(|line| format!("\n  {}", excerpt(line, 4000))).collect(),
+        text => text.lines().map(|line| format!("\n  {}", excerpt(line, LONGEST))).collect(),
     };
     for (n, arg) in seen.argv.iter().enumerate() {
         say!("argv[{n}]: {arg}");
@@ -122,8 +125,9 @@ fn tell(seen: &Seen) {
     say!("ended: {} after {:.1} ms", seen.ended, seen.milliseconds);
     say!("stdout:{}", stream(&seen.stdout));
     say!("stderr:{}", stream(&seen.stderr));
-    say!("Kubernetes would say: {}", seen.kubernetes);
-    say!("flexvol says: {}", seen.flexvol);
+    // A list may be a mebibyte; `-o json` shows all of it.
+    say!("Kubernetes would say: {}", excerpt(&seen.kubernetes, LONGEST));
+    say!("flexvol says: {}", excerpt(&seen.flexvol, LONGEST));
     for forgiven in &seen.forgiven {
         say!("  forgiven: {forgiven}");
     }

@@ -1,10 +1,10 @@
 //! What is wrong with a driver's answer to `init`, and where in its script that is mended.
 
 use flexvolume_host::settings::{DriverConfig, SecretsByArgv};
-use flexvolume_protocol::{Came, Extension, Forgiven, InitReply, Verdict, excerpt};
+use flexvolume_protocol::{Came, Extension, Forgiven, InitReply, VerbName, Verdict, excerpt};
 
 use super::{
-    driver::Here,
+    driver::{Here, Shell},
     finding::{Finding, Group, Severity, count, quoted},
     init::{Answered, Exit},
     sight::Installer,
@@ -248,7 +248,19 @@ fn contract(case: &Case<'_>, reply: &InitReply) -> Vec<Finding> {
             .mend("if it is misspelt, mend it; else a newer flexvol may know it"),
         );
     }
+    if reply.extensions.contains(&Extension::Clone) && !reply.extensions.contains(&Extension::Provision) {
+        findings.push(
+            finding(Severity::Warning, "extensions", "it announces clone without provision".into())
+                .why("a clone is made by createvolume, which nobody calls of a driver that does not provision")
+                .mend("announce provision too, and serve createvolume and deletevolume"),
+        );
+    }
     let Some(shell) = &case.here.shell else { return findings };
+    findings.extend(unserved(shell, reply).map(|(extension, verbs)| {
+        finding(Severity::Warning, "extensions", format!("it announces {extension}, and its script has no {verbs}"))
+            .why("a call of an announced extension that is not supported is a fault of the driver, and fails")
+            .mend(format!("serve {verbs}, or announce {extension} no longer"))
+    }));
     let has = |verb: &str| shell.labels.iter().any(|label| label == verb);
     let attaches = reply.capabilities.attach && !reply.extensions.contains(&Extension::Staged);
     let devices = ["waitforattach", "isattached", "getvolumename", "mountdevice", "unmountdevice"];
@@ -276,6 +288,20 @@ fn contract(case: &Case<'_>, reply: &InitReply) -> Vec<Finding> {
         );
     }
     findings
+}
+
+/// Extensions that it announces and whose calls its script does not name. Nothing where the script may know verbs in ways
+/// that cannot be read: by patterns, or where the reader lost its way.
+fn unserved(shell: &Shell, reply: &InitReply) -> impl Iterator<Item = (Extension, String)> {
+    let has = |word: &str| shell.labels.iter().any(|label| label == word);
+    let by_pattern = shell.labels.iter().any(|label| label != "*" && label.contains(['*', '?', '[', '$']));
+    let is_plain = has("init") && !by_pattern && shell.lost.is_none();
+    let announced = reply.extensions.iter().copied().filter(move |_| is_plain);
+    announced.filter_map(move |extension| {
+        let verbs = VerbName::ALL.iter().filter(|verb| verb.extension() == Some(extension));
+        let missing: Vec<_> = verbs.map(|verb| verb.as_str()).filter(|verb| !has(verb)).collect();
+        (!missing.is_empty()).then(|| (extension, missing.join(", ")))
+    })
 }
 
 /// Whether it takes secrets where others can read them.
@@ -332,10 +358,9 @@ pub(crate) fn on_lines(lines: &[u32]) -> String {
 mod tests {
     use std::path::Path;
 
-    use flexvolume_protocol::{Said, VerbName, strict, tolerant};
+    use flexvolume_protocol::{Said, strict, tolerant};
 
     use super::*;
-    use crate::doctor::driver::Shell;
 
     fn answered(stdout: &str, stderr: &str, code: i32) -> Answered {
         let said = Said { stdout: stdout.as_bytes(), stderr: stderr.as_bytes(), exit_ok: code == 0 };
@@ -461,5 +486,34 @@ mod tests {
         assert_eq!(checks(&["mount"], "jq '.[\"kubernetes.io/secret/password\"]'", direct), ["secrets"]);
         let stdin = r#"{"status": "Success", "capabilities": {"attach": false}, "extensions": ["stdin", "stagged"]}"#;
         assert_eq!(checks(&["mount"], "kubernetes.io/secret/x", stdin), ["extensions"]);
+    }
+
+    #[test]
+    fn what_is_announced_and_not_served_is_told_with_its_verbs() {
+        let told = |labels: &[&str], lost: Option<u32>, extensions: &str| -> Vec<String> {
+            let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+            let here = Here { shell: Some(Shell { labels, lost, ..Shell::default() }), ..Here::default() };
+            let reply = format!(
+                r#"{{"status": "Success", "capabilities": {{"attach": false}}, "extensions": [{extensions}]}}"#
+            );
+            let findings = judged(&here, &answered(&reply, "", 0));
+            findings.into_iter().skip(1).map(|finding| format!("{}: {}", finding.check, finding.seen)).collect()
+        };
+        let none = Vec::<String>::new();
+        let made = ["init", "mount", "unmount", "createvolume", "deletevolume", "*"];
+        assert_eq!(told(&made, None, r#""provision", "clone", "local", "block", "stdin""#), none);
+        assert_eq!(
+            told(&made, None, r#""provision", "snapshot", "health""#),
+            [
+                "extensions: it announces snapshot, and its script has no createsnapshot, deletesnapshot, listsnapshots",
+                "extensions: it announces health, and its script has no gethealth",
+            ]
+        );
+        assert_eq!(told(&made, None, r#""clone""#), ["extensions: it announces clone without provision"]);
+        // What cannot be read is not judged.
+        assert_eq!(told(&made, Some(3), r#""health""#), none);
+        assert_eq!(told(&["init", "get*"], None, r#""health""#), none);
+        assert_eq!(told(&["$VERB"], None, r#""health""#), none);
+        assert_eq!(told(&[], None, r#""health""#), none);
     }
 }

@@ -8,8 +8,8 @@ use flexvolume_linux::{
     process::{self, How, OUTPUT_LIMIT, Outcome, ProcessId, Program},
 };
 use flexvolume_protocol::{
-    Answer, Came, DriverName, Forgiven, Redactor, Said, Verb, VerbName, Verdict, Wire, excerpt, is_complete, strict,
-    tolerant,
+    Answer, Came, DriverName, Extension, Forgiven, Redactor, Said, Verb, VerbName, Verdict, Wire, excerpt, is_complete,
+    strict, tolerant,
 };
 
 use zeroize::Zeroizing;
@@ -48,7 +48,8 @@ pub struct Calling<'a> {
 /// Calls the driver; "Not supported" is answered from memory when it was said before.
 ///
 /// # Errors
-/// [`Kind::Driver`] when it failed, did not answer in time or answered nonsense; [`Kind::Busy`] when its process
+/// [`Kind::Driver`] when it failed, did not answer in time, answered nonsense, or does not know a call of an extension that
+/// it announced; [`Kind::Busy`] when its process
 /// cannot be ended and lives on; the error's words are redacted and bounded.
 pub fn call<V: Verb>(calling: Calling<'_>, verb: &V) -> Result<Came<V::Reply>> {
     let Calling { driver, volume, call, redactor, notes, born } = calling;
@@ -127,12 +128,15 @@ fn read<R: Answer>(
         warn_forgiven(driver, verb, &forgiven.redacted(redactor), volume, notes);
     }
     match verdict {
-        Ok(Came::NotSupported) => {
-            if remember {
-                driver.remember_lack(verb);
+        Ok(Came::NotSupported) => match driver.owes(verb) {
+            Some(extension) => Err(promised(driver, verb, extension)),
+            None => {
+                if remember {
+                    driver.remember_lack(verb);
+                }
+                Ok(Came::NotSupported)
             }
-            Ok(Came::NotSupported)
-        }
+        },
         Ok(Came::InProgress) => Ok(Came::InProgress),
         Ok(Came::Done(reply)) => Ok(Came::Done(reply)),
         // Redacted before it is bounded: a secret that is cut in two would not be found any more.
@@ -183,6 +187,12 @@ fn failed(driver: &Driver, verb: VerbName, verdict: &Verdict) -> Error {
         Some(hint) => error.hint(hint),
         None => error,
     }
+}
+
+/// There is no default to fall back on: the host asks only because the driver said that it can.
+fn promised(driver: &Driver, verb: VerbName, extension: Extension) -> Error {
+    Error::new(Kind::Driver, format!("driver {} announces {extension} and does not know {verb}", driver.name))
+        .hint("that is a fault of the driver: tell its author")
 }
 
 fn warn_forgiven(driver: &Driver, verb: VerbName, forgiven: &Forgiven, volume: &str, notes: Notes<'_>) {

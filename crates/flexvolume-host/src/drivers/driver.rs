@@ -60,6 +60,12 @@ impl Driver {
         self.unsupported.lock().is_ok_and(|set| set.contains(&verb))
     }
 
+    /// The extension by which it owes this call an answer other than "Not supported": one that serves the call, and that
+    /// it announced.
+    pub fn owes(&self, verb: VerbName) -> Option<Extension> {
+        verb.extension().filter(|extension| self.extensions.contains(extension))
+    }
+
     /// Remembers that it does not know the verb.
     pub(super) fn remember_lack(&self, verb: VerbName) {
         if let Ok(mut set) = self.unsupported.lock() {
