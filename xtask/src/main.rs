@@ -5,9 +5,11 @@
 mod bench;
 mod book;
 mod demo;
+mod guest;
 mod machine;
 mod say;
 mod sh;
+mod tally;
 mod test;
 mod tidy;
 
@@ -18,6 +20,7 @@ cargo xtask <door>
 
   demo             mount a pod's volumes with real drivers, use them, take them away again
   test [FILTER]    format, lints, tidy, every test, the book's code and the demo; with FILTER only the tests whose name holds it
+  guest            suites, or a command, in a throw-away virtual machine with a kernel that has device-mapper
   bench            measure, side by side, and write docs/benchmarks.md
   tidy             the rules of the house that no compiler holds
   book             build the book with mdBook, if it is installed
@@ -25,6 +28,25 @@ cargo xtask <door>
 
 What a door needs and does not find it installs with apt-get, after saying so, if it is root on a Debian-like system;
 elsewhere it prints the one line to type.
+
+guest SUITE [FILTER] [--here]
+  SUITE            lvm; its cases whose names hold FILTER
+  --here           on this machine's own kernel
+guest run [OPTION]… -- COMMAND…
+                   in a fresh machine, as root, with the executables of this build in /vm/bin; ends with the command's status,
+                   or 124 if that did not end in time, 125 if the machine died, 127 if the command is not there.
+                   To kill this door is to cut the machine's power
+  --disk SIZE|FILE a virtual disk: a new one (64M), or a raw file that stays; the first is /dev/vda
+  --cache WORD     of all disks: unsafe (the default), none, directsync
+  --smp N          processors, 1 by default
+  --memory MIB     1024 by default
+  --udev           with udev running
+  --kernel WORD    one more word for the kernel's command line
+  --share DIR      is /vm in the guest
+  --beside COMMAND for the shell of a second machine; the two are `left` and `right` to each other, on a wire of their own
+  --limit SECONDS  after which the command is ended, 600 by default
+guest image [--fresh]
+                   build the image alone; --fresh: anew, with what Debian's archive has today
 
 demo [--bin DIR] [--scratch DIR]
   --bin DIR        use the executables in DIR and build nothing
@@ -39,6 +61,14 @@ fn main() -> ExitCode {
         ("demo", _) => demo::main(&rest),
         ("test", []) => test::main(None),
         ("test", [filter]) if !filter.starts_with('-') => test::main(Some(filter)),
+        ("guest", words) => match guest::main(words) {
+            Ok(Some(())) => Ok(()),
+            Ok(None) => {
+                eprintln!("{HELP}");
+                return ExitCode::from(2);
+            }
+            Err(error) => Err(error),
+        },
         ("bench", []) => bench::main(),
         ("tidy", []) => tidy::main(),
         ("book", []) => book::main(),

@@ -1,15 +1,17 @@
 //! The door that says whether all is well: format, lints, rules, every test, the book's code, and the demo in both of its lives.
 
-mod tally;
 mod witness;
 
-use crate::{book, demo, machine, say, sh, tidy};
+use crate::{
+    book, demo, guest, machine, say, sh,
+    tally::{Reader, Tally},
+    tidy,
+};
 use anyhow::{Context, Result, bail};
 use sh::{End, Stream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
-use tally::{Reader, Tally};
 
 /// After this a phase is taken for hung. The whole door takes less when all is well.
 const PHASE_LIMIT: Duration = Duration::from_secs(20 * 60);
@@ -34,13 +36,16 @@ pub(crate) fn main(filter: Option<&str>) -> Result<()> {
     let build: Phase = ("build", &build);
     let tests: Phase = ("cargo test", &tests);
     let witness: Phase = ("the witness", &|_| witness::build());
-    let all: [Phase; 9] = [
+    let guests = |tally: &mut Tally| guest::suites(filter, tally);
+    let guests: Phase = ("guests", &guests);
+    let all: [Phase; 10] = [
         ("rustfmt", &rustfmt),
         ("tidy", &|tally| one("tidy", tally, tidy::main)),
         ("clippy", &clippy),
         build,
         witness,
         tests,
+        guests,
         ("the book's code", &|tally| one("the book's code", tally, book::check)),
         ("demo as root", &demo_root),
         ("demo without root", &demo_nobody),
@@ -48,7 +53,9 @@ pub(crate) fn main(filter: Option<&str>) -> Result<()> {
     let phases: &[Phase] = match filter {
         None => &all,
         Some(filter) if filter.starts_with("witness") => &[build, witness, tests],
-        Some(_) => &[build, tests],
+        // A suite's own name is no part of any other test's.
+        Some(filter) if guest::is_suite(filter) => &[build, guests],
+        Some(_) => &[build, tests, guests],
     };
 
     let mut total = Tally::default();
@@ -70,7 +77,7 @@ pub(crate) fn main(filter: Option<&str>) -> Result<()> {
         }
     }
     summary(&total, &lines, start);
-    let nothing_ran = filter.is_some() && total.passed + total.failed + total.skipped.len() == 0;
+    let nothing_ran = filter.is_some() && total.is_empty();
     println!("{}", total.line());
     if let (true, Some(filter)) = (nothing_ran, filter) {
         bail!("no test has `{filter}` in its name");
@@ -88,13 +95,7 @@ fn summary(total: &Tally, lines: &[String], start: Instant) {
     for line in lines {
         println!("{line}");
     }
-    for skip in &total.skipped {
-        println!("  skipped: {}: {}", skip.case, skip.why);
-    }
-    for failure in &total.failures {
-        println!("  FAILED: {failure}");
-    }
-    println!();
+    total.explain();
 }
 
 /// Counts something that passes or fails as a whole.

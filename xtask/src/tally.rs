@@ -38,6 +38,22 @@ impl Tally {
         self.failures.extend(other.failures);
     }
 
+    /// Nothing was tried, and nothing was left out.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.passed + self.failed + self.skipped.len() == 0
+    }
+
+    /// Says why each skipped case was skipped, and what failed.
+    pub(crate) fn explain(&self) {
+        for skip in &self.skipped {
+            println!("  skipped: {}: {}", skip.case, skip.why);
+        }
+        for failure in &self.failures {
+            println!("  FAILED: {failure}");
+        }
+        println!();
+    }
+
     /// The last line of the door, alone on its line.
     pub(crate) fn line(&self) -> String {
         format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped.len())
@@ -56,7 +72,7 @@ enum Section {
 }
 
 /// Follows the output of `cargo test --no-fail-fast … -- --show-output`, line by line.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     tally: Tally,
     section: Section,
     /// The case whose captured output is being printed.
@@ -70,7 +86,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new() -> Reader {
+    pub(crate) fn new() -> Reader {
         Reader {
             tally: Tally::default(),
             section: Section::Running,
@@ -82,7 +98,7 @@ impl Reader {
     }
 
     /// A line of standard output. Gives back whether a person should see it.
-    pub(super) fn out(&mut self, line: &str) -> bool {
+    pub(crate) fn out(&mut self, line: &str) -> bool {
         if let Some(result) = line.strip_prefix("test result: ") {
             self.result(result);
             return true;
@@ -108,7 +124,7 @@ impl Reader {
     }
 
     /// A line of standard error: cargo's own words, or those of a case that went round the capture.
-    pub(super) fn err(&mut self, line: &str) {
+    pub(crate) fn err(&mut self, line: &str) {
         if let Some((count, rest)) = line.strip_prefix("error: ").and_then(|rest| rest.split_once(' '))
             && (rest.starts_with("target failed") || rest.starts_with("targets failed"))
         {
@@ -121,7 +137,7 @@ impl Reader {
     }
 
     /// What came of it all. A binary that died without a word counts as one failure.
-    pub(super) fn end(mut self, success: bool) -> Tally {
+    pub(crate) fn end(mut self, success: bool) -> Tally {
         for _ in self.failed_binaries..self.failed_targets {
             self.tally.fail("a test binary that ended without a result");
         }

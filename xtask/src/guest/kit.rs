@@ -1,0 +1,52 @@
+//! The executables that a guest finds in `/vm/bin`: all of this build, and what a suite adds.
+
+use crate::sh;
+use anyhow::{Context, Result};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// The folder's name below `/vm`.
+pub(super) const DIR: &str = "bin";
+
+/// Files of the host, each with its name in the guest.
+#[derive(Clone, Default)]
+pub(crate) struct Kit(Vec<(PathBuf, String)>);
+
+impl Kit {
+    /// Every executable beside this one, and this one: it is the agent.
+    pub(crate) fn of_build() -> Result<Kit> {
+        let dir = sh::bin_dir()?;
+        let mut kit = Kit::default();
+        for entry in fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let meta = entry.metadata().with_context(|| format!("cannot look at {}", entry.path().display()))?;
+            let is_program = meta.is_file() && meta.permissions().mode() & 0o111 != 0;
+            if is_program && !name.contains('.') {
+                kit.0.push((entry.path(), name));
+            }
+        }
+        Ok(kit)
+    }
+
+    /// Puts all into a folder: as further names of the same files where it can be. The guest sees them read-only.
+    pub(super) fn fill(&self, dir: &Path) -> Result<()> {
+        for (file, name) in &self.0 {
+            let to = dir.join(name);
+            if fs::hard_link(file, &to).is_err() {
+                fs::copy(file, &to).with_context(|| format!("cannot copy {} to {}", file.display(), to.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One more.
+    pub(crate) fn add(&mut self, file: &Path, name: &str) {
+        self.0.push((file.to_owned(), name.to_owned()));
+    }
+}
+
+/// Builds every executable but this one, so that those in the guest are of today.
+pub(super) fn build() -> Result<()> {
+    sh::run(sh::cargo().args(["build", "--quiet", "--workspace", "--exclude", "xtask", "--bins"]))
+}

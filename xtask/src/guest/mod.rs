@@ -1,0 +1,71 @@
+//! The door to guests: throw-away virtual machines with a kernel that has what this machine's may lack, for suites and for people.
+//!
+//! The interface for other doors: [`Ground::ready`](ground::Ground::ready) says whether there can be guests here, [`Machine::boot`](machine::Machine::boot)
+//! starts one as a [`Spec`](qemu::Spec) wants it, [`Machine::run`](machine::Machine::run) runs a command in it, and [`suites`] runs all suites into a tally.
+
+mod agent;
+mod apt;
+mod args;
+mod ground;
+mod host;
+mod image;
+mod kernel;
+mod kit;
+mod lanes;
+mod link;
+mod machine;
+mod places;
+mod qemu;
+mod run;
+mod suite;
+
+use crate::{say, tally::Tally};
+use anyhow::Result;
+use args::Verb;
+use ground::Ground;
+use host::NoGuest;
+use std::time::Instant;
+
+pub(crate) use suite::suites;
+
+/// The door. What is given with it is `None` if it is no verb of this door.
+pub(crate) fn main(words: &[String]) -> Result<Option<()>> {
+    match args::parse(words) {
+        Err(why) => {
+            eprintln!("error: {why}\n");
+            return Ok(None);
+        }
+        Ok(Verb::Agent(port)) => agent::main(&port)?,
+        Ok(Verb::Image { fresh }) => {
+            let start = Instant::now();
+            let ground = required(Ground::with_image(fresh)?)?;
+            println!("the image is there: {} ({} s)", ground.about(), start.elapsed().as_secs());
+        }
+        Ok(Verb::Run(wish)) => {
+            kit::build()?;
+            let status = run::main(&required(Ground::ready()?)?, &wish)?;
+            say::flush();
+            std::process::exit(status);
+        }
+        Ok(Verb::Suite { suite, filter, here }) => {
+            let mut tally = Tally::default();
+            suite::one(suite, filter.as_deref(), here, &mut tally)?;
+            tally.explain();
+            println!("{}", tally.line());
+            if tally.failed > 0 {
+                say::flush();
+                std::process::exit(1);
+            }
+        }
+    }
+    Ok(Some(()))
+}
+
+fn required(ground: Result<Ground, NoGuest>) -> Result<Ground> {
+    ground.map_err(|NoGuest(why)| anyhow::anyhow!("no guest here: {why}"))
+}
+
+/// Does the filter begin with the name of a suite?
+pub(crate) fn is_suite(filter: &str) -> bool {
+    suite::SUITES.iter().any(|suite| filter.split("::").next() == Some(suite.name))
+}

@@ -1,0 +1,150 @@
+//! Suites of tests that need a guest's kernel: each a test binary of cargo that is built here and run there, case by case.
+
+use super::{
+    ground::Ground,
+    host::NoGuest,
+    kit,
+    lanes::{self, Case, Work},
+    qemu::Spec,
+};
+use crate::{say, sh, tally::Tally};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// A suite.
+#[derive(Debug)]
+pub(crate) struct Suite {
+    /// Its name, and that of the test target in the package of tests.
+    pub(crate) name: &'static str,
+    /// Memory of each of its machines in MiB. Half of it is at most what files below `/tmp` may take.
+    memory: u32,
+}
+
+/// Every suite.
+pub(crate) const SUITES: &[Suite] = &[Suite { name: "lvm", memory: 1536 }];
+
+/// The package that they are targets of.
+const PACKAGE: &str = "flexvol-tests";
+
+/// All suites together have so long; what has not begun by then fails.
+const BUDGET: Duration = Duration::from_secs(25 * 60);
+
+/// So many machines work at a time: as many as most small machines have processors, each with one.
+const LANES: usize = 2;
+
+impl Suite {
+    /// Builds it with every executable it may call; gives where it lies.
+    fn build(&self) -> Result<PathBuf> {
+        kit::build()?;
+        let mut cargo = sh::cargo();
+        cargo.args(["test", "--quiet", "--package", PACKAGE, "--test", self.name, "--no-run", "--message-format=json"]);
+        let said = sh::output(&mut cargo)?;
+        let exe = said.lines().find_map(|line| executable(line, self.name));
+        exe.with_context(|| format!("cargo names no executable of the suite {}", self.name))
+    }
+}
+
+/// The executable that a message of cargo's names, if it is that of this test target.
+fn executable(message: &str, target: &str) -> Option<PathBuf> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    let is_it = message["target"]["name"] == target && message["target"]["kind"][0] == "test";
+    is_it.then(|| message["executable"].as_str().map(PathBuf::from))?
+}
+
+/// The cases of a test binary whose full names hold the filter.
+fn cases(suite: &Suite, exe: &Path, filter: Option<&str>) -> Result<Vec<Case>> {
+    let listed = sh::output(Command::new(exe).args(["--list", "--format", "terse"]))?;
+    Ok(chosen(suite.name, &listed, filter))
+}
+
+fn chosen(suite: &str, listed: &str, filter: Option<&str>) -> Vec<Case> {
+    let cases = listed.lines().filter_map(|line| line.strip_suffix(": test"));
+    let cases = cases.map(|name| Case { name: name.to_owned(), full: format!("{suite}::{name}") });
+    let mut cases: Vec<Case> = cases.filter(|case| filter.is_none_or(|filter| case.full.contains(filter))).collect();
+    // They start machines of their own and take longest.
+    cases.sort_by_key(|case| !case.is_outside());
+    cases
+}
+
+/// All suites, for the test door.
+pub(crate) fn suites(filter: Option<&str>, tally: &mut Tally) -> Result<()> {
+    let start = Instant::now();
+    SUITES.iter().try_for_each(|suite| begun(suite, filter, false, start, tally))
+}
+
+/// One suite, for a person; with `here` on this machine's own kernel.
+pub(super) fn one(suite: &Suite, filter: Option<&str>, here: bool, tally: &mut Tally) -> Result<()> {
+    begun(suite, filter, here, Instant::now(), tally)?;
+    if let (Some(filter), true) = (filter, tally.is_empty()) {
+        bail!("no case of {} has `{filter}` in its name", suite.name);
+    }
+    Ok(())
+}
+
+fn begun(suite: &Suite, filter: Option<&str>, here: bool, start: Instant, tally: &mut Tally) -> Result<()> {
+    let exe = suite.build()?;
+    let cases = cases(suite, &exe, filter)?;
+    if cases.is_empty() {
+        return Ok(());
+    }
+    let count = cases.len();
+    if here {
+        println!("{}: {count} cases on this machine's own kernel", suite.name);
+        return lanes::here(&exe, cases, tally);
+    }
+    let mut ground = match Ground::ready()? {
+        Ok(ground) => ground,
+        Err(NoGuest(why)) => {
+            tally.skip(&format!("the suite {} with its {count} cases", suite.name), &why);
+            return Ok(());
+        }
+    };
+    let work = Work {
+        spec: Spec { memory: suite.memory, ..Spec::plain(suite.name) },
+        program: format!("test-{}", suite.name),
+        exe: &exe,
+        lanes: LANES,
+        deadline: start + BUDGET,
+        ground: {
+            ground.kit.add(&exe, &format!("test-{}", suite.name));
+            &ground
+        },
+    };
+    println!("{}: {count} cases in guests ({})", suite.name, ground.about());
+    say::flush();
+    lanes::in_guests(&work, cases, tally);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_executable_is_found_among_what_cargo_says() {
+        let line = |name: &str, kind: &str, exe: &str| {
+            format!(
+                r#"{{"reason":"compiler-artifact","target":{{"kind":["{kind}"],"name":"{name}"}},"executable":{exe}}}"#
+            )
+        };
+        assert_eq!(executable(&line("lvm", "test", "\"/x/lvm-1\""), "lvm"), Some("/x/lvm-1".into()));
+        for other in
+            [line("it", "test", "\"/x\""), line("lvm", "bin", "\"/x\""), line("lvm", "test", "null"), "".into()]
+        {
+            assert_eq!(executable(&other, "lvm"), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn cases_are_chosen_by_their_full_names() {
+        let listed = "a::one: test\noutside::cut: test\nb::two: test\nx: benchmark\n";
+        let names = |filter| chosen("lvm", listed, filter).into_iter().map(|case| case.name).collect::<Vec<_>>();
+        assert_eq!(names(None), ["outside::cut", "a::one", "b::two"]);
+        assert_eq!(names(Some("lvm")).len(), 3);
+        assert_eq!(names(Some("lvm::b")), ["b::two"]);
+        assert!(names(Some("it")).is_empty());
+    }
+}
