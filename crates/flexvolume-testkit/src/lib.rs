@@ -1,9 +1,10 @@
-//! What tests of every crate share: a kill tracer, a file system that never answers, scripted drivers, sandboxes, a searcher for
-//! secrets, hostile names.
+//! What tests of every crate share: drivers called by hand, a kill tracer, a file system that never answers, scripted drivers,
+//! sandboxes, a searcher for secrets, hostile names.
 //!
 //! For development only; nothing that is shipped depends on it.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod driver;
 pub mod hostile;
 pub mod hung;
 pub mod killat;

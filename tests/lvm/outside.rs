@@ -1,0 +1,101 @@
+//! Cases that run on the host and start guests themselves: what a power cut leaves, and two machines on one wire.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use flexvolume_testkit::skip;
+use tempfile::TempDir;
+
+use crate::tools::text;
+
+/// The door to guests, and a folder for disks.
+pub struct Door {
+    exe: PathBuf,
+    disks: TempDir,
+}
+
+/// A machine that runs a command. To kill it is to cut its power.
+pub struct Running {
+    door: Child,
+    said: BufReader<std::process::ChildStdout>,
+}
+
+impl Door {
+    /// The door that runs this suite, or `None` with the reason printed where none does.
+    pub fn new() -> Option<Door> {
+        let Some(exe) = std::env::var_os("FLEXVOL_DOOR").map(PathBuf::from) else {
+            skip("it starts guests: `cargo xtask guest lvm` runs it");
+            return None;
+        };
+        // Not every temporary folder can be written to past the cache.
+        let disks = TempDir::new_in(exe.parent().unwrap()).unwrap();
+        Some(Door { exe, disks })
+    }
+
+    /// A blank disk of so many MiB, for as many machines as one likes, one after the other.
+    pub fn disk(&self, name: &str, mib: u64) -> PathBuf {
+        let file = self.disks.path().join(name);
+        File::create_new(&file).unwrap().set_len(mib << 20).unwrap();
+        file
+    }
+
+    fn command(&self, options: &[&str], script: &str) -> Command {
+        let mut door = Command::new(&self.exe);
+        door.args(["guest", "run"]).args(options).args(["--", "bash", "-euc", script]).stdin(Stdio::null());
+        door
+    }
+
+    /// Starts a machine that runs a script. Options are those of `cargo xtask guest run`.
+    pub fn start(&self, options: &[&str], script: &str) -> Running {
+        let mut door = self.command(options, script).stdout(Stdio::piped()).spawn().unwrap();
+        let said = BufReader::new(door.stdout.take().unwrap());
+        Running { door, said }
+    }
+
+    /// Runs a script in a machine to its end and insists on success; gives what it printed.
+    #[track_caller]
+    pub fn run(&self, options: &[&str], script: &str) -> String {
+        let ran = self.command(options, script).output().unwrap();
+        assert!(ran.status.success(), "{}\n{}", ran.status, String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8(ran.stdout).unwrap()
+    }
+}
+
+impl Running {
+    /// Waits until its script prints this line, and cuts the power at once.
+    pub fn cut_at(mut self, line: &str) {
+        let mut heard = String::new();
+        while heard.lines().last() != Some(line) {
+            assert_ne!(self.said.read_line(&mut heard).unwrap(), 0, "no {line:?} in {heard:?}");
+        }
+        self.door.kill().unwrap();
+        self.door.wait().unwrap();
+    }
+}
+
+#[test]
+fn what_was_synced_outlives_a_power_cut() {
+    let Some(door) = Door::new() else { return };
+    let disk = door.disk("data", 64);
+    let options = ["--disk", text(&disk), "--cache", "none"];
+    let write = "mkfs.ext4 -q /dev/vda; mount /dev/vda /mnt; echo kept >/mnt/file; sync; echo synced
+                 while true; do echo lost >>/mnt/more; done";
+    door.start(&options, write).cut_at("synced");
+    // The journal is replayed, and the file system is whole.
+    let read = "mount /dev/vda /mnt; cat /mnt/file; umount /mnt; e2fsck -fn /dev/vda >&2; echo clean";
+    assert_eq!(door.run(&options, read), "kept\nclean\n");
+}
+
+#[test]
+fn two_machines_talk_on_a_wire_of_their_own() {
+    let Some(door) = Door::new() else { return };
+    let serve = "while true; do echo hello from $(hostname) | busybox nc -l -p 7; done";
+    let ask = "until busybox nc -w 60 right 7; do sleep 0.2; done; ip -brief addr | grep -c UP";
+    let said = door.run(&["--beside", serve], ask);
+    assert!(said.contains("left: hello from right\n"), "{said}");
+    assert!(said.contains("left: 1\n"), "the wire is the only network: {said}");
+}
