@@ -11,6 +11,7 @@ pub mod killat;
 pub mod mounts;
 pub mod needles;
 pub mod picture;
+pub mod powercut;
 pub mod sandbox;
 pub mod scripted;
 

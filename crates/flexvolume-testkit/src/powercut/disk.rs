@@ -1,0 +1,219 @@
+//! A disk with a volatile cache, and what it may hold after the power was cut.
+//!
+//! What was written and not flushed may have reached the medium or not, each write by itself, and a write of several
+//! sectors in part. A flush makes all before it lasting. A write with FUA lasts from its end on. A discard that lasts reads
+//! as zeroes; one that was not flushed may be lost as a write may, and then the old bytes are still there.
+
+use std::io;
+
+use super::log::{Entry, Log, Range, What};
+use super::pages::{Layer, Pages};
+use super::random::Random;
+
+/// How much of an entry is read at once.
+const PIECE: u64 = 1 << 20;
+
+/// What of a disk's cache is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Loss {
+    /// Nothing: all that was written is there.
+    Nothing,
+    /// All that was neither flushed nor written with FUA.
+    Everything,
+    /// Some of it, also parts of a write, by this seed.
+    Some(u64),
+}
+
+/// A disk on its way through a log.
+pub(super) struct Disk<'a> {
+    log: &'a Log,
+    /// What lasts.
+    medium: Pages,
+    /// What was written since the last flush, as places in the log.
+    cached: Vec<usize>,
+    /// The same, all of it applied.
+    front: Layer,
+}
+
+impl<'a> Disk<'a> {
+    pub(super) fn new(log: &'a Log, base: Pages) -> Disk<'a> {
+        Disk { log, medium: base, cached: Vec::new(), front: Layer::default() }
+    }
+
+    /// Goes on by one entry.
+    pub(super) fn step(&mut self, entry: usize) -> io::Result<()> {
+        let log = self.log;
+        let it = &log.entries()[entry];
+        if it.flush {
+            self.medium.take_in(std::mem::take(&mut self.front));
+            self.cached.clear();
+        }
+        match it.what {
+            What::Write { .. } | What::Discard(_) => {
+                apply(log, it, &mut self.front, &self.medium, None)?;
+                self.cached.push(entry);
+            }
+            What::Nothing | What::Mark(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Whether anything could be lost now.
+    pub(super) fn is_safe(&self) -> bool {
+        self.cached.iter().all(|n| self.log.entries()[*n].fua)
+    }
+
+    pub(super) fn medium(&self) -> &Pages {
+        &self.medium
+    }
+
+    /// What is over the medium after the power was cut now.
+    pub(super) fn left(&self, loss: Loss) -> io::Result<Layer> {
+        let mut random = match loss {
+            Loss::Nothing => return Ok(self.front.clone()),
+            Loss::Everything => None,
+            Loss::Some(seed) => Some(Random::new(seed)),
+        };
+        let mut layer = Layer::default();
+        for entry in self.cached.iter().map(|n| &self.log.entries()[*n]) {
+            let part = if entry.fua { None } else { Some(self.fate(entry, random.as_mut())) };
+            apply(self.log, entry, &mut layer, &self.medium, part)?;
+        }
+        Ok(layer)
+    }
+
+    /// The digest of what the disk holds after the power was cut now.
+    pub(super) fn digest(&self, loss: Loss) -> io::Result<u64> {
+        match loss {
+            Loss::Nothing => Ok(self.front.digest(&self.medium)),
+            Loss::Everything | Loss::Some(_) => Ok(self.left(loss)?.digest(&self.medium)),
+        }
+    }
+
+    /// Which bytes of an entry, counted from its first, survive.
+    fn fate(&self, entry: &Entry, random: Option<&mut Random>) -> Range {
+        let bytes = match entry.what {
+            What::Write { range, .. } | What::Discard(range) => range.bytes,
+            What::Nothing | What::Mark(_) => 0,
+        };
+        let all = Range { at: 0, bytes };
+        let Some(random) = random else { return Range { at: 0, bytes: 0 } };
+        let sectors = bytes / self.log.sector();
+        match random.below(5) {
+            0 | 1 => all,
+            2 | 3 => Range { at: 0, bytes: 0 },
+            // The medium takes a sector whole or not at all, and in any order: here a beginning or an end.
+            _ => {
+                let cut = random.below(sectors.max(1)) * self.log.sector();
+                if random.below(2) == 0 { Range { at: 0, bytes: cut } } else { Range { at: cut, bytes: bytes - cut } }
+            }
+        }
+    }
+}
+
+/// Applies an entry, or only a part of it, counted from its first byte.
+fn apply(log: &Log, entry: &Entry, layer: &mut Layer, below: &Pages, part: Option<Range>) -> io::Result<()> {
+    let part_of = |range: Range| part.unwrap_or(Range { at: 0, bytes: range.bytes });
+    match entry.what {
+        What::Write { range, data } => {
+            let part = part_of(range);
+            let mut done = 0;
+            while done < part.bytes {
+                let mut piece = vec![0; (part.bytes - done).min(PIECE) as usize];
+                log.data(data + part.at + done, &mut piece)?;
+                layer.write(below, range.at + part.at + done, &piece);
+                done += piece.len() as u64;
+            }
+        }
+        What::Discard(range) => {
+            let part = part_of(range);
+            layer.zero(below, Range { at: range.at + part.at, bytes: part.bytes });
+        }
+        What::Nothing | What::Mark(_) => {}
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::made::Made;
+    use super::*;
+
+    /// The first byte of each of the first eight sectors.
+    fn seen(disk: &Disk<'_>, loss: Loss) -> [u8; 8] {
+        let layer = disk.left(loss).unwrap();
+        let page = layer.get(disk.medium(), 0);
+        std::array::from_fn(|n| page.map_or(0, |page| page.bytes()[n * 512]))
+    }
+
+    fn run(made: Made, check: impl FnOnce(&Disk<'_>)) {
+        let log = made.log();
+        let mut disk = Disk::new(&log, Pages::default());
+        (0..log.entries().len()).for_each(|n| disk.step(n).unwrap());
+        check(&disk);
+    }
+
+    const S: usize = 512;
+
+    #[test]
+    fn what_was_flushed_stays_and_the_rest_may_go() {
+        let made = Made::new(S).write(0, &[1; S]).write(1, &[1; S]).flush().write(1, &[2; S]).write(2, &[2; S]);
+        run(made, |disk| {
+            assert!(!disk.is_safe());
+            assert_eq!(seen(disk, Loss::Nothing), [1, 2, 2, 0, 0, 0, 0, 0]);
+            assert_eq!(seen(disk, Loss::Everything), [1, 1, 0, 0, 0, 0, 0, 0]);
+            let all: BTreeSet<[u8; 8]> = (0..64).map(|seed| seen(disk, Loss::Some(seed))).collect();
+            let each = [[1, 1, 0], [1, 2, 0], [1, 1, 2], [1, 2, 2]].map(|[a, b, c]| [a, b, c, 0, 0, 0, 0, 0]);
+            assert_eq!(all, BTreeSet::from(each), "each of the two, by itself");
+            assert_eq!(seen(disk, Loss::Some(7)), seen(disk, Loss::Some(7)));
+        });
+    }
+
+    #[test]
+    fn a_write_with_fua_lasts_and_saves_no_other() {
+        let made = Made::new(S).write(0, &[1; S]).fua(1, &[2; S]).write(1, &[3; S]);
+        run(made, |disk| {
+            assert_eq!(seen(disk, Loss::Everything), [0, 2, 0, 0, 0, 0, 0, 0]);
+            assert!((0..64).all(|seed| seen(disk, Loss::Some(seed))[1] >= 2));
+        });
+        run(Made::new(S).write(0, &[1; S]).flush_and_fua(1, &[2; S]), |disk| {
+            assert!(disk.is_safe());
+            assert_eq!(seen(disk, Loss::Everything), [1, 2, 0, 0, 0, 0, 0, 0]);
+        });
+    }
+
+    /// An older write that reaches the medium late must not undo a younger one that lasts.
+    #[test]
+    fn order_holds_within_a_sector() {
+        run(Made::new(S).write(1, &[1; S]).fua(1, &[2; S]), |disk| {
+            assert!((0..64).all(|seed| seen(disk, Loss::Some(seed))[1] == 2));
+        });
+    }
+
+    #[test]
+    fn a_discard_is_lost_as_a_write_is() {
+        let made = || Made::new(S).write(0, &[1; 4 * S]).flush().discard(0, 2);
+        run(made(), |disk| {
+            assert_eq!(seen(disk, Loss::Nothing)[..4], [0, 0, 1, 1]);
+            assert_eq!(seen(disk, Loss::Everything)[..4], [1; 4]);
+        });
+        run(made().flush(), |disk| assert_eq!(seen(disk, Loss::Everything)[..4], [0, 0, 1, 1]));
+        // A write after it stands, whatever becomes of the discard.
+        run(made().fua(0, &[2; S]), |disk| {
+            assert!((0..64).all(|seed| seen(disk, Loss::Some(seed))[0] == 2));
+        });
+    }
+
+    #[test]
+    fn a_long_write_may_be_torn_between_sectors() {
+        run(Made::new(S).write(0, &[1; 8 * S]), |disk| {
+            let all: BTreeSet<[u8; 8]> = (0..256).map(|seed| seen(disk, Loss::Some(seed))).collect();
+            assert!(all.len() > 8, "{all:?}");
+            assert!(all.contains(&[0; 8]) && all.contains(&[1; 8]));
+            let jumps = |it: &[u8; 8]| it.windows(2).filter(|pair| pair[0] != pair[1]).count();
+            assert!(all.iter().all(|it| jumps(it) <= 1), "only at one end: {all:?}");
+        });
+    }
+}
