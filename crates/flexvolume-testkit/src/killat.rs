@@ -34,7 +34,7 @@ use std::io;
 
 pub use execs::Exec;
 pub use report::{Effect, Ended, Report};
-pub use spec::{Orphans, Plan, Spec, Victim, Writes};
+pub use spec::{Orphans, Plan, Spec, Verdict, Victim, Writes};
 
 /// Runs the program under the plan, to the end of its whole tree (or as [`Orphans`] says).
 ///
@@ -42,5 +42,17 @@ pub use spec::{Orphans, Plan, Spec, Victim, Writes};
 /// The program cannot be started, the kernel refuses the filter (too old, or another supervisor is already above us),
 /// or the log cannot be written.
 pub fn run(spec: &Spec, plan: Plan) -> io::Result<Report> {
-    supervise::run(spec, plan)
+    supervise::run(spec, plan, &mut |_| Ok(Verdict::Runs))
+}
+
+/// The same, and `watch` sees each effect before it runs, while whoever acts waits; it may have the effect left out.
+///
+/// # Errors
+/// As [`run`], and those of `watch`; then the program is left, unwatched, and its effects fail.
+pub fn run_watched(
+    spec: &Spec,
+    plan: Plan,
+    watch: &mut dyn FnMut(&Effect) -> io::Result<Verdict>,
+) -> io::Result<Report> {
+    supervise::run(spec, plan, watch)
 }

@@ -142,6 +142,8 @@ pub(super) enum Answer {
     Run,
     /// The call does not run and fails with this errno.
     Fail(i32),
+    /// The call does not run, and its caller is told that it did.
+    Pretend,
 }
 
 /// Lets a caller go on. That it died meanwhile is no error.
@@ -149,6 +151,7 @@ pub(super) fn answer(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> io::R
     let (error, flags) = match answer {
         Answer::Run => (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
         Answer::Fail(errno) => (-errno, 0),
+        Answer::Pretend => (0, 0),
     };
     let mut response = seccomp_notif_resp { id, val: 0, error, flags };
     // SAFETY: the listener is a seccomp one and the response of the size that its number says.

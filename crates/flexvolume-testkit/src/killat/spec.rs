@@ -37,6 +37,15 @@ pub enum Plan {
     },
 }
 
+/// What a watcher has done with an effect that the plan leaves alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It runs.
+    Runs,
+    /// It does not run, and its caller is told that it did: a system call answers 0.
+    Pretended,
+}
+
 /// What becomes of processes that outlive the root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Orphans {

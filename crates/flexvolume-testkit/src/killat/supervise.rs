@@ -18,7 +18,7 @@ use super::effects::{self, Caller, When};
 use super::execs::Exec;
 use super::filter::{self, Answer};
 use super::report::{Effect, Ended, Log, Report};
-use super::spec::{Orphans, Plan, Spec, Victim, Writes};
+use super::spec::{Orphans, Plan, Spec, Verdict, Victim, Writes};
 use super::tree::{self, Tree};
 
 /// How long a killed process may take to be gone before we go on without it.
@@ -28,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 struct Run<'a> {
     spec: &'a Spec,
     plan: Plan,
+    watch: &'a mut Watch<'a>,
     listener: OwnedFd,
     tree: Tree,
     log: Log,
@@ -41,6 +42,9 @@ struct Run<'a> {
     /// Per process: the descriptor of its current run of writes and that run's length.
     writing: BTreeMap<u32, (u64, u64)>,
 }
+
+/// Who sees each effect before it runs.
+pub(super) type Watch<'a> = dyn FnMut(&Effect) -> io::Result<Verdict> + 'a;
 
 /// The root process. It begins with a request for its own exec, before `Command::spawn` can return.
 enum Root {
@@ -58,7 +62,7 @@ enum Woken {
     Late,
 }
 
-pub(super) fn run(spec: &Spec, plan: Plan) -> io::Result<Report> {
+pub(super) fn run<'a>(spec: &'a Spec, plan: Plan, watch: &'a mut Watch<'a>) -> io::Result<Report> {
     let mut captured = if spec.capture { Some((tempfile::tempfile()?, tempfile::tempfile()?)) } else { None };
     let log = Log::to(spec.log.as_deref())?;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
@@ -73,6 +77,7 @@ pub(super) fn run(spec: &Spec, plan: Plan) -> io::Result<Report> {
     let mut run = Run {
         spec,
         plan,
+        watch,
         listener,
         tree,
         log,
@@ -217,6 +222,7 @@ impl Run<'_> {
         let n = self.effects.len() as u64 + 1;
         let effect = Effect { n, pid, comm, syscall: row.name.to_owned(), detail: caller.detail(row) };
         self.log.effect(&effect)?;
+        let verdict = (self.watch)(&effect)?;
         self.effects.push(effect);
         match self.plan {
             Plan::Kill { victim, at } if at == n => {
@@ -228,7 +234,10 @@ impl Run<'_> {
                 self.log.struck(n)?;
                 self.answer(request.id, Answer::Fail(errno))
             }
-            Plan::Count | Plan::Kill { .. } | Plan::Inject { .. } => self.answer(request.id, Answer::Run),
+            Plan::Count | Plan::Kill { .. } | Plan::Inject { .. } => match verdict {
+                Verdict::Runs => self.answer(request.id, Answer::Run),
+                Verdict::Pretended => self.answer(request.id, Answer::Pretend),
+            },
         }
     }
 

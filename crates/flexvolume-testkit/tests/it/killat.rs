@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use flexvolume_testkit::killat::{Ended, Orphans, Plan, Report, Spec, Victim, Writes, run};
+use flexvolume_testkit::killat::{self, Ended, Orphans, Plan, Report, Spec, Verdict, Victim, Writes, run, run_watched};
 use tempfile::TempDir;
 
 use crate::eventually;
@@ -151,6 +151,27 @@ fn an_effect_fails_with_the_errno_and_does_not_run() {
     assert_eq!((report.struck, report.ended), (Some(at), Ended::Exited(1)));
     assert!(String::from_utf8_lossy(&report.stderr).contains("No space left"), "{report:?}");
     assert!(!dir.path().join("one").exists() && !dir.path().join("two").exists());
+}
+
+#[test]
+fn a_watcher_sees_each_effect_before_it_runs_and_may_leave_it_out() {
+    let dir = TempDir::new().unwrap();
+    let mut seen = Vec::new();
+    let mut watch = |effect: &killat::Effect| {
+        let made = ["one", "two", "three"].map(|name| dir.path().join(name).exists());
+        seen.push((effect.detail.clone(), made));
+        Ok(if effect.detail == "two" { Verdict::Pretended } else { Verdict::Runs })
+    };
+    let script = sh(dir.path(), "mkdir one; mkdir two; mkdir three");
+    let report = run_watched(&script, Plan::Count, &mut watch).unwrap();
+    assert_eq!(report.ended, Ended::Exited(0), "mkdir believes that it made it");
+    seen.retain(|(detail, _)| ["one", "two", "three"].contains(&detail.as_str()));
+    let made: Vec<[bool; 3]> = seen.into_iter().map(|(_, made)| made).collect();
+    assert_eq!(made, [[false, false, false], [true, false, false], [true, false, false]]);
+    assert!(dir.path().join("three").exists());
+
+    let fails = run_watched(&script, Plan::Count, &mut |_| Err(std::io::Error::other("seen enough")));
+    assert_eq!(fails.unwrap_err().to_string(), "seen enough");
 }
 
 #[test]
