@@ -18,13 +18,17 @@
 //! Reading, ordering and rebuilding need no device-mapper. Recording and presenting do, so they run in a guest.
 
 mod disk;
+mod dm;
 mod image;
 mod log;
+mod loops;
 #[cfg(test)]
 mod made;
 mod pages;
 mod points;
+mod power;
 mod random;
+mod recorder;
 mod recording;
 mod replay;
 mod timeline;
@@ -32,6 +36,8 @@ mod timeline;
 pub use disk::Loss;
 pub use log::{Entry, Log, Range, What};
 pub use points::{Point, sample, survey};
+pub use power::Powered;
+pub use recorder::Recorder;
 pub use recording::{Recording, Reel, Story};
 pub use replay::Replay;
 pub use timeline::{Event, Mark};
