@@ -8,5 +8,6 @@ mod command;
 mod group;
 mod kernel;
 mod outside;
+mod powercut;
 mod spine;
 mod tools;

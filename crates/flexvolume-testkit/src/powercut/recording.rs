@@ -92,6 +92,12 @@ impl Recording {
         &self.story
     }
 
+    /// How many disks there are.
+    #[must_use]
+    pub fn disks(&self) -> usize {
+        self.disks.len()
+    }
+
     /// What had been told when `told` of those marks were passed.
     #[must_use]
     pub fn told(&self, told: usize) -> Story<'_> {

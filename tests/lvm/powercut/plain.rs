@@ -1,0 +1,58 @@
+//! The tool itself, put to the test: a writer that syncs loses nothing, and one that does not is found out.
+
+use std::fs;
+use std::path::Path;
+
+use flexvolume_testkit::powercut::{Recorder, Recording};
+
+use super::node::{Mounted, Node, content, run, text, write_durably};
+use super::sweep::{Outcome, sweep};
+
+const FILES: usize = 12;
+
+/// A writer, and what is read after each crash.
+fn write(name: &str, writer: fn(&Path, &[u8])) -> Outcome {
+    let node = Node::new("loopback");
+    let image = node.image("data", 32);
+    run("mkfs.ext4", &["-q", text(&image)]).unwrap();
+    let recording = record(&node, &image, writer);
+    let dir = node.dir("mounted");
+    sweep(name, &recording, &node.dir("points"), 80, |crash| {
+        let _mounted = Mounted::new(crash.disks[0].device(), &dir)?;
+        for n in 0..FILES {
+            let (file, story) = (format!("file-{n}"), crash.story);
+            let found = fs::read(dir.join(&file)).unwrap_or_default();
+            if story.done(&file) && found != content("a", &file, 20) {
+                return Err(format!("{file} was acknowledged and is lost"));
+            }
+            if !story.begun(&file) && !found.is_empty() {
+                return Err(format!("{file} was never written and is there"));
+            }
+        }
+        Ok(())
+    })
+}
+
+fn record(node: &Node, image: &Path, writer: fn(&Path, &[u8])) -> Recording {
+    let dir = node.dir("mounted");
+    let recorder = Recorder::start(&node.dir("logs"), &[("data", image)]).unwrap();
+    let mounted = Mounted::new(recorder.device(0), &dir).unwrap();
+    for n in 0..FILES {
+        let file = format!("file-{n}");
+        recorder.begin(&file).unwrap();
+        writer(&dir.join(&file), &content("a", &file, 20));
+        recorder.done(&file).unwrap();
+    }
+    drop(mounted);
+    recorder.stop().unwrap()
+}
+
+#[test]
+fn a_writer_that_syncs_loses_nothing() {
+    write("plain", write_durably).is_well();
+}
+
+#[test]
+fn a_writer_that_does_not_sync_is_found_out() {
+    write("plain-unsynced", |file, data| fs::write(file, data).unwrap()).is_found_out("a writer that does not sync");
+}
