@@ -10,7 +10,7 @@ use std::{
 };
 
 use flexvolume_linux::beneath::{Trust, real_place};
-use flexvolume_protocol::{Answer, Args, Call, Came, Code, Extension, InitReply, VerbName, render_reply};
+use flexvolume_protocol::{Answer, Args, Call, Came, Code, Extension, Health, InitReply, VerbName, render_reply};
 use zeroize::Zeroizing;
 
 use crate::{Driver, Failure, Result, World, panics, staged};
@@ -179,7 +179,11 @@ fn route<D: Driver>(driver: &D, call: &Call, world: &World) -> Answered {
         Call::ListSnapshots(call) => render(verb, driver.listsnapshots(call, world), world),
         Call::GetCapacity(call) => render(verb, driver.getcapacity(call, world), world),
         Call::ListVolumes(call) => render(verb, driver.listvolumes(call, world), world),
-        Call::GetHealth(call) => render(verb, driver.gethealth(call, world), world),
+        Call::GetHealth(call) => {
+            // Words for people, as those of a failure are.
+            let clean = |health: Health| Health { message: world.redact(&health.message), ..health };
+            render(verb, driver.gethealth(call, world).map(clean), world)
+        }
     }
 }
 

@@ -122,7 +122,11 @@ impl Driver for Shelf {
     fn gethealth(&self, call: &GetHealth, _: &World) -> Result<Health> {
         match call.options.optional::<Id>(keys::ID)? {
             Some(id) => self.find(&id).map(|_| Health { condition: Condition::Ok, message: String::new() }),
-            None => Ok(Health { condition: Condition::Degraded, message: "the shelf leans".to_owned() }),
+            None => {
+                let login = call.options.secrets().get("login").map(|secret| secret.expose().to_vec());
+                let login = String::from_utf8(login.unwrap_or_default()).unwrap();
+                Ok(Health { condition: Condition::Degraded, message: format!("the shelf leans{login}") })
+            }
         }
     }
 }
@@ -215,6 +219,8 @@ fn a_driver_serves_all_that_it_announces() {
     assert_eq!((health.condition, health.message.as_str()), (Condition::Ok, ""));
     let health: Health = done(&shelf, VerbName::GetHealth, json!({}));
     assert_eq!((health.condition, health.message.as_str()), (Condition::Degraded, "the shelf leans"));
+    let health: Health = done(&shelf, VerbName::GetHealth, json!({"kubernetes.io/secret/login": "aHVudGVyMjI="}));
+    assert_eq!(health.message, "the shelf leans[redacted]");
     assert_eq!(refused(&shelf, VerbName::GetHealth, json!({keys::ID: "v/none"})), Some(Code::NotFound));
 
     for _ in 0..2 {
