@@ -3,6 +3,7 @@
 
 use std::{fs::File, io, os::fd::AsRawFd};
 
+const BLKFLSBUF: libc::Ioctl = libc::_IO(0x12, 97);
 const BLKDISCARD: libc::Ioctl = libc::_IO(0x12, 119);
 const BLKZEROOUT: libc::Ioctl = libc::_IO(0x12, 127);
 
@@ -12,6 +13,11 @@ pub(super) fn zero(device: &File, at: u64, length: u64) -> io::Result<()> {
 
 pub(super) fn discard(device: &File, at: u64, length: u64) -> io::Result<()> {
     ranged(device, BLKDISCARD, [at, length])
+}
+
+pub(super) fn forget_cached(device: &File) -> io::Result<()> {
+    // SAFETY: this request takes no argument.
+    if unsafe { libc::ioctl(device.as_raw_fd(), BLKFLSBUF, 0) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn ranged(device: &File, request: libc::Ioctl, range: [u64; 2]) -> io::Result<()> {

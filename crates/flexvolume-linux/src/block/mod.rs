@@ -124,6 +124,11 @@ pub(crate) fn measure(mut file: &File, device: &Path) -> Result<u64> {
     file.seek(SeekFrom::End(0)).map_err(|error| Error::io("measure", device, error))
 }
 
+/// What is read from here on is read from the medium: some file systems write beneath what was cached of their device.
+pub(crate) fn forget_cached(file: &File, device: &Path) -> Result<()> {
+    ioctl::forget_cached(file).map_err(|error| Error::io("read anew", device, error))
+}
+
 fn open(device: &Path, write: bool, flags: OFlags) -> io::Result<File> {
     let flags = i32::try_from((flags | OFlags::NONBLOCK).bits()).unwrap_or_default();
     OpenOptions::new().read(true).write(write).custom_flags(flags).open(device)

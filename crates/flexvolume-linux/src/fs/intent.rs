@@ -150,7 +150,10 @@ impl Intents {
 }
 
 /// A fresh random UUID (version 4).
-pub(super) fn fresh_uuid() -> Result<String> {
+///
+/// # Errors
+/// The kernel gives no random bytes.
+pub fn fresh_uuid() -> Result<String> {
     let mut bytes = [0_u8; 16];
     let got = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| Error::os("cannot get random bytes for a UUID", error))?;
@@ -162,7 +165,17 @@ pub(super) fn fresh_uuid() -> Result<String> {
     Ok(uuid_text(&bytes))
 }
 
-fn is_uuid(text: &str) -> bool {
+/// The sixteen bytes of a UUID in its usual spelling.
+pub(super) fn uuid_bytes(text: &str) -> Option<[u8; 16]> {
+    let digits = text.replace('-', "");
+    let mut bytes = [0; 16];
+    for (n, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(digits.get(2 * n..2 * n + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+pub(super) fn is_uuid(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(n, byte)| match n {
             8 | 13 | 18 | 23 => byte == b'-',

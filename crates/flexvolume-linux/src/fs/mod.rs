@@ -13,6 +13,8 @@
 //!
 //! The record ([`Intents`]) is written before mkfs, because every mkfs destroys the ends of a device before it has
 //! written anything that could be recognised, and carries the UUID that mkfs is made to use.
+//!
+//! What was copied device by device needs no format, but a UUID of its own before its first mount: [`renew_uuid`].
 
 mod check;
 mod decide;
@@ -24,6 +26,7 @@ mod intent;
 mod kind;
 mod options;
 mod probe;
+mod renew;
 mod signature;
 mod tool;
 mod usage;
@@ -31,10 +34,11 @@ mod usage;
 pub use format::{Made, Ready, Wanted, format_and_mount, make_ready};
 pub use fsgroup::{Applied, Missed, apply_fs_group};
 pub use grow::{grow_fs, grow_unmounted};
-pub use intent::{Intent, Intents, Phase};
+pub use intent::{Intent, Intents, Phase, fresh_uuid};
 pub use kind::FsType;
 pub use options::{check_mkfs_options, check_mount_options};
 pub use probe::{Content, content};
+pub use renew::renew_uuid;
 pub use tool::{Needed, needed};
 pub use usage::{Usage, usage};
 

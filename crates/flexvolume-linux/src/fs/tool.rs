@@ -36,6 +36,8 @@ pub(super) const E2FSCK: Tool = Tool { name: "e2fsck", package: "e2fsprogs" };
 pub(super) const XFS_REPAIR: Tool = Tool { name: "xfs_repair", package: "xfsprogs" };
 pub(super) const BTRFS: Tool = Tool { name: "btrfs", package: "btrfs-progs" };
 pub(super) const RESIZE2FS: Tool = Tool { name: "resize2fs", package: "e2fsprogs" };
+pub(super) const TUNE2FS: Tool = Tool { name: "tune2fs", package: "e2fsprogs" };
+pub(super) const XFS_ADMIN: Tool = Tool { name: "xfs_admin", package: "xfsprogs" };
 pub(super) const XFS_GROWFS: Tool = Tool { name: "xfs_growfs", package: "xfsprogs" };
 
 /// A program of the system that is needed for file systems, and where it is.
@@ -51,7 +53,7 @@ pub struct Needed {
     pub path: Option<PathBuf>,
 }
 
-/// Every program that formatting, checking and growing may run, and where each is.
+/// Every program that formatting, checking, growing and renewing may run, and where each is.
 pub fn needed() -> Vec<Needed> {
     let of = |fs_type: Option<FsType>, tools: &[Tool]| {
         let needed = |tool: &Tool| Needed {
@@ -64,9 +66,9 @@ pub fn needed() -> Vec<Needed> {
     };
     [
         of(None, &[BLKID]),
-        of(Some(FsType::Ext4), &[MKFS_EXT4, E2FSCK, RESIZE2FS]),
+        of(Some(FsType::Ext4), &[MKFS_EXT4, E2FSCK, RESIZE2FS, TUNE2FS]),
         of(Some(FsType::Ext3), &[MKFS_EXT3]),
-        of(Some(FsType::Xfs), &[MKFS_XFS, XFS_REPAIR, XFS_GROWFS]),
+        of(Some(FsType::Xfs), &[MKFS_XFS, XFS_REPAIR, XFS_GROWFS, XFS_ADMIN]),
         of(Some(FsType::Btrfs), &[MKFS_BTRFS, BTRFS]),
     ]
     .concat()
