@@ -1,0 +1,105 @@
+//! Volumes as LVM knows them at this moment: looked up by name, in the group that is meant and in no other.
+
+use flexvolume::{Code, Failure, Result, World};
+
+use crate::{
+    devices::{Found, Group},
+    names::{Uuid, VgName},
+    place::Place,
+    report::{Vg, Volume},
+    tool::Lvm,
+};
+
+/// A group, and what is in it of what was looked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Looked {
+    /// The group.
+    pub(crate) group: Group,
+    /// The volume; `None`: it is certainly not there.
+    pub(crate) volume: Option<Volume>,
+    /// Others that were asked for too and are there; if the volume is not, all of the group.
+    pub(crate) others: Vec<Volume>,
+}
+
+/// Looks for the volume of that place, and for others of its group by name. One question, if its disks are known and it
+/// is there.
+///
+/// # Errors
+/// Those of [`Group::ask`], and LVM's own. That the volume is not there is none.
+pub(crate) fn look(place: &Place, others: &[&str], lvm: &Lvm, world: &World) -> Result<Looked> {
+    let names: Vec<String> = [place.lv.as_str()].iter().chain(others).map(|lv| format!("{}/{lv}", place.vg)).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    in_group(&place.vg, place.vg_uuid.as_ref(), lvm, world, |Found { group, fresh }| {
+        let rows = lvm.ask::<Volume>(Some(group), &names)?.rows;
+        let (ours, others): (Vec<_>, Vec<_>) = of(group, rows).into_iter().partition(|one| one.is(&place.lv));
+        match ours.into_iter().next() {
+            // Disks that seem to be missing may only not be among those that are remembered.
+            Some(volume) if *fresh || volume.missing_disks == 0 => {
+                Ok(Some(Looked { group: group.clone(), volume: Some(volume), others }))
+            }
+            None if *fresh => {
+                let others = everything(group, lvm)?;
+                Ok(Some(Looked { group: group.clone(), volume: None, others }))
+            }
+            Some(_) | None => Ok(None),
+        }
+    })
+}
+
+/// Every volume of a group that people can see.
+///
+/// # Errors
+/// Those of [`Group::ask`], and LVM's own.
+pub(crate) fn all(vg: &VgName, uuid: Option<&Uuid>, lvm: &Lvm, world: &World) -> Result<(Group, Vec<Volume>)> {
+    in_group(vg, uuid, lvm, world, |Found { group, fresh }| match everything(group, lvm) {
+        Ok(volumes) if *fresh || (!volumes.is_empty() && volumes.iter().all(|one| one.missing_disks == 0)) => {
+            Ok(Some((group.clone(), volumes)))
+        }
+        Err(failure) if *fresh => Err(failure),
+        Ok(_) | Err(_) => Ok(None),
+    })
+}
+
+/// How large the group is, and what is free in it.
+///
+/// # Errors
+/// LVM's own, or `notFound` if it is gone.
+pub(crate) fn group(group: &Group, lvm: &Lvm) -> Result<Vg> {
+    let answer = lvm.ask::<Vg>(Some(group), &[group.name.as_str()])?;
+    match (answer.rows.into_iter().find(|one| one.uuid == group.uuid), answer.failed) {
+        (Some(vg), _) => Ok(vg),
+        (None, Some(failure)) => Err(failure),
+        (None, None) => {
+            Err(Failure::new(Code::NotFound, format!("the volume group {} is not there any more", group.name)))
+        }
+    }
+}
+
+/// Asks in the group as it is remembered; where that does not hold (`None`), as LVM finds it now.
+fn in_group<T>(
+    vg: &VgName,
+    uuid: Option<&Uuid>,
+    lvm: &Lvm,
+    world: &World,
+    ask: impl Fn(&Found) -> Result<Option<T>>,
+) -> Result<T> {
+    let found = Group::find(vg, uuid, lvm, world)?;
+    if let Some(answer) = ask(&found)? {
+        return Ok(answer);
+    }
+    let fresh = Found { group: Group::ask(vg, uuid, lvm, world)?, fresh: true };
+    ask(&fresh)?.ok_or_else(|| Failure::internal(format!("the volume group {vg} changes while it is looked at")))
+}
+
+fn everything(group: &Group, lvm: &Lvm) -> Result<Vec<Volume>> {
+    let answer = lvm.ask::<Volume>(Some(group), &[group.name.as_str()])?;
+    match answer.failed {
+        Some(failure) => Err(failure),
+        None => Ok(of(group, answer.rows)),
+    }
+}
+
+/// Those of this very group; another of its name may have come since.
+fn of(group: &Group, rows: Vec<Volume>) -> Vec<Volume> {
+    rows.into_iter().filter(|one| one.vg_uuid == group.uuid).collect()
+}
