@@ -1,25 +1,13 @@
 //! The disks of a volume group: asked for once per boot, so that each command can be held to them.
 
-use flexvolume::{Code, Failure, Result, World};
-use serde::{Deserialize, Serialize};
-
 use crate::{
+    group::Group,
     names::{Uuid, VgName},
     notes::{Lasting, Note},
     report::Pv,
     tool::Lvm,
 };
-
-/// A volume group of this node, and where it lies.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Group {
-    /// Its name.
-    pub(crate) name: VgName,
-    /// Its own for ever.
-    pub(crate) uuid: Uuid,
-    /// The devices of its disks, as LVM names them; at least one.
-    pub(crate) devices: Vec<String>,
-}
+use flexvolume::{Code, Failure, Result, World};
 
 /// A group, and whether its disks were looked for just now.
 #[derive(Clone, Debug)]
@@ -30,53 +18,46 @@ pub(crate) struct Found {
     pub(crate) fresh: bool,
 }
 
-impl Group {
-    /// The group of that name; with `uuid` only that very one. Remembered from an earlier call of this boot, else asked.
-    ///
-    /// # Errors
-    /// As [`Group::ask`].
-    pub(crate) fn find(name: &VgName, uuid: Option<&Uuid>, lvm: &Lvm, world: &World) -> Result<Found> {
-        let remembered: Option<Self> = note(name, world).read()?;
-        match remembered.filter(|group| group.name == *name && uuid.is_none_or(|uuid| *uuid == group.uuid)) {
-            Some(group) => Ok(Found { group, fresh: false }),
-            None => Self::ask(name, uuid, lvm, world).map(|group| Found { group, fresh: true }),
-        }
+/// The group of that name; with `uuid` only that very one. Remembered from an earlier call of this boot, else asked.
+///
+/// # Errors
+/// As [`ask`].
+pub(crate) fn find(name: &VgName, uuid: Option<&Uuid>, lvm: &Lvm, world: &World) -> Result<Found> {
+    let remembered: Option<Group> = note(name, world).read()?;
+    match remembered.filter(|group| group.name == *name && uuid.is_none_or(|uuid| *uuid == group.uuid)) {
+        Some(group) => Ok(Found { group, fresh: false }),
+        None => ask(name, uuid, lvm, world).map(|group| Found { group, fresh: true }),
     }
+}
 
-    /// The same, asked of LVM whatever is remembered. One that is whole is remembered from now on.
-    ///
-    /// # Errors
-    /// `notFound`: it is not on this node, belongs to another host, or is another one than `uuid`. `conflict`: two groups
-    /// have that name, or a disk is there twice. `unsupported`: it is exported or shared by several hosts.
-    pub(crate) fn ask(name: &VgName, uuid: Option<&Uuid>, lvm: &Lvm, world: &World) -> Result<Self> {
-        let note = note(name, world);
-        note.remove()?;
-        let disks = |args: &[&str]| -> Result<Vec<Pv>> {
-            let answer = lvm.ask::<Option<Pv>>(None, args)?;
-            let rows: Vec<Pv> = answer.rows.into_iter().flatten().collect();
-            match answer.failed {
-                Some(failure) if !rows.iter().any(|pv| pv.vg == *name) => Err(failure),
-                Some(_) | None => Ok(rows),
-            }
-        };
-        // With `-a`, copies of disks are told too.
-        let mut here = disks(&["-a"])?;
-        let foreign = !here.iter().any(|pv| pv.vg == *name);
-        if foreign {
-            // Those of other hosts, and those shared with them, are told only to those who ask for them.
-            here = disks(&["-a", "--foreign", "--shared"])?;
+/// The same, asked of LVM whatever is remembered. One that is whole is remembered from now on.
+///
+/// # Errors
+/// `notFound`: it is not on this node, belongs to another host, or is another one than `uuid`. `conflict`: two groups
+/// have that name, or a disk is there twice. `unsupported`: it is exported or shared by several hosts.
+pub(crate) fn ask(name: &VgName, uuid: Option<&Uuid>, lvm: &Lvm, world: &World) -> Result<Group> {
+    let note = note(name, world);
+    note.remove()?;
+    let disks = |args: &[&str]| -> Result<Vec<Pv>> {
+        let answer = lvm.ask::<Option<Pv>>(None, args)?;
+        let rows: Vec<Pv> = answer.rows.into_iter().flatten().collect();
+        match answer.failed {
+            Some(failure) if !rows.iter().any(|pv| pv.vg == *name) => Err(failure),
+            Some(_) | None => Ok(rows),
         }
-        let (group, whole) = choose(&here, name, uuid, foreign)?;
-        if whole {
-            note.write(&group)?;
-        }
-        Ok(group)
+    };
+    // With `-a`, copies of disks are told too.
+    let mut here = disks(&["-a"])?;
+    let foreign = !here.iter().any(|pv| pv.vg == *name);
+    if foreign {
+        // Those of other hosts, and those shared with them, are told only to those who ask for them.
+        here = disks(&["-a", "--foreign", "--shared"])?;
     }
-
-    /// Forgets what is remembered of a group's disks.
-    pub(crate) fn forget(name: &VgName, world: &World) -> Result<()> {
-        note(name, world).remove()
+    let (group, whole) = choose(&here, name, uuid, foreign)?;
+    if whole {
+        note.write(&group)?;
     }
+    Ok(group)
 }
 
 fn note(name: &VgName, world: &World) -> Note {

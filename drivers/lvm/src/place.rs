@@ -55,6 +55,15 @@ impl Place {
         Ok(Self { vg, lv, vg_uuid: None })
     }
 
+    /// The place that was recorded when it was attached; whatever the settings say by now, it can be let go.
+    ///
+    /// # Errors
+    /// `invalid`: it is no `VG/LV`.
+    pub(crate) fn recorded(storage: &str) -> Result<Self> {
+        let (vg, lv) = split(storage)?;
+        Ok(Self { vg, lv, vg_uuid: None })
+    }
+
     /// What names the storage on this node: `VG/LV`, as LVM's commands take it.
     pub(crate) fn storage(&self) -> String {
         format!("{}/{}", self.vg, self.lv)

@@ -199,6 +199,13 @@ impl Row for Vg {
     }
 }
 
+impl Vg {
+    /// What LVM makes of a size: whole extents.
+    pub(crate) fn round_up(&self, bytes: u64) -> u64 {
+        bytes.checked_next_multiple_of(self.extent.max(1)).unwrap_or(u64::MAX)
+    }
+}
+
 /// A disk (or whatever LVM takes for one) of a volume group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pv {

@@ -25,7 +25,7 @@ use flexvolume_linux::{
 };
 
 use crate::{
-    devices::Group,
+    group::Group,
     holder,
     report::{self, FORMAT, Row},
 };
@@ -120,7 +120,6 @@ impl Lvm {
                 Err(self.failed(purpose, command, &outcome))
             }
             How::Stayed(process) => {
-                under.leave();
                 let message = format!(
                     "cannot {purpose} yet: {command} (process {process}) still runs after {} s and is left to end by itself",
                     CHANGE.answer.as_secs()

@@ -3,7 +3,8 @@
 use flexvolume::{Code, Failure, Result, World};
 
 use crate::{
-    devices::{Found, Group},
+    devices::{self, Found},
+    group::Group,
     names::{Uuid, VgName},
     place::Place,
     report::{Vg, Volume},
@@ -25,7 +26,7 @@ pub(crate) struct Looked {
 /// is there.
 ///
 /// # Errors
-/// Those of [`Group::ask`], and LVM's own. That the volume is not there is none.
+/// Those of [`devices::ask`](crate::devices::ask), and LVM's own. That the volume is not there is none.
 pub(crate) fn look(place: &Place, others: &[&str], lvm: &Lvm, world: &World) -> Result<Looked> {
     let names: Vec<String> = [place.lv.as_str()].iter().chain(others).map(|lv| format!("{}/{lv}", place.vg)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -49,7 +50,7 @@ pub(crate) fn look(place: &Place, others: &[&str], lvm: &Lvm, world: &World) -> 
 /// Every volume of a group that people can see.
 ///
 /// # Errors
-/// Those of [`Group::ask`], and LVM's own.
+/// Those of [`devices::ask`](crate::devices::ask), and LVM's own.
 pub(crate) fn all(vg: &VgName, uuid: Option<&Uuid>, lvm: &Lvm, world: &World) -> Result<(Group, Vec<Volume>)> {
     in_group(vg, uuid, lvm, world, |Found { group, fresh }| match everything(group, lvm) {
         Ok(volumes) if *fresh || (!volumes.is_empty() && volumes.iter().all(|one| one.missing_disks == 0)) => {
@@ -83,11 +84,11 @@ fn in_group<T>(
     world: &World,
     ask: impl Fn(&Found) -> Result<Option<T>>,
 ) -> Result<T> {
-    let found = Group::find(vg, uuid, lvm, world)?;
+    let found = devices::find(vg, uuid, lvm, world)?;
     if let Some(answer) = ask(&found)? {
         return Ok(answer);
     }
-    let fresh = Found { group: Group::ask(vg, uuid, lvm, world)?, fresh: true };
+    let fresh = Found { group: devices::ask(vg, uuid, lvm, world)?, fresh: true };
     ask(&fresh)?.ok_or_else(|| Failure::internal(format!("the volume group {vg} changes while it is looked at")))
 }
 

@@ -1,0 +1,255 @@
+//! Volumes with a device: given one, let go of it, revived where a command was cut off.
+//!
+//! What attach learnt is noted for this boot, so that the verbs after it ask the kernel alone; where the note does not
+//! hold, LVM is asked.
+
+use std::path::{Path, PathBuf};
+
+use flexvolume::{Attachment, Code, Failure, Lock, Result, World};
+use flexvolume_linux::block;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    devices,
+    dm::Dm,
+    group::Group,
+    names::{Uuid, dm_uuid},
+    notes::{Lasting, Note},
+    place::Place,
+    report::Volume,
+    tool::Lvm,
+    volume,
+};
+
+/// What attach learnt of a volume, for this boot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Held {
+    /// The group's own UUID.
+    pub(crate) vg_uuid: Uuid,
+    /// The volume's own UUID.
+    pub(crate) lv_uuid: Uuid,
+    /// Its device, as LVM named it.
+    pub(crate) device: PathBuf,
+}
+
+impl Held {
+    /// The note itself.
+    ///
+    /// # Errors
+    /// The folder of notes is not known.
+    pub(crate) fn note(place: &Place, world: &World) -> Result<Note> {
+        place.note("attached", Lasting::ThisBoot, world)
+    }
+
+    /// What is noted of that place, if it was attached in this boot.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn read(place: &Place, world: &World) -> Result<Option<Self>> {
+        Self::note(place, world)?.read()
+    }
+
+    /// The kernel's device, if it is there and still this very volume's.
+    pub(crate) fn dm(&self) -> Option<Dm> {
+        Dm::at(&self.device).filter(|dm| dm.uuid() == dm_uuid(&self.vg_uuid, &self.lv_uuid))
+    }
+
+    /// The kernel's device, whatever became of its node.
+    ///
+    /// # Errors
+    /// The kernel's list cannot be read.
+    pub(crate) fn dm_anywhere(&self) -> Result<Option<Dm>> {
+        match self.dm() {
+            Some(dm) => Ok(Some(dm)),
+            None => Dm::with_uuid(&dm_uuid(&self.vg_uuid, &self.lv_uuid)),
+        }
+    }
+}
+
+/// Adds and removes tags of this very volume, in one step.
+///
+/// # Errors
+/// LVM's own.
+pub(crate) fn retag(
+    place: &Place,
+    uuid: &Uuid,
+    add: &[String],
+    remove: &[String],
+    (group, lock, lvm): (&Group, &Lock, &Lvm),
+) -> Result<()> {
+    let (storage, only) = (place.storage(), only(uuid));
+    let mut words = vec!["lvchange"];
+    words.extend(add.iter().flat_map(|tag| ["--addtag", tag]));
+    words.extend(remove.iter().flat_map(|tag| ["--deltag", tag]));
+    words.extend(["-S", &only, &storage]);
+    lvm.change(&format!("tag {storage}"), lock, group, &words)
+}
+
+/// The selection by which LVM itself, under its own lock, sees that a name is still the volume that is meant.
+pub(crate) fn only(uuid: &Uuid) -> String {
+    format!("lv_uuid={uuid}")
+}
+
+/// Gives the volume a device, revives a suspended one, and says where it is. `lock` is the volume's own.
+///
+/// # Errors
+/// LVM's own; or the device is not there although LVM says so.
+pub(crate) fn activate(place: &Place, volume: &Volume, group: &Group, lock: &Lock, lvm: &Lvm) -> Result<PathBuf> {
+    let storage = place.storage();
+    if volume.suspended {
+        refresh(place, &volume.uuid, group, lock, lvm)?;
+    }
+    if !volume.active {
+        let words = ["lvchange", "-ay", "-K", "-S", &only(&volume.uuid), &storage];
+        lvm.change(&format!("activate {storage}"), lock, group, &words)?;
+    }
+    let wanted = dm_uuid(&volume.vg_uuid, &volume.uuid);
+    let nodes = volume.path.iter().chain(&volume.dm_path);
+    if let Some(found) = nodes.into_iter().find(|path| Dm::at(path).is_some_and(|dm| dm.uuid() == wanted)) {
+        return Ok(found.clone());
+    }
+    let message = match Dm::with_uuid(&wanted)? {
+        Some(_) => format!("{storage} is active, but none of its names leads to its device; run: vgmknodes {storage}"),
+        None => format!("{storage} was not activated: it changed while it was looked at; try again"),
+    };
+    Err(Failure::internal(message))
+}
+
+/// Lets a suspended device go on, by the metadata that LVM has now.
+pub(crate) fn refresh(place: &Place, uuid: &Uuid, group: &Group, lock: &Lock, lvm: &Lvm) -> Result<()> {
+    let storage = place.storage();
+    let words = ["lvchange", "--refresh", "-S", &only(uuid), &storage];
+    lvm.change(&format!("revive {storage}, which is suspended,"), lock, group, &words)
+}
+
+/// The volume's device, if it has one.
+///
+/// # Errors
+/// LVM could not be asked.
+pub(crate) fn find(place: &Place, world: &World) -> Result<Option<Held>> {
+    if let Some(held) = Held::read(place, world)?
+        && held.dm().is_some()
+    {
+        return Ok(Some(held));
+    }
+    let Some(volume) = volume::look(place, &[], &Lvm::find()?, world)?.volume else { return Ok(None) };
+    let wanted = dm_uuid(&volume.vg_uuid, &volume.uuid);
+    let nodes = volume.path.iter().chain(&volume.dm_path);
+    let device = nodes.into_iter().find(|path| Dm::at(path).is_some_and(|dm| dm.uuid() == wanted)).cloned();
+    Ok(device.map(|device| Held { vg_uuid: volume.vg_uuid, lv_uuid: volume.uuid, device }))
+}
+
+/// The volume's device, awake; not being attached is a failure. It has no code: the volume itself may be well.
+///
+/// # Errors
+/// It is not attached, or could not be revived.
+pub(crate) fn expect(place: &Place, world: &World) -> Result<Held> {
+    let held = find(place, world)?.ok_or_else(|| {
+        Failure::internal(format!("{} is not attached on this node; attach comes first", place.storage()))
+    })?;
+    awake(place, &held, world)?;
+    Ok(held)
+}
+
+/// Revives the device if it is suspended: whoever touched it would hang.
+pub(crate) fn awake(place: &Place, held: &Held, world: &World) -> Result<()> {
+    if !held.dm_anywhere()?.is_some_and(|dm| dm.suspended()) {
+        return Ok(());
+    }
+    let lvm = Lvm::find()?;
+    let lock = world.lock(&place.lock_key())?;
+    let found = devices::find(&place.vg, Some(&held.vg_uuid), &lvm, world)?;
+    refresh(place, &held.lv_uuid, &found.group, &lock, &lvm)
+}
+
+/// Revives the device with that number if it is a volume of ours that is suspended.
+///
+/// # Errors
+/// It could not be revived.
+pub(crate) fn awake_number(number: (u32, u32), world: &World) -> Result<()> {
+    let Some(dm) = Dm::numbered(number).filter(Dm::suspended) else { return Ok(()) };
+    match whose(&dm, world) {
+        Some((place, held)) => awake(&place, &held, world),
+        None => Ok(()),
+    }
+}
+
+/// The volume that was attached as this device, by the notes of this boot.
+fn whose(dm: &Dm, world: &World) -> Option<(Place, Held)> {
+    let groups = std::fs::read_dir(world.run_dir().join("attached")).into_iter().flatten().flatten();
+    let notes = groups.flat_map(|group| std::fs::read_dir(group.path()).into_iter().flatten().flatten());
+    notes
+        .filter_map(|note| of_note(&note.path(), world))
+        .find(|(_, held)| dm_uuid(&held.vg_uuid, &held.lv_uuid) == dm.uuid())
+}
+
+fn of_note(file: &Path, world: &World) -> Option<(Place, Held)> {
+    let (vg, lv) = (file.parent()?.file_name()?.to_str()?, file.file_name()?.to_str()?.strip_suffix(".json")?);
+    let place = Place::recorded(&format!("{vg}/{lv}")).ok()?;
+    let held = Held::read(&place, world).ok()??;
+    Some((place, held))
+}
+
+/// Takes the device away that was attached. By the name of the volume; where only the device is known, by that, if a note
+/// says that it is ours.
+///
+/// # Errors
+/// `busy`: somebody uses it. Else LVM's own.
+pub(crate) fn detach(attachment: &Attachment, world: &World) -> Result<()> {
+    let (place, held) = match Place::recorded(&attachment.storage) {
+        Ok(place) => {
+            let held = Held::read(&place, world)?;
+            (place, held)
+        }
+        Err(_) => match Dm::at(Path::new(&attachment.device)).and_then(|dm| whose(&dm, world)) {
+            Some((place, held)) => (place, Some(held)),
+            None => return Ok(()),
+        },
+    };
+    let lock = world.lock(&place.lock_key())?;
+    let held = match held {
+        Some(held) => Some(held),
+        // Cut off before it was noted, or somebody cleaned up.
+        None => match find(&place, world) {
+            Err(failure) if failure.code() == Some(Code::NotFound) => None,
+            held => held?,
+        },
+    };
+    if let Some(held) = held {
+        deactivate(&place, &held, &lock, world)?;
+    }
+    Held::note(&place, world)?.remove()
+}
+
+fn deactivate(place: &Place, held: &Held, lock: &Lock, world: &World) -> Result<()> {
+    let Some(dm) = held.dm_anywhere()? else { return Ok(()) };
+    let (lvm, storage) = (Lvm::find()?, place.storage());
+    let group = devices::find(&place.vg, Some(&held.vg_uuid), &lvm, world)?.group;
+    if dm.suspended() {
+        refresh(place, &held.lv_uuid, &group, lock, &lvm)?;
+    }
+    if held.dm().is_some() && !block::is_free(&held.device)? {
+        return Err(in_use(place, &dm));
+    }
+    let words = ["lvchange", "-an", "-S", &only(&held.lv_uuid), &storage];
+    let done = lvm.change(&format!("deactivate {storage}"), lock, &group, &words);
+    match held.dm_anywhere()? {
+        None => Ok(()),
+        Some(dm) => match (done, dm.users()) {
+            (Err(failure), users) if users.is_empty() => Err(failure),
+            (Ok(()), users) if users.is_empty() => {
+                let message =
+                    format!("{storage} is not the volume that was attached any more, and that is active still");
+                Err(Failure::new(Code::Conflict, message))
+            }
+            (Ok(()) | Err(_), _) => Err(in_use(place, &dm)),
+        },
+    }
+}
+
+/// The failure for a volume that somebody uses, with who, as far as that is seen.
+pub(crate) fn in_use(place: &Place, dm: &Dm) -> Failure {
+    let users = dm.users();
+    let who = if users.is_empty() { String::new() } else { format!(" by {users}") };
+    Failure::new(Code::Busy, format!("{} is in use{who}; end that first", place.storage()))
+}

@@ -1,0 +1,105 @@
+//! attach: the volume is looked up, judged, made or adopted where that is wished, activated, and remembered.
+
+use std::path::Path;
+
+use flexvolume::{Code, Failure, Options, OptionsExt, Result, Size, World};
+
+use crate::{
+    active::{Held, activate, retag},
+    create::{self, Wish},
+    decide::{Facts, Step, decide},
+    dm::Dm,
+    group::Group,
+    mount,
+    place::Place,
+    report::Volume,
+    seen::{self, Seen},
+    settings::Settings,
+    tags::{Ours, Wipe},
+    thin,
+    tool::Lvm,
+    volume,
+};
+
+/// Activates the volume, and says as which device it is there. Makes it if that is wished and it never was.
+///
+/// # Errors
+/// See [`decide`]; then what LVM says.
+pub(crate) fn attach(place: &Place, options: &Options, world: &World) -> Result<String> {
+    // What could only fail later fails before anything is made.
+    mount::check(options)?;
+    let lvm = Lvm::find()?;
+    let lock = world.lock(&place.lock_key())?;
+    let seen = Seen::read(place, world)?;
+    let held = Held::read(place, world)?;
+    let pool: Vec<&str> = seen.iter().filter_map(|seen| seen.pool.as_deref()).collect();
+    let looked = volume::look(place, &pool, &lvm, world)?;
+    let mark = seen::note(place, world)?;
+    let is_held = |volume: &Volume| held.as_ref().is_some_and(|held| held.lv_uuid == volume.uuid);
+    let step = decide(&Facts {
+        place,
+        volume: looked.volume.as_ref(),
+        seen: seen.as_ref().map(|seen| (seen, mark.path())),
+        attached: looked.volume.as_ref().is_some_and(is_held),
+        create: options.flag("create")?,
+        adopt: options.flag("adopt")?,
+        reads_only: mount::reads_only(options),
+    })?;
+    let (group, volume) = match (step, looked.volume) {
+        (Step::Use { adopt }, Some(volume)) => {
+            if adopt {
+                adopt_it(place, &volume, options, &looked.group, &lvm, world)?;
+            }
+            (looked.group, volume)
+        }
+        (Step::Create | Step::Remake | Step::Use { .. }, _) => {
+            create::make(place, &Wish::at_attach(place, options)?, &lvm, world)?
+        }
+    };
+    let settings = Settings::read(world)?;
+    for warning in looked.others.iter().flat_map(|pool| thin::warnings(pool, &settings)) {
+        world.log(format_args!("{}: {warning}", place.storage()));
+    }
+    let device = activate(place, &volume, &group, &lock, &lvm)?;
+    usable(place, &device, options, world)?;
+    let now = Seen::of(&volume);
+    if seen.as_ref() != Some(&now) {
+        now.write(place, world)?;
+    }
+    let now = Held { vg_uuid: volume.vg_uuid, lv_uuid: volume.uuid, device: device.clone() };
+    if held.as_ref() != Some(&now) {
+        Held::note(place, world)?.write(&now)?;
+    }
+    Ok(device.display().to_string())
+}
+
+/// What only the active device tells: whether it can be written, and whether it is as large as was asked for.
+fn usable(place: &Place, device: &Path, options: &Options, world: &World) -> Result<()> {
+    let (read_only, bytes) = Dm::at(device).map(|dm| (dm.read_only(), dm.bytes())).unwrap_or_default();
+    if read_only && !mount::reads_only(options) {
+        let message = format!(
+            "{} is read-only by its permission in LVM; use it so, or change that: lvchange -p rw {}",
+            place.storage(),
+            place.storage()
+        );
+        return Err(Failure::new(Code::Conflict, message));
+    }
+    if let Some(size) = options.optional::<Size>("size")?
+        && size.bytes() > bytes
+    {
+        let message = "it is grown only when its host asks for that (expandvolume)";
+        world.log(format_args!(
+            "{} has {bytes} bytes, less than the size {size} of its options; {message}",
+            place.storage()
+        ));
+    }
+    Ok(())
+}
+
+/// From now on the volume is ours.
+fn adopt_it(place: &Place, volume: &Volume, options: &Options, group: &Group, lvm: &Lvm, world: &World) -> Result<()> {
+    let wipe = options.optional::<Wipe>("wipe")?.unwrap_or_default();
+    let tags = Ours { name: place.lv.to_string(), id: place.id(), state: None, wipe }.tags();
+    let lock = world.lock(&place.group_lock_key())?;
+    retag(place, &volume.uuid, &tags, &[], (group, &lock, lvm))
+}

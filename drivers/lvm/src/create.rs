@@ -1,0 +1,223 @@
+//! Logical volumes made: never handed out before they are whole, never left behind when that fails.
+//!
+//! ```text
+//! lvcreate with flexvol.state=creating ──▶ both ends zeroed (thick) ──▶ the state goes: from here on it may be used
+//! ```
+//! Cut off in between, it is found by its state, removed, and made again.
+
+use std::{num::NonZeroU64, path::Path};
+
+use flexvolume::{Code, Failure, Lock, Options, OptionsExt, Result, Size, World};
+use flexvolume_linux::block::{Alone, Erase};
+
+use crate::{
+    active::{activate, retag},
+    group::Group,
+    names::LvName,
+    place::Place,
+    remove::remove,
+    report::{Vg, Volume},
+    settings::Settings,
+    tags::{Ours, State, Wipe},
+    thin::{Pool, size},
+    tool::Lvm,
+    volume,
+};
+
+/// As much is zeroed at either end: what every probe for an empty device reads.
+const ENDS: u64 = 1 << 20;
+
+/// What a new volume shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wish {
+    /// It has at least so many bytes.
+    pub(crate) bytes: u64,
+    /// And no more than these.
+    pub(crate) most: Option<u64>,
+    /// The thin pool that it takes its blocks from; without one it has them all from the start.
+    pub(crate) pool: Option<LvName>,
+    /// What it will say of itself.
+    pub(crate) ours: Ours,
+}
+
+impl Wish {
+    /// What the options of a volume say that is made when it is first attached.
+    ///
+    /// # Errors
+    /// `invalid`: no size, or another option that makes no sense.
+    pub(crate) fn at_attach(place: &Place, options: &Options) -> Result<Self> {
+        let size: Size = options.required("size")?;
+        Self::of(place, place.lv.as_str(), size.bytes(), None, options)
+    }
+
+    /// A volume of this name and size, the rest as the options say.
+    ///
+    /// # Errors
+    /// `invalid`: an option makes no sense.
+    pub(crate) fn of(place: &Place, name: &str, bytes: u64, most: Option<u64>, options: &Options) -> Result<Self> {
+        let wipe = options.optional::<Wipe>("wipe")?.unwrap_or_default();
+        let pool = options.optional::<LvName>("thinpool")?;
+        let ours = Ours { name: name.to_owned(), id: place.id(), state: Some(State::Creating), wipe };
+        Ok(Self { bytes, most, pool, ours })
+    }
+}
+
+/// Makes the volume: active, and free to be used. What an earlier attempt left is removed first. For a caller that holds
+/// the lock of the volume.
+///
+/// # Errors
+/// `exhausted`: there is no room. `invalid`: the pool is none, or would hand out others' blocks. `busy`: the volume has
+/// come meanwhile. Nothing of it is left.
+pub(crate) fn make(place: &Place, wish: &Wish, lvm: &Lvm, world: &World) -> Result<(Group, Volume)> {
+    let settings = Settings::read(world)?;
+    let lock = world.lock(&place.group_lock_key())?;
+    let (group, volumes) = volume::all(&place.vg, place.vg_uuid.as_ref(), lvm, world)?;
+    if let Some(left) = volumes.iter().find(|one| one.is(&place.lv)) {
+        if left.tags.ours().is_none_or(|ours| ours.state != Some(State::Creating)) {
+            let message = format!("{} has come while it was to be made; try again", place.storage());
+            return Err(Failure::new(Code::Busy, message));
+        }
+        remove(place, left, State::Creating, (&group, &lock, lvm), world)?;
+    }
+    let vg = volume::group(&group, lvm)?;
+    let bytes = rounded(wish, &vg)?;
+    match &wish.pool {
+        None => room(&vg, bytes)?,
+        Some(pool) => {
+            let pool = Pool::look(pool.as_str(), &volumes, &group, lvm)?;
+            pool.guard(bytes, &settings)?;
+            if wish.ours.wipe != Wipe::None {
+                pool.keeps_secrets()?;
+            }
+        }
+    }
+    let made = lvcreate(place, wish, bytes, (&group, &lock, lvm))
+        .and_then(|()| finish(place, wish, (&group, &lock, lvm), world));
+    match made {
+        Ok(volume) => Ok((group, volume)),
+        Err(failure) => match undo(place, (&group, &lock, lvm), world) {
+            Ok(()) => Err(failure),
+            Err(undo) => Err(failure.within(&format!("what was made of it is still there ({undo})"))),
+        },
+    }
+}
+
+fn lvcreate(place: &Place, wish: &Wish, bytes: u64, (group, lock, lvm): (&Group, &Lock, &Lvm)) -> Result<()> {
+    let (bytes, tags) = (format!("{bytes}b"), wish.ours.tags());
+    // Only its attachment makes a volume active: nothing of the system's looks into it before.
+    let mut words = vec!["lvcreate", "-y", "-n", place.lv.as_str(), "-Wn", "--setautoactivation", "n"];
+    match &wish.pool {
+        None => words.extend(["-Zn", "-L", &bytes]),
+        Some(pool) => words.extend(["-V", &bytes, "--thinpool", pool.as_str()]),
+    }
+    words.extend(tags.iter().flat_map(|tag| ["--addtag", tag]));
+    words.push(place.vg.as_str());
+    lvm.change(&format!("make the logical volume {}", place.storage()), lock, group, &words)
+}
+
+/// From made to fit for use.
+fn finish(place: &Place, wish: &Wish, (group, lock, lvm): (&Group, &Lock, &Lvm), world: &World) -> Result<Volume> {
+    let volume = volume::look(place, &[], lvm, world)?
+        .volume
+        .ok_or_else(|| Failure::internal(format!("{} was made and is not there", place.storage())))?;
+    let device = activate(place, &volume, group, lock, lvm)?;
+    if wish.pool.is_none() {
+        zero_ends(&device)?;
+    }
+    retag(place, &volume.uuid, &[], &[State::Creating.tag()], (group, lock, lvm))?;
+    Ok(Volume { active: true, ..volume })
+}
+
+/// What others left at the ends of the blocks that a thick volume was given is no file system of its own.
+fn zero_ends(device: &Path) -> Result<()> {
+    let alone = Alone::open(device)?;
+    let step = NonZeroU64::new(ENDS).unwrap_or(NonZeroU64::MIN);
+    for range in [0..ENDS.min(alone.size()), alone.size().saturating_sub(ENDS)..alone.size()] {
+        alone.erase(Erase::Zero, range, step, &mut |_| true)?;
+    }
+    Ok(())
+}
+
+/// Takes away what a failed creation left.
+fn undo(place: &Place, change: (&Group, &Lock, &Lvm), world: &World) -> Result<()> {
+    match volume::look(place, &[], change.2, world)?.volume {
+        Some(left) if left.tags.ours().is_some_and(|ours| ours.state == Some(State::Creating)) => {
+            remove(place, &left, State::Creating, change, world)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// LVM's sizes are whole extents.
+fn rounded(wish: &Wish, vg: &Vg) -> Result<u64> {
+    let bytes = vg.round_up(wish.bytes);
+    match wish.most {
+        Some(most) if bytes > most => {
+            let message = format!(
+                "sizes in {} are multiples of {}: {} would become {}, and no more than {} are wanted",
+                vg.name,
+                size(vg.extent),
+                size(wish.bytes),
+                size(bytes),
+                size(most)
+            );
+            Err(Failure::new(Code::Invalid, message))
+        }
+        Some(_) | None => Ok(bytes),
+    }
+}
+
+/// Whether the group has so many bytes left.
+///
+/// # Errors
+/// `exhausted`, with the figures.
+pub(crate) fn room(vg: &Vg, more: u64) -> Result<()> {
+    if vg.free >= more {
+        return Ok(());
+    }
+    let message = format!(
+        "the volume group {} has {} of {} left, and {} are needed; extend it (vgextend) or delete volumes",
+        vg.name,
+        size(vg.free),
+        size(vg.bytes),
+        size(more)
+    );
+    Err(Failure::new(Code::Exhausted, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vg() -> Vg {
+        crate::report::read(include_bytes!("../tests/reports/vgs.json")).unwrap().remove(0)
+    }
+
+    fn wish(bytes: u64, most: Option<u64>) -> Wish {
+        let ours = Ours { name: "n".into(), id: "vg/n".into(), state: Some(State::Creating), wipe: Wipe::Zero };
+        Wish { bytes, most, pool: None, ours }
+    }
+
+    #[test]
+    fn sizes_are_whole_extents_within_the_limit() {
+        let extent = 4 << 20;
+        for (bytes, most, wanted) in [
+            (1, None, Some(extent)),
+            (extent, Some(extent), Some(extent)),
+            (extent + 1, None, Some(2 * extent)),
+            (extent + 1, Some(2 * extent - 1), None),
+            (1000 << 20, None, Some(1000 << 20)),
+        ] {
+            assert_eq!(rounded(&wish(bytes, most), &vg()).ok(), wanted, "{bytes} {most:?}");
+        }
+        let failure = rounded(&wish(1, Some(1)), &vg()).unwrap_err();
+        assert!(failure.code() == Some(Code::Invalid) && failure.to_string().contains("4m"), "{failure}");
+    }
+
+    #[test]
+    fn a_full_group_tells_its_figures() {
+        assert!(room(&vg(), 301_989_888).is_ok());
+        let failure = room(&vg(), 301_989_889).unwrap_err();
+        assert!(failure.code() == Some(Code::Exhausted) && failure.to_string().contains("288m"), "{failure}");
+    }
+}

@@ -1,0 +1,156 @@
+//! Volumes made at a host's word, by name: the same name again is the same volume.
+
+use std::collections::BTreeMap;
+
+use flexvolume::{Code, Created, Failure, Id, Lock, Options, OptionsExt, Result, Size, World, keys};
+
+use crate::{
+    active::only,
+    create::{self, Wish},
+    delete,
+    group::Group,
+    mount,
+    names::{LvName, Uuid},
+    place::{self, Place, VG_UUID},
+    report::Volume,
+    seen::{self, Seen},
+    settings::Settings,
+    tags::State,
+    thin::is_in,
+    tool::Lvm,
+    volume,
+};
+
+/// What a volume is given that nobody asked a size for.
+const USUAL: u64 = 1 << 30;
+
+/// Options about the file system, which only later calls can make use of.
+const KEPT: [&str; 2] = ["mkfsOptions", "mountOptions"];
+
+/// Makes the volume called `flexvol/name`, empty and inactive.
+///
+/// # Errors
+/// `conflict`: there is another volume of that name, or the same with other wishes. `exhausted`: no room. `notFound`: the
+/// group is not on this node, or the volume was used here and is lost. In progress: an earlier one of that name is still
+/// being deleted.
+pub(crate) fn create(options: &Options, world: &World) -> Result<Created> {
+    let name: String = options.required(keys::NAME)?;
+    if options.source()?.is_some() {
+        return Err(Failure::new(Code::Unsupported, "volumes with a source are not made yet: they would be empty"));
+    }
+    let settings = Settings::read(world)?;
+    let vg = place::group(options, &settings)?;
+    settings.allow(&vg, world)?;
+    let place = Place { vg, lv: LvName::for_volume(&name), vg_uuid: options.optional(VG_UUID)? };
+    let id = Id::parse(&place.id())?;
+    let (bytes, most) = wanted_size(options)?;
+    mount::check(options)?;
+    let wish = Wish::of(&place, &name, bytes, most, options)?;
+    let lvm = Lvm::find()?;
+    let lock = world.lock(&place.lock_key())?;
+    let looked = volume::look(&place, &[], &lvm, world)?;
+    let found = match looked.volume {
+        Some(volume) => known(&place, volume, &wish, (&looked.group, &lock, &lvm), world)?,
+        None => None,
+    };
+    let (uuid, bytes) = match found {
+        Some(same) => (same.vg_uuid, same.bytes),
+        None => made(&place, &wish, &lock, &lvm, world)?,
+    };
+    let mut kept = BTreeMap::from([
+        ("volumeID".to_owned(), place.lv.to_string()),
+        ("volumegroup".to_owned(), place.vg.to_string()),
+        (VG_UUID.to_owned(), uuid.to_string()),
+    ]);
+    for key in KEPT {
+        kept.extend(options.get(key).map(|value| (key.to_owned(), value.to_owned())));
+    }
+    Ok(Created { id, bytes: Some(bytes), options: kept })
+}
+
+/// Makes it, and takes its device away again: nothing is attached yet.
+fn made(place: &Place, wish: &Wish, lock: &Lock, lvm: &Lvm, world: &World) -> Result<(Uuid, u64)> {
+    if let Some(seen) = Seen::read(place, world)? {
+        let file = seen::note(place, world)?;
+        let message = format!(
+            "a volume {} ({}) was used on this node and is gone; restore it from a backup, or, to begin anew, remove {}",
+            place.storage(),
+            seen.lv_uuid,
+            file.path().display()
+        );
+        return Err(Failure::new(Code::NotFound, message));
+    }
+    let (group, volume) = create::make(place, wish, lvm, world)?;
+    let storage = place.storage();
+    let words = ["lvchange", "-an", "-S", &only(&volume.uuid), &storage];
+    if let Err(failure) = lvm.change(&format!("deactivate {storage}"), lock, &group, &words) {
+        world.log(format_args!("{storage} is made, and stays active: {failure}"));
+    }
+    Ok((volume.vg_uuid, volume.bytes))
+}
+
+/// What a volume that is there already means: the same one, an old one to end first (`None`), or a conflict.
+fn known(
+    place: &Place,
+    volume: Volume,
+    wish: &Wish,
+    change: (&Group, &Lock, &Lvm),
+    world: &World,
+) -> Result<Option<Volume>> {
+    let storage = place.storage();
+    let conflict =
+        |other: &str| Failure::new(Code::Conflict, format!("there is a volume {storage} already, with {other}"));
+    let ours = volume.tags.ours().ok_or_else(|| conflict("another maker"))?;
+    if ours.name != wish.ours.name || !ours.is_called(&place.lv) {
+        return Err(conflict(&format!("another name ({:?})", ours.name)));
+    }
+    match ours.state {
+        Some(State::Unknown) => Err(conflict("a state that only a later version of this driver knows")),
+        Some(State::Deleting) => delete::go_on(place, &volume, &ours, change, world).map(|()| None),
+        Some(State::Creating) => Ok(None),
+        None if !is_in(&volume, wish.pool.as_ref()) => Err(conflict("another thin pool, or none")),
+        None if volume.tags.get("from").is_some() => Err(conflict("the content of another")),
+        None if volume.bytes < wish.bytes || wish.most.is_some_and(|most| volume.bytes > most) => {
+            Err(conflict(&format!("another size ({} bytes)", volume.bytes)))
+        }
+        None => Ok(Some(volume)),
+    }
+}
+
+/// How large it shall be at least, and at most: what the host says, else the parameter `size`.
+fn wanted_size(options: &Options) -> Result<(u64, Option<u64>)> {
+    let above_zero = |key: &str| Ok::<_, Failure>(options.optional::<u64>(key)?.filter(|bytes| *bytes > 0));
+    let (required, most) = (above_zero(keys::REQUIRED_BYTES)?, above_zero(keys::LIMIT_BYTES)?);
+    let usual = options.optional::<Size>("size")?.map_or(USUAL, Size::bytes);
+    let bytes = required.unwrap_or_else(|| most.map_or(usual, |most| most.min(usual)));
+    match most {
+        Some(most) if most < bytes => {
+            let message = format!("the limit of {most} bytes is below the {bytes} that are required");
+            Err(Failure::new(Code::Invalid, message))
+        }
+        Some(_) | None => Ok((bytes, most)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_s_sizes_come_before_the_parameter_s() {
+        let size = |pairs: &[(&str, &str)]| {
+            let mut options = Options::default();
+            for (key, value) in pairs {
+                options.insert(*key, *value);
+            }
+            wanted_size(&options)
+        };
+        let (required, limit) = ((keys::REQUIRED_BYTES, "100"), (keys::LIMIT_BYTES, "200"));
+        assert_eq!(size(&[]), Ok((USUAL, None)));
+        assert_eq!(size(&[("size", "2m")]), Ok((2 << 20, None)));
+        assert_eq!(size(&[("size", "2m"), limit]), Ok((200, Some(200))));
+        assert_eq!(size(&[("size", "2m"), required, limit]), Ok((100, Some(200))));
+        assert_eq!(size(&[(keys::REQUIRED_BYTES, "0"), (keys::LIMIT_BYTES, "0")]), Ok((USUAL, None)));
+        assert!(size(&[(keys::REQUIRED_BYTES, "300"), limit]).is_err());
+    }
+}

@@ -1,0 +1,50 @@
+//! lvremove, and the proofs that go before it and with it.
+
+use flexvolume::{Code, Failure, Lock, Result, World};
+use flexvolume_linux::block;
+
+use crate::{
+    active::{in_use, only},
+    dm::Dm,
+    group::Group,
+    names::dm_uuid,
+    place::Place,
+    report::Volume,
+    tags::{State, tag},
+    tool::Lvm,
+    volume,
+};
+
+/// Removes a volume that is in this state, and no other: LVM itself, under its own lock, sees that it is this very one,
+/// ours, in that state, and without thick snapshots. `lock` is that of the group.
+///
+/// # Errors
+/// `busy`: somebody uses it. `conflict`: it is not that any more. Or LVM's own.
+pub(crate) fn remove(
+    place: &Place,
+    volume: &Volume,
+    state: State,
+    (group, lock, lvm): (&Group, &Lock, &Lvm),
+    world: &World,
+) -> Result<()> {
+    let storage = place.storage();
+    let device =
+        [&volume.path, &volume.dm_path].into_iter().flatten().find_map(|path| Dm::at(path).map(|dm| (path, dm)));
+    if let Some((path, dm)) = device
+        && dm.uuid() == dm_uuid(&volume.vg_uuid, &volume.uuid)
+        && !block::is_free(path)?
+    {
+        return Err(in_use(place, &dm));
+    }
+    let tags = [tag("maker", "lvm"), state.tag()].map(|tag| format!(" && lv_tags={{\"{tag}\"}}")).concat();
+    let proof = format!("{}{tags} && lv_role!={{\"thickorigin\"}}", only(&volume.uuid));
+    lvm.change(&format!("remove {storage}"), lock, group, &["lvremove", "-y", "-S", &proof, &storage])?;
+    // Where the selection does not fit, LVM does nothing and says nothing.
+    match volume::look(place, &[], lvm, world)?.volume {
+        Some(left) if left.uuid == volume.uuid => {
+            let message = format!("{storage} was not removed: it changed while it was looked at; try again");
+            Err(Failure::new(Code::Conflict, message))
+        }
+        Some(_) | None => Ok(()),
+    }
+}

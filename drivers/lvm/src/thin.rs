@@ -1,0 +1,180 @@
+//! Thin pools: how much they promise, how full they are, and whether a block reaches its next owner empty.
+
+use flexvolume::{Code, Failure, Result, Size};
+
+use crate::{
+    group::Group,
+    names::LvName,
+    report::{Fields, Kind, Row, Volume},
+    settings::Settings,
+    tool::Lvm,
+};
+
+/// A thin pool, and what is promised of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Pool {
+    /// `VG/POOL`.
+    pub(crate) name: String,
+    /// What it has, in bytes.
+    pub(crate) bytes: u64,
+    /// What its volumes and their snapshots may take together, in bytes.
+    pub(crate) promised: u64,
+    /// Blocks are zeroed before a volume gets them.
+    pub(crate) zeroes: bool,
+    /// What LVM says of its health; empty if all is well.
+    pub(crate) health: String,
+}
+
+/// The one thing of a pool that its row as a volume does not tell: in a report it would double the rows of others.
+struct Zeroing(bool);
+
+impl Row for Zeroing {
+    const COMMAND: &str = "lvs";
+    const KEY: &str = "lv";
+    const FIELDS: &str = "lv_name,zero";
+
+    fn read(fields: &Fields) -> Result<Self> {
+        Ok(Self(fields.text("zero")? == "zero"))
+    }
+}
+
+impl Pool {
+    /// The pool of that name; `volumes` are all of its group.
+    ///
+    /// # Errors
+    /// `notFound`: it is not there. `invalid`: it is no thin pool. Or LVM's own.
+    pub(crate) fn look(name: &str, volumes: &[Volume], group: &Group, lvm: &Lvm) -> Result<Self> {
+        let full = format!("{}/{name}", group.name);
+        let found = volumes.iter().find(|one| one.name == name).ok_or_else(|| {
+            Failure::new(Code::NotFound, format!("there is no thin pool {full}; make it: lvcreate --type thin-pool"))
+        })?;
+        if found.kind != Kind::ThinPool {
+            return Err(Failure::new(Code::Invalid, format!("{full} is no thin pool")));
+        }
+        let answer = lvm.ask::<Zeroing>(Some(group), &[&full])?;
+        let zeroes = match (answer.rows.first(), answer.failed) {
+            (Some(Zeroing(zeroes)), _) => *zeroes,
+            (None, Some(failure)) => return Err(failure),
+            (None, None) => return Err(Failure::internal(format!("the thin pool {full} is not there any more"))),
+        };
+        let promised = volumes.iter().filter(|one| one.pool() == Some(name)).map(|one| one.bytes).sum();
+        Ok(Self { name: full, bytes: found.bytes, promised, zeroes, health: found.health.clone() })
+    }
+
+    /// Whether it may promise `more` bytes.
+    ///
+    /// # Errors
+    /// `exhausted`: it would promise more than the setting `thinOvercommit` allows, or it is full or broken.
+    pub(crate) fn guard(&self, more: u64, settings: &Settings) -> Result<()> {
+        if !self.health.is_empty() {
+            let message = format!("the thin pool {} takes nothing new: LVM says {:?}", self.name, self.health);
+            return Err(Failure::new(Code::Exhausted, message));
+        }
+        let (ratio, most) = (settings.thin_overcommit, settings.thin_overcommit.of(self.bytes));
+        if self.promised.saturating_add(more) <= most {
+            return Ok(());
+        }
+        let message = format!(
+            "the thin pool {} has {} and has promised {}; with {} more it would promise beyond {ratio} times what it \
+             has; extend it (lvextend), delete volumes, or raise the setting thinOvercommit",
+            self.name,
+            size(self.bytes),
+            size(self.promised),
+            size(more)
+        );
+        Err(Failure::new(Code::Exhausted, message))
+    }
+
+    /// Whether what a volume leaves here can be given to others.
+    ///
+    /// # Errors
+    /// `invalid`: they could read what its blocks held.
+    pub(crate) fn keeps_secrets(&self) -> Result<()> {
+        if self.zeroes {
+            return Ok(());
+        }
+        let name = &self.name;
+        let message = format!(
+            "the thin pool {name} does not zero blocks before a volume gets them, so one owner could read another's; \
+             let it: lvchange -Zy {name}; or say that it does not matter: wipe: \"none\""
+        );
+        Err(Failure::new(Code::Invalid, message))
+    }
+}
+
+/// What a person should hear of a pool before it is full.
+pub(crate) fn warnings(pool: &Volume, settings: &Settings) -> Vec<String> {
+    if pool.kind != Kind::ThinPool {
+        return Vec::new();
+    }
+    let name = format!("{}/{}", pool.vg, pool.name);
+    let full = |what: &str, percent: Option<f64>| {
+        let percent = percent.filter(|percent| settings.thin_warn.reached_by(*percent))?;
+        Some(format!("the thin pool {name} has {percent:.1} % of its {what} in use; extend it before it is full"))
+    };
+    let health =
+        (!pool.health.is_empty()).then(|| format!("the thin pool {name} is not well: LVM says {:?}", pool.health));
+    [health, full("data", pool.data_percent), full("metadata", pool.metadata_percent)].into_iter().flatten().collect()
+}
+
+/// Whether a volume takes its blocks from that pool.
+pub(crate) fn is_in(volume: &Volume, pool: Option<&LvName>) -> bool {
+    volume.pool() == pool.map(LvName::as_str)
+}
+
+/// Bytes as people write them.
+pub(crate) fn size(bytes: u64) -> String {
+    Size::from_bytes(bytes).map_or_else(|| "nothing".to_owned(), |size| size.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(promised: u64) -> Pool {
+        Pool { name: "vg/pool".into(), bytes: 1000, promised, zeroes: true, health: String::new() }
+    }
+
+    fn settings(text: &str) -> Settings {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn it_promises_what_it_has_and_no_more_unless_it_is_told_to() {
+        let usual = settings("{}");
+        assert!(pool(400).guard(600, &usual).is_ok());
+        let failure = pool(400).guard(601, &usual).unwrap_err();
+        assert_eq!(failure.code(), Some(Code::Exhausted));
+        for word in ["1000b", "400b", "601b", "thinOvercommit"] {
+            assert!(failure.to_string().contains(word), "no {word} in: {failure}");
+        }
+        let more = settings(r#"{"thinOvercommit":2.5}"#);
+        assert!(pool(400).guard(2100, &more).is_ok() && pool(400).guard(2101, &more).is_err());
+        assert!(pool(u64::MAX).guard(u64::MAX, &more).is_err());
+        assert!(pool(0).guard(1, &settings(r#"{"thinOvercommit":0}"#)).is_err());
+        let broken = Pool { health: "out_of_data".into(), ..pool(0) };
+        assert!(broken.guard(1, &more).unwrap_err().to_string().contains("out_of_data"));
+    }
+
+    #[test]
+    fn one_that_does_not_zero_keeps_no_secrets() {
+        assert!(pool(0).keeps_secrets().is_ok());
+        let failure = Pool { zeroes: false, ..pool(0) }.keeps_secrets().unwrap_err();
+        assert!(failure.to_string().contains("lvchange -Zy vg/pool"), "{failure}");
+    }
+
+    #[test]
+    fn fill_is_told_of_data_and_of_metadata() {
+        let all: Vec<Volume> = crate::report::read(include_bytes!("../tests/reports/lvs.json")).unwrap();
+        let row = all.iter().find(|one| one.name == "pool").unwrap();
+        assert!(warnings(row, &settings("{}")).is_empty());
+        assert_eq!(warnings(row, &settings(r#"{"thinWarn":10}"#)).len(), 1, "its metadata is 10.94 % full");
+        let full = Volume { data_percent: Some(80.0), metadata_percent: Some(99.9), ..row.clone() };
+        let told = warnings(&full, &settings("{}"));
+        assert!(told.len() == 2 && told[0].contains("80.0 % of its data") && told[1].contains("metadata"), "{told:?}");
+        let ill = Volume { health: "failed".into(), ..row.clone() };
+        assert!(warnings(&ill, &settings("{}"))[0].contains("failed"));
+        let volume = all.iter().find(|one| one.name == "thin").unwrap();
+        assert!(warnings(&Volume { data_percent: Some(100.0), ..volume.clone() }, &settings("{}")).is_empty());
+    }
+}
