@@ -11,7 +11,7 @@ use flexvolume::{Code, Failure, Lock, Options, OptionsExt, Result, Size, World};
 use flexvolume_linux::block::{Alone, Erase};
 
 use crate::{
-    active::{activate, retag},
+    active::{activate, only},
     group::Group,
     names::LvName,
     place::Place,
@@ -77,7 +77,7 @@ pub(crate) fn make(place: &Place, wish: &Wish, lvm: &Lvm, world: &World) -> Resu
             let message = format!("{} has come while it was to be made; try again", place.storage());
             return Err(Failure::new(Code::Busy, message));
         }
-        remove(place, left, State::Creating, (&group, &lock, lvm), world)?;
+        remove(place, left, State::Creating, (&group, &lock, lvm))?;
     }
     let vg = volume::group(&group, lvm)?;
     let bytes = rounded(wish, &vg)?;
@@ -104,8 +104,7 @@ pub(crate) fn make(place: &Place, wish: &Wish, lvm: &Lvm, world: &World) -> Resu
 
 fn lvcreate(place: &Place, wish: &Wish, bytes: u64, (group, lock, lvm): (&Group, &Lock, &Lvm)) -> Result<()> {
     let (bytes, tags) = (format!("{bytes}b"), wish.ours.tags());
-    // Only its attachment makes a volume active: nothing of the system's looks into it before.
-    let mut words = vec!["lvcreate", "-y", "-n", place.lv.as_str(), "-Wn", "--setautoactivation", "n"];
+    let mut words = vec!["lvcreate", "-y", "-n", place.lv.as_str(), "-Wn"];
     match &wish.pool {
         None => words.extend(["-Zn", "-L", &bytes]),
         Some(pool) => words.extend(["-V", &bytes, "--thinpool", pool.as_str()]),
@@ -124,7 +123,10 @@ fn finish(place: &Place, wish: &Wish, (group, lock, lvm): (&Group, &Lock, &Lvm),
     if wish.pool.is_none() {
         zero_ends(&device)?;
     }
-    retag(place, &volume.uuid, &[], &[State::Creating.tag()], (group, lock, lvm))?;
+    let (storage, state) = (place.storage(), State::Creating.tag());
+    // At boot it stays inactive: until it is attached, nothing of the system's looks into it.
+    let words = ["lvchange", "--deltag", &state, "--setautoactivation", "n", "-S", &only(&volume.uuid), &storage];
+    lvm.change(&format!("publish {storage}"), lock, group, &words)?;
     Ok(Volume { active: true, ..volume })
 }
 
@@ -142,7 +144,7 @@ fn zero_ends(device: &Path) -> Result<()> {
 fn undo(place: &Place, change: (&Group, &Lock, &Lvm), world: &World) -> Result<()> {
     match volume::look(place, &[], change.2, world)?.volume {
         Some(left) if left.tags.ours().is_some_and(|ours| ours.state == Some(State::Creating)) => {
-            remove(place, &left, State::Creating, change, world)
+            remove(place, &left, State::Creating, change)
         }
         Some(_) | None => Ok(()),
     }

@@ -74,9 +74,9 @@ pub(crate) fn go_on(
             Progress::Until(_) => return Err(Failure::in_progress()),
         }
         let group_lock = world.lock(&place.group_lock_key())?;
-        remove(place, volume, state, (group, &group_lock, lvm), world)?;
+        remove(place, volume, state, (group, &group_lock, lvm))?;
     } else {
-        remove(place, volume, state, (group, &group_lock, lvm), world)?;
+        remove(place, volume, state, (group, &group_lock, lvm))?;
     }
     forget(place, Some(volume), world)
 }

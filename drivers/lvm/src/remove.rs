@@ -1,6 +1,6 @@
 //! lvremove, and the proofs that go before it and with it.
 
-use flexvolume::{Code, Failure, Lock, Result, World};
+use flexvolume::{Code, Failure, Lock, Result};
 use flexvolume_linux::block;
 
 use crate::{
@@ -25,7 +25,6 @@ pub(crate) fn remove(
     volume: &Volume,
     state: State,
     (group, lock, lvm): (&Group, &Lock, &Lvm),
-    world: &World,
 ) -> Result<()> {
     let storage = place.storage();
     let device =
@@ -40,11 +39,9 @@ pub(crate) fn remove(
     let proof = format!("{}{tags} && lv_role!={{\"thickorigin\"}}", only(&volume.uuid));
     lvm.change(&format!("remove {storage}"), lock, group, &["lvremove", "-y", "-S", &proof, &storage])?;
     // Where the selection does not fit, LVM does nothing and says nothing.
-    match volume::look(place, &[], lvm, world)?.volume {
-        Some(left) if left.uuid == volume.uuid => {
-            let message = format!("{storage} was not removed: it changed while it was looked at; try again");
-            Err(Failure::new(Code::Conflict, message))
-        }
-        Some(_) | None => Ok(()),
+    if volume::is_there(&volume.uuid, group, lvm)? {
+        let message = format!("{storage} was not removed: it changed while it was looked at; try again");
+        return Err(Failure::new(Code::Conflict, message));
     }
+    Ok(())
 }

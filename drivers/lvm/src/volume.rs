@@ -18,7 +18,7 @@ pub(crate) struct Looked {
     pub(crate) group: Group,
     /// The volume; `None`: it is certainly not there.
     pub(crate) volume: Option<Volume>,
-    /// Others that were asked for too and are there; if the volume is not, all of the group.
+    /// Others that were asked for too and are there, and perhaps more of the group.
     pub(crate) others: Vec<Volume>,
 }
 
@@ -31,19 +31,14 @@ pub(crate) fn look(place: &Place, others: &[&str], lvm: &Lvm, world: &World) -> 
     let names: Vec<String> = [place.lv.as_str()].iter().chain(others).map(|lv| format!("{}/{lv}", place.vg)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     in_group(&place.vg, place.vg_uuid.as_ref(), lvm, world, |Found { group, fresh }| {
-        let rows = lvm.ask::<Volume>(Some(group), &names)?.rows;
-        let (ours, others): (Vec<_>, Vec<_>) = of(group, rows).into_iter().partition(|one| one.is(&place.lv));
-        match ours.into_iter().next() {
-            // Disks that seem to be missing may only not be among those that are remembered.
-            Some(volume) if *fresh || volume.missing_disks == 0 => {
-                Ok(Some(Looked { group: group.clone(), volume: Some(volume), others }))
-            }
-            None if *fresh => {
-                let others = everything(group, lvm)?;
-                Ok(Some(Looked { group: group.clone(), volume: None, others }))
-            }
-            Some(_) | None => Ok(None),
-        }
+        // Where more has to be found out than the usual, all of the group tells it at once.
+        let rows =
+            if *fresh { everything(group, lvm)? } else { of(group, lvm.ask::<Volume>(Some(group), &names)?.rows) };
+        let (ours, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(|one| one.is(&place.lv));
+        let volume = ours.into_iter().next();
+        // Disks that seem to be missing may only not be among those that are remembered.
+        let sure = *fresh || volume.as_ref().is_some_and(|volume| volume.missing_disks == 0);
+        Ok(sure.then(|| Looked { group: group.clone(), volume, others }))
     })
 }
 
@@ -90,6 +85,18 @@ fn in_group<T>(
     }
     let fresh = Found { group: devices::ask(vg, uuid, lvm, world)?, fresh: true };
     ask(&fresh)?.ok_or_else(|| Failure::internal(format!("the volume group {vg} changes while it is looked at")))
+}
+
+/// Whether this very volume is still in its group.
+///
+/// # Errors
+/// LVM's own.
+pub(crate) fn is_there(uuid: &Uuid, group: &Group, lvm: &Lvm) -> Result<bool> {
+    let answer = lvm.ask::<Volume>(Some(group), &["-S", &format!("lv_uuid={uuid}"), group.name.as_str()])?;
+    match answer.failed {
+        Some(failure) => Err(failure),
+        None => Ok(of(group, answer.rows).iter().any(|one| one.uuid == *uuid)),
+    }
 }
 
 fn everything(group: &Group, lvm: &Lvm) -> Result<Vec<Volume>> {
