@@ -4,6 +4,7 @@
 //! one crash point after the other, and lets the driver recover on them. How many points are tried is bounded, by
 //! `FLEXVOL_POWERCUT_POINTS` (a number, or `all`); which, and what is lost at each, by `FLEXVOL_POWERCUT_SEED`.
 
+mod life;
 mod loopback;
 mod node;
 mod plain;

@@ -1,20 +1,24 @@
-//! A machine whose disks lose their power: file systems on them, and a driver that works there.
+//! A machine whose disks lose their power, and a driver that works there.
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use flexvolume_testkit::Sandbox;
 use flexvolume_testkit::killat::{self, Effect, Orphans, Plan, Spec, Verdict};
 use flexvolume_testkit::powercut::Recorder;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Folders of one case, all in memory.
+/// The node of one case.
 pub struct Node {
-    dir: TempDir,
+    /// What the driver sees: settings, notes of this boot, mounts. A loop device whose file lies here is the driver's.
+    sandbox: Sandbox,
+    /// Images and logs of the disks.
+    work: TempDir,
     driver: PathBuf,
-    settings: String,
 }
 
 /// An effect of the driver that is left out, though the driver believes that it was done.
@@ -28,44 +32,76 @@ pub fn nothing(_: &Effect) -> bool {
 impl Node {
     /// With a driver's executable by name.
     pub fn new(driver: &str) -> Node {
-        let dir = tempfile::Builder::new().prefix("powercut-").tempdir_in("/dev/shm").unwrap();
-        Node { dir, driver: flexvolume_testkit::binary(driver).unwrap(), settings: "{}".to_owned() }
+        let work = tempfile::Builder::new().prefix("powercut-").tempdir().unwrap();
+        // In a guest the executable may lie in a shared folder, from where each start takes ten times as long.
+        let copy = work.path().join(driver);
+        fs::copy(flexvolume_testkit::binary(driver).unwrap(), &copy).unwrap();
+        Node { sandbox: Sandbox::new().unwrap(), work, driver: copy }
     }
 
-    /// A folder.
+    /// A folder that the driver may see.
     pub fn dir(&self, name: &str) -> PathBuf {
-        let dir = self.dir.path().join(name);
+        self.sandbox.dir(name).unwrap()
+    }
+
+    /// A folder that it does not see.
+    pub fn work(&self, name: &str) -> PathBuf {
+        let dir = self.work.path().join(name);
         fs::create_dir_all(&dir).unwrap();
         dir
     }
 
-    /// The driver's settings.
-    pub fn set(&mut self, settings: &Value) {
-        self.settings = settings.to_string();
-        fs::write(self.dir.path().join("settings.json"), &self.settings).unwrap();
+    /// Where what lasts is mounted: the driver's state is below it.
+    pub fn lasting(&self) -> PathBuf {
+        self.dir("lasting")
     }
 
-    /// A blank image.
+    /// The driver's settings.
+    pub fn set(&self, settings: &Value) {
+        fs::write(self.sandbox.path().join("settings.json"), settings.to_string()).unwrap();
+    }
+
+    /// A blank image of a disk.
     pub fn image(&self, name: &str, mib: u64) -> PathBuf {
-        let path = self.dir("images").join(name);
+        let path = self.work("disks").join(name);
         File::create_new(&path).unwrap().set_len(mib << 20).unwrap();
         path
     }
 
     fn env(&self) -> [(&'static str, PathBuf); 3] {
-        let at = |name: &str| self.dir.path().join(name);
-        [("FLEXVOL_RUN", at("run")), ("FLEXVOL_STATE", at("state")), ("FLEXVOL_SETTINGS", at("settings.json"))]
+        let at = |name: &str| self.sandbox.path().join(name);
+        [("FLEXVOL_RUN", at("run")), ("FLEXVOL_STATE", at("lasting/state")), ("FLEXVOL_SETTINGS", at("settings.json"))]
     }
 
-    /// As a reboot does.
-    pub fn forget_boot(&self) {
-        let _ = fs::remove_dir_all(self.dir.path().join("run"));
+    /// As a machine is when it starts: no notes of the boot before.
+    pub fn boot(&self) {
+        let _ = fs::remove_dir_all(self.sandbox.path().join("run"));
     }
 
-    /// Calls the driver; a failure is an error.
+    /// Takes away all mounts, and loop devices of the driver.
+    pub fn halt(&self) {
+        let plainly = || {
+            for mount in self.sandbox.mounts().unwrap() {
+                let _ = unmount(&mount.point, UnmountFlags::empty());
+            }
+        };
+        plainly();
+        // What a loop device has open keeps the file system below it busy.
+        for it in self.sandbox.loops().unwrap() {
+            it.detach().unwrap();
+        }
+        plainly();
+        self.sandbox.unmount_all().unwrap();
+    }
+
+    /// Calls the driver; a failure is an error. What is in progress is called until it is done.
     pub fn call(&self, words: &[&str]) -> Result<Value, String> {
-        let ran = Command::new(&self.driver).args(words).envs(self.env()).output().unwrap();
-        answer(words, &ran.stdout)
+        loop {
+            let ran = Command::new(&self.driver).args(words).envs(self.env()).output().unwrap();
+            if let Some(answer) = answer(words, &ran.stdout)? {
+                return Ok(answer);
+            }
+        }
     }
 
     /// Calls the driver while its disks are recorded, with a mark before every step, and acknowledges it as `what`.
@@ -79,18 +115,23 @@ impl Node {
             recorder.tick(&format!("{comm} {syscall} {detail}{}", if leave_out { " (left out)" } else { "" }))?;
             Ok(if leave_out { Verdict::Pretended } else { Verdict::Runs })
         };
-        let report = killat::run_watched(&spec, Plan::Count, &mut watch).unwrap();
-        let answer = answer(words, &report.stdout).unwrap();
-        recorder.done(what).unwrap();
-        answer
+        loop {
+            let report = killat::run_watched(&spec, Plan::Count, &mut watch).unwrap();
+            if let Some(answer) = answer(words, &report.stdout).unwrap() {
+                recorder.done(what).unwrap();
+                return answer;
+            }
+        }
     }
 }
 
-fn answer(words: &[&str], stdout: &[u8]) -> Result<Value, String> {
-    let text = String::from_utf8_lossy(stdout).into_owned();
+/// None if it is still in progress.
+fn answer(words: &[&str], stdout: &[u8]) -> Result<Option<Value>, String> {
+    let text = String::from_utf8_lossy(stdout);
     match serde_json::from_str::<Value>(&text) {
-        Ok(value) if value["status"] == "Success" => Ok(value),
-        Ok(_) | Err(_) => Err(format!("{}: {text}", words[0])),
+        Ok(value) if value["status"] == "Success" => Ok(Some(value)),
+        Ok(value) if value["status"] == "In progress" => Ok(None),
+        Ok(_) | Err(_) => Err(format!("{}: {text}", words.join(" "))),
     }
 }
 
@@ -103,23 +144,10 @@ pub fn run(program: &str, words: &[&str]) -> Result<String, String> {
     Err(format!("{program} {words:?}: {}", String::from_utf8_lossy(&ran.stderr)))
 }
 
-/// Mounts a file system; unmounted when dropped.
-pub struct Mounted(PathBuf);
-
-impl Mounted {
-    pub fn new(device: &Path, dir: &Path) -> Result<Mounted, String> {
-        rustix::mount::mount(device, dir, "ext4", rustix::mount::MountFlags::empty(), None::<&std::ffi::CStr>)
-            .map_err(|e| format!("cannot mount {}: {e}", device.display()))?;
-        Ok(Mounted(dir.to_owned()))
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        for mount in flexvolume_testkit::mounts::beneath(&self.0).unwrap_or_default() {
-            let _ = rustix::mount::unmount(&mount.point, rustix::mount::UnmountFlags::empty());
-        }
-    }
+/// Mounts an ext4.
+pub fn mounted(device: &Path, dir: &Path) -> Result<(), String> {
+    mount(device, dir, "ext4", MountFlags::empty(), None::<&std::ffi::CStr>)
+        .map_err(|e| format!("cannot mount {}: {e}", device.display()))
 }
 
 /// Writes a file so that it lasts: its data, its size and its name.
@@ -130,13 +158,18 @@ pub fn write_durably(file: &Path, data: &[u8]) {
     File::open(file.parent().unwrap()).unwrap().sync_all().unwrap();
 }
 
-/// What a file of a tenant holds: words that are found again in a raw device, then something of its own on each line.
+/// What a file of a tenant holds: words that are found again in a raw device, and on each line something of its own.
 pub fn content(tenant: &str, file: &str, kib: usize) -> Vec<u8> {
-    let line = |n: usize| format!("tenant {tenant}, file {file}, line {n:6}\n");
+    let line = |n: usize| format!("{}, file {file}, line {n:6}\n", marker(tenant));
     (0..).map(line).flat_map(String::into_bytes).take(kib << 10).collect()
 }
 
-/// A text that is path.
+/// The words that tell whose a block is.
+pub fn marker(tenant: &str) -> String {
+    format!("property of tenant {tenant}")
+}
+
+/// A path that is text.
 pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }

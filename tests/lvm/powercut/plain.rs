@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use flexvolume_testkit::powercut::{Recorder, Recording};
+use flexvolume_testkit::powercut::Recorder;
 
-use super::node::{Mounted, Node, content, run, text, write_durably};
+use super::node::{Node, content, mounted, run, text, write_durably};
 use super::sweep::{Outcome, sweep};
 
 const FILES: usize = 12;
@@ -13,12 +13,23 @@ const FILES: usize = 12;
 /// A writer, and what is read after each crash.
 fn write(name: &str, writer: fn(&Path, &[u8])) -> Outcome {
     let node = Node::new("loopback");
+    let dir = node.lasting();
     let image = node.image("data", 32);
     run("mkfs.ext4", &["-q", text(&image)]).unwrap();
-    let recording = record(&node, &image, writer);
-    let dir = node.dir("mounted");
-    sweep(name, &recording, &node.dir("points"), 80, |crash| {
-        let _mounted = Mounted::new(crash.disks[0].device(), &dir)?;
+
+    let recorder = Recorder::start(&node.work("logs"), &[("data", &image)]).unwrap();
+    mounted(recorder.device(0), &dir).unwrap();
+    for n in 0..FILES {
+        let file = format!("file-{n}");
+        recorder.begin(&file).unwrap();
+        writer(&dir.join(&file), &content("a", &file, 20));
+        recorder.done(&file).unwrap();
+    }
+    node.halt();
+    let recording = recorder.stop().unwrap();
+
+    sweep(name, &recording, &node, 80, |crash| {
+        mounted(crash.disks[0].device(), &dir)?;
         for n in 0..FILES {
             let (file, story) = (format!("file-{n}"), crash.story);
             let found = fs::read(dir.join(&file)).unwrap_or_default();
@@ -31,20 +42,6 @@ fn write(name: &str, writer: fn(&Path, &[u8])) -> Outcome {
         }
         Ok(())
     })
-}
-
-fn record(node: &Node, image: &Path, writer: fn(&Path, &[u8])) -> Recording {
-    let dir = node.dir("mounted");
-    let recorder = Recorder::start(&node.dir("logs"), &[("data", image)]).unwrap();
-    let mounted = Mounted::new(recorder.device(0), &dir).unwrap();
-    for n in 0..FILES {
-        let file = format!("file-{n}");
-        recorder.begin(&file).unwrap();
-        writer(&dir.join(&file), &content("a", &file, 20));
-        recorder.done(&file).unwrap();
-    }
-    drop(mounted);
-    recorder.stop().unwrap()
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Tries crash points, as many as there is time for, and says how many that were.
 
 use std::io::Write;
-use std::path::Path;
 use std::time::Instant;
 
+use super::node::Node;
 use flexvolume_testkit::powercut::{Mark, Point, Powered, Recording, Replay, Story, sample, survey};
 
 /// What came of the points of a recording.
@@ -24,7 +24,7 @@ pub struct Crash<'a> {
 pub fn sweep(
     name: &str,
     recording: &Recording,
-    dir: &Path,
+    node: &Node,
     usual: usize,
     mut recover: impl FnMut(&Crash<'_>) -> Result<(), String>,
 ) -> Outcome {
@@ -38,15 +38,18 @@ pub fn sweep(
     let all = survey(recording, seed).unwrap();
     let points = sample(&all, many, seed);
     let surveyed = start.elapsed();
-    let mut replay = Replay::new(recording, dir).unwrap();
+    let dir = node.work("points");
+    let mut replay = Replay::new(recording, &dir).unwrap();
     let (mut failures, mut pages) = (Vec::new(), 0);
     for point in &points {
         pages += replay.show(point).unwrap();
-        let disks = (0..recording.disks()).map(|n| Powered::up(&format!("{name}-{n}"), replay.image(n), dir).unwrap());
+        let disks = (0..recording.disks()).map(|n| Powered::up(&format!("{name}-{n}"), replay.image(n), &dir).unwrap());
         let crash = Crash { disks: disks.collect(), story: recording.told(point.told) };
+        node.boot();
         if let Err(why) = recover(&crash) {
             failures.push(format!("{why}\n    {}", about(recording, point)));
         }
+        node.halt();
     }
     let took = start.elapsed();
     say(&format!(

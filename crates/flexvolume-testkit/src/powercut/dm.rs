@@ -97,6 +97,13 @@ impl Mapped {
         Ok(())
     }
 
+    /// Removes it, with all that lies on it.
+    pub(super) fn remove(self) -> io::Result<()> {
+        self.clear()?;
+        patiently(|| ask(&self.control, REMOVE, &self.name, 0, &[]).map(drop))
+            .map_err(|e| io::Error::new(e.kind(), format!("cannot remove {}: {e}", self.name)))
+    }
+
     fn sys(&self) -> PathBuf {
         Path::new("/sys/block").join(self.path.file_name().unwrap_or_default())
     }

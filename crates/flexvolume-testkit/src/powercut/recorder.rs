@@ -87,7 +87,7 @@ impl Recorder {
     pub fn stop(self) -> io::Result<Recording> {
         let mut reels = Vec::new();
         for Track { name, bytes, base, log, device } in self.tracks {
-            drop(device);
+            device.remove()?;
             let log = Log::read(log).map_err(|e| io::Error::new(e.kind(), format!("the log of {name}: {e}")))?;
             reels.push(Reel { name, bytes, base, log });
         }

@@ -1,0 +1,247 @@
+//! The life of a volume, step by step, and what has to be true of it after a power cut at any moment.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use flexvolume_testkit::powercut::{Recorder, Recording, Story};
+use serde_json::{Value, json};
+
+use super::node::{Node, Omitted, content, marker, text, write_durably};
+use super::sweep::Crash;
+
+/// Names of the steps in the story.
+const CREATE: &str = "create";
+const MOUNT: &str = "mount";
+const WRITE: &str = "write";
+const EXPAND: &str = "expand";
+const WRITE_MORE: &str = "write more";
+const DELETE: &str = "delete";
+const CREATE_NEXT: &str = "create next";
+const MOUNT_NEXT: &str = "mount next";
+const WRITE_NEXT: &str = "write next";
+
+/// How much a tenant writes, in KiB.
+const WRITTEN: usize = 64;
+
+/// The disks of a node, and how a driver's storage comes up on them.
+pub trait Disks {
+    /// Brings up what the driver needs, on these devices; the first time and after each power cut.
+    fn up(&self, node: &Node, devices: &[&Path]) -> Result<(), String>;
+
+    /// What a class of such volumes says.
+    fn parameters(&self) -> Value;
+
+    /// Bytes of a volume, and of it when it has grown.
+    fn sizes(&self) -> (u64, u64);
+}
+
+/// The volumes of the story as its recording made them.
+pub struct Life<'a> {
+    pub node: &'a Node,
+    pub disks: &'a dyn Disks,
+}
+
+/// A volume, as a host knows it.
+struct Volume<'a> {
+    life: &'a Life<'a>,
+    tenant: &'static str,
+}
+
+impl Life<'_> {
+    fn volume(&self, tenant: &'static str) -> Volume<'_> {
+        Volume { life: self, tenant }
+    }
+
+    /// Lives it once, recorded. What `omitted` says is left out of what the driver does.
+    pub fn record(&self, images: &[(&str, &Path)], omitted: Omitted) -> Recording {
+        let node = self.node;
+        let recorder = Recorder::start(&node.work("logs"), images).unwrap();
+        let devices: Vec<&Path> = (0..images.len()).map(|n| recorder.device(n)).collect();
+        self.disks.up(node, &devices).unwrap();
+        let call = |what: &str, words: &[&str]| node.recorded(&recorder, omitted, what, words);
+        let write = |what: &str, file: PathBuf, data: Vec<u8>| {
+            recorder.begin(what).unwrap();
+            write_durably(&file, &data);
+            recorder.done(what).unwrap();
+        };
+        let (first, next) = (self.volume("a"), self.volume("b"));
+        let dir = first.dir();
+
+        let j = first.kept(&call(CREATE, &["createvolume", &first.wish()]));
+        let device = device(&call("attach", &["attach", &j, "node"]));
+        call(MOUNT, &["mountdevice", text(&dir), &device, &j]);
+        write(WRITE, dir.join(WRITE), content("a", WRITE, WRITTEN));
+        let (old, new) = self.sizes();
+        call("expand the volume", &["expandvolume", &j, text(&dir), &new, &old]);
+        call(EXPAND, &["expandfs", &j, &device, text(&dir), &new, &old]);
+        write(WRITE_MORE, dir.join(WRITE_MORE), content("a", WRITE_MORE, WRITTEN));
+        call("unmount", &["unmountdevice", text(&dir)]);
+        call("detach", &["detach", "pv-a", "node"]);
+        call(DELETE, &["deletevolume", &first.by_id(&j)]);
+
+        let dir = next.dir();
+        let j = next.kept(&call(CREATE_NEXT, &["createvolume", &next.wish()]));
+        let device = self::device(&call("attach next", &["attach", &j, "node"]));
+        call(MOUNT_NEXT, &["mountdevice", text(&dir), &device, &j]);
+        write(WRITE_NEXT, dir.join(WRITE_NEXT), content("b", WRITE_NEXT, WRITTEN));
+        node.halt();
+        recorder.stop().unwrap()
+    }
+
+    /// After a power cut: the driver is called again, and all is as it was acknowledged.
+    pub fn recover(&self, crash: &Crash<'_>) -> Result<(), String> {
+        let story = crash.story;
+        let devices: Vec<&Path> = crash.disks.iter().map(|disk| disk.device()).collect();
+        self.disks.up(self.node, &devices)?;
+        let (first, next) = (self.volume("a"), self.volume("b"));
+        if story.begun(DELETE) {
+            first.is_whole_or_nothing(story)?;
+            next.is_nobody_elses(story)?;
+            next.is_there(story, &[WRITE_NEXT])?;
+        } else if story.begun(CREATE) {
+            first.is_there(story, &[WRITE, WRITE_MORE])?;
+        }
+        Ok(())
+    }
+
+    fn sizes(&self) -> (String, String) {
+        let (old, new) = self.disks.sizes();
+        (old.to_string(), new.to_string())
+    }
+}
+
+impl Volume<'_> {
+    fn dir(&self) -> PathBuf {
+        self.life.node.dir(&format!("mounts/{}", self.tenant))
+    }
+
+    fn call(&self, words: &[&str]) -> Result<Value, String> {
+        self.life.node.call(words)
+    }
+
+    /// What `createvolume` is called with.
+    fn wish(&self) -> String {
+        let mut wish = self.life.disks.parameters();
+        wish["flexvol/name"] = format!("volume-{}", self.tenant).into();
+        wish["flexvol/requiredBytes"] = self.life.disks.sizes().0.to_string().into();
+        wish.to_string()
+    }
+
+    /// What every later call gets, by the answer of `createvolume`.
+    fn kept(&self, created: &Value) -> String {
+        let mut all = created["options"].as_object().cloned().unwrap_or_default();
+        all.insert("flexvol/id".into(), created["id"].clone());
+        all.insert("kubernetes.io/fsType".into(), "ext4".into());
+        all.insert("kubernetes.io/readwrite".into(), "rw".into());
+        all.insert("kubernetes.io/pvOrVolumeName".into(), format!("pv-{}", self.tenant).into());
+        Value::from(all).to_string()
+    }
+
+    fn by_id(&self, j: &str) -> String {
+        json!({"flexvol/id": serde_json::from_str::<Value>(j).unwrap()["flexvol/id"]}).to_string()
+    }
+
+    /// Called again from its creation on, as a host does that has seen no answer, it holds what was acknowledged, and
+    /// nothing that nobody wrote.
+    fn is_there(&self, story: Story<'_>, files: &[&str]) -> Result<(), String> {
+        let j = self.kept(&self.call(&["createvolume", &self.wish()])?);
+        let device = device(&self.call(&["attach", &j, "node"])?);
+        let device = self::device(&self.call(&["waitforattach", &device, &j])?);
+        let dir = self.dir();
+        self.call(&["mountdevice", text(&dir), &device, &j])?;
+        self.holds(story, files)?;
+        if story.begun("expand the volume") && self.tenant == "a" {
+            let (old, new) = self.life.sizes();
+            if !story.done(EXPAND) {
+                self.call(&["expandvolume", &j, text(&dir), &new, &old])?;
+                self.call(&["expandfs", &j, &device, text(&dir), &new, &old])?;
+            }
+            let size = rustix::fs::statvfs(&dir).map_err(|e| e.to_string())?;
+            let (bytes, least) = (size.f_blocks * size.f_frsize, self.life.disks.sizes().1 * 8 / 10);
+            if bytes < least {
+                return Err(format!("expanded to {new} bytes, it has {bytes}"));
+            }
+        }
+        self.call(&["unmountdevice", text(&dir)])?;
+        self.call(&["detach", &format!("pv-{}", self.tenant), "node"])?;
+        Ok(())
+    }
+
+    fn holds(&self, story: Story<'_>, files: &[&str]) -> Result<(), String> {
+        let dir = self.dir();
+        for file in files {
+            let found = fs::read(dir.join(file)).unwrap_or_default();
+            if story.done(file) && found != content(self.tenant, file, WRITTEN) {
+                let same = found.iter().zip(content(self.tenant, file, WRITTEN)).take_while(|(a, b)| **a == *b).count();
+                return Err(format!(
+                    "\"{file}\" was acknowledged and is lost: {} bytes, {same} of them right",
+                    found.len()
+                ));
+            }
+            if !story.begun(file) && !found.is_empty() {
+                return Err(format!("\"{file}\" was never written and is there"));
+            }
+        }
+        let entries = fs::read_dir(&dir).map_err(|e| e.to_string())?;
+        for entry in entries {
+            let name = entry.map_err(|e| e.to_string())?.file_name().into_string().unwrap_or_default();
+            if name != "lost+found" && !files.contains(&name.as_str()) {
+                return Err(format!("somebody else's file: {name:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// While its deletion was under way: offered, it is whole; and asked to go once more, it goes.
+    fn is_whole_or_nothing(&self, story: Story<'_>) -> Result<(), String> {
+        let created = json!({"id": self.id(), "options": self.life.disks.parameters()});
+        let mut j: Value = serde_json::from_str(&self.kept(&created)).unwrap();
+        j["volumeID"] = "volume-a".into();
+        let j = j.to_string();
+        if let Ok(answer) = self.call(&["attach", &j, "node"]) {
+            if story.done(DELETE) {
+                return Err("it was deleted and is offered".to_owned());
+            }
+            let dir = self.dir();
+            self.call(&["mountdevice", text(&dir), &device(&answer), &j])?;
+            self.holds(story, &[WRITE, WRITE_MORE])?;
+            self.call(&["unmountdevice", text(&dir)])?;
+            self.call(&["detach", "pv-a", "node"])?;
+        }
+        self.call(&["deletevolume", &self.by_id(&j)])?;
+        match self.call(&["attach", &j, "node"]) {
+            Ok(_) => Err("deleted once more, it is still offered".to_owned()),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn id(&self) -> String {
+        "volume-a".to_owned()
+    }
+
+    /// The raw device of the next tenant has no block of the one before.
+    fn is_nobody_elses(&self, story: Story<'_>) -> Result<(), String> {
+        let _ = story;
+        let j = self.kept(&self.call(&["createvolume", &self.wish()])?);
+        let device = device(&self.call(&["attach", &j, "node"])?);
+        let found = find(Path::new(&device), marker("a").as_bytes())?;
+        self.call(&["detach", "pv-b", "node"])?;
+        match found {
+            Some(at) => Err(format!("the next tenant reads the words of the one before, at byte {at}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where these bytes are in a device.
+fn find(device: &Path, needle: &[u8]) -> Result<Option<usize>, String> {
+    let all = fs::read(device).map_err(|e| format!("{}: {e}", device.display()))?;
+    // Every line of a tenant's file has the marker, so that looking at what is not zero is enough.
+    let blocks = all.chunks(4096).enumerate().filter(|(_, block)| block.iter().any(|byte| *byte != 0));
+    let seen = blocks.filter(|(_, block)| block.windows(needle.len()).any(|it| it == needle));
+    Ok(seen.map(|(n, _)| n * 4096).next())
+}
+
+fn device(answer: &Value) -> String {
+    answer["device"].as_str().unwrap_or_default().to_owned()
+}
