@@ -31,21 +31,27 @@ fn place() -> String {
     std::env::var("FLEXVOL_GUEST").unwrap_or_default()
 }
 
+/// `None`, with the reason printed, where there can be no bed: its cases are for a guest, or for who asks for them by name.
+pub fn device_mapper() -> Option<()> {
+    if !["guest", "here"].contains(&place().as_str()) {
+        skip("it is for a guest: `cargo xtask guest lvm` runs it in one");
+        return None;
+    }
+    if !Path::new("/dev/mapper/control").exists() {
+        // It comes with the module; where that is built in it is there already.
+        let _ = Command::new("modprobe").arg("dm-mod").status();
+    }
+    if !Path::new("/dev/mapper/control").exists() {
+        skip("this kernel has no device-mapper");
+        return None;
+    }
+    Some(())
+}
+
 impl Bed {
-    /// A bed, or `None` with the reason printed where there can be none: its cases are for a guest, or for who asks for them by name.
+    /// A bed, or `None` with the reason printed where there can be none.
     pub fn new() -> Option<Bed> {
-        if !["guest", "here"].contains(&place().as_str()) {
-            skip("it is for a guest: `cargo xtask guest lvm` runs it in one");
-            return None;
-        }
-        if !Path::new("/dev/mapper/control").exists() {
-            // It comes with the module; where that is built in it is there already.
-            let _ = Command::new("modprobe").arg("dm-mod").status();
-        }
-        if !Path::new("/dev/mapper/control").exists() {
-            skip("this kernel has no device-mapper");
-            return None;
-        }
+        device_mapper()?;
         Some(Bed { command: command::Bed::new()?, disks: AtomicU32::new(0) })
     }
 

@@ -9,3 +9,4 @@ mod loopback;
 mod node;
 mod plain;
 mod sweep;
+mod volumes;

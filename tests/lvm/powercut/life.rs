@@ -14,6 +14,7 @@ const CREATE: &str = "create";
 const MOUNT: &str = "mount";
 const WRITE: &str = "write";
 const EXPAND: &str = "expand";
+const EXPAND_FS: &str = "expand its file system";
 const WRITE_MORE: &str = "write more";
 const DELETE: &str = "delete";
 const CREATE_NEXT: &str = "create next";
@@ -35,10 +36,18 @@ pub trait Disks {
     fn sizes(&self) -> (u64, u64);
 }
 
-/// The volumes of the story as its recording made them.
+/// A node on which volumes of a driver live.
 pub struct Life<'a> {
     pub node: &'a Node,
     pub disks: &'a dyn Disks,
+}
+
+/// A life that was lived and recorded.
+pub struct Lived<'a> {
+    life: &'a Life<'a>,
+    pub recording: Recording,
+    /// What a host kept of the first volume.
+    first: String,
 }
 
 /// A volume, as a host knows it.
@@ -47,13 +56,13 @@ struct Volume<'a> {
     tenant: &'static str,
 }
 
-impl Life<'_> {
-    fn volume(&self, tenant: &'static str) -> Volume<'_> {
+impl<'a> Life<'a> {
+    fn volume(&'a self, tenant: &'static str) -> Volume<'a> {
         Volume { life: self, tenant }
     }
 
     /// Lives it once, recorded. What `omitted` says is left out of what the driver does.
-    pub fn record(&self, images: &[(&str, &Path)], omitted: Omitted) -> Recording {
+    pub fn record(&'a self, images: &[(&str, &Path)], omitted: Omitted) -> Lived<'a> {
         let node = self.node;
         let recorder = Recorder::start(&node.work("logs"), images).unwrap();
         let devices: Vec<&Path> = (0..images.len()).map(|n| recorder.device(n)).collect();
@@ -65,19 +74,20 @@ impl Life<'_> {
             recorder.done(what).unwrap();
         };
         let (first, next) = (self.volume("a"), self.volume("b"));
-        let dir = first.dir();
+        let (old, new) = self.sizes();
 
+        let dir = first.dir();
         let j = first.kept(&call(CREATE, &["createvolume", &first.wish()]));
         let device = device(&call("attach", &["attach", &j, "node"]));
         call(MOUNT, &["mountdevice", text(&dir), &device, &j]);
         write(WRITE, dir.join(WRITE), content("a", WRITE, WRITTEN));
-        let (old, new) = self.sizes();
-        call("expand the volume", &["expandvolume", &j, text(&dir), &new, &old]);
-        call(EXPAND, &["expandfs", &j, &device, text(&dir), &new, &old]);
+        call(EXPAND, &["expandvolume", &j, text(&dir), &new, &old]);
+        call(EXPAND_FS, &["expandfs", &j, &device, text(&dir), &new, &old]);
         write(WRITE_MORE, dir.join(WRITE_MORE), content("a", WRITE_MORE, WRITTEN));
         call("unmount", &["unmountdevice", text(&dir)]);
         call("detach", &["detach", "pv-a", "node"]);
-        call(DELETE, &["deletevolume", &first.by_id(&j)]);
+        call(DELETE, &["deletevolume", &by_id(&j)]);
+        let first = j;
 
         let dir = next.dir();
         let j = next.kept(&call(CREATE_NEXT, &["createvolume", &next.wish()]));
@@ -85,28 +95,31 @@ impl Life<'_> {
         call(MOUNT_NEXT, &["mountdevice", text(&dir), &device, &j]);
         write(WRITE_NEXT, dir.join(WRITE_NEXT), content("b", WRITE_NEXT, WRITTEN));
         node.halt();
-        recorder.stop().unwrap()
-    }
-
-    /// After a power cut: the driver is called again, and all is as it was acknowledged.
-    pub fn recover(&self, crash: &Crash<'_>) -> Result<(), String> {
-        let story = crash.story;
-        let devices: Vec<&Path> = crash.disks.iter().map(|disk| disk.device()).collect();
-        self.disks.up(self.node, &devices)?;
-        let (first, next) = (self.volume("a"), self.volume("b"));
-        if story.begun(DELETE) {
-            first.is_whole_or_nothing(story)?;
-            next.is_nobody_elses(story)?;
-            next.is_there(story, &[WRITE_NEXT])?;
-        } else if story.begun(CREATE) {
-            first.is_there(story, &[WRITE, WRITE_MORE])?;
-        }
-        Ok(())
+        Lived { life: self, recording: recorder.stop().unwrap(), first }
     }
 
     fn sizes(&self) -> (String, String) {
         let (old, new) = self.disks.sizes();
         (old.to_string(), new.to_string())
+    }
+}
+
+impl Lived<'_> {
+    /// After a power cut: the driver is called again, as a host does that has seen no answer, and all is as it was
+    /// acknowledged.
+    pub fn recover(&self, crash: &Crash<'_>) -> Result<(), String> {
+        let story = crash.story;
+        let devices: Vec<&Path> = crash.disks.iter().map(|disk| disk.device()).collect();
+        self.life.disks.up(self.life.node, &devices)?;
+        let (first, next) = (self.life.volume("a"), self.life.volume("b"));
+        if story.begun(DELETE) {
+            first.goes(&self.first, story)?;
+            next.is_there(story, &[WRITE_NEXT], Some("a"))
+        } else if story.begun(CREATE) {
+            first.is_there(story, &[WRITE, WRITE_MORE], None)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -119,11 +132,12 @@ impl Volume<'_> {
         self.life.node.call(words)
     }
 
-    /// What `createvolume` is called with.
+    /// What `createvolume` is called with. The second is as large as the first became, so that it gets all its blocks.
     fn wish(&self) -> String {
+        let (small, large) = self.life.disks.sizes();
         let mut wish = self.life.disks.parameters();
         wish["flexvol/name"] = format!("volume-{}", self.tenant).into();
-        wish["flexvol/requiredBytes"] = self.life.disks.sizes().0.to_string().into();
+        wish["flexvol/requiredBytes"] = if self.tenant == "a" { small } else { large }.to_string().into();
         wish.to_string()
     }
 
@@ -137,22 +151,23 @@ impl Volume<'_> {
         Value::from(all).to_string()
     }
 
-    fn by_id(&self, j: &str) -> String {
-        json!({"flexvol/id": serde_json::from_str::<Value>(j).unwrap()["flexvol/id"]}).to_string()
-    }
-
-    /// Called again from its creation on, as a host does that has seen no answer, it holds what was acknowledged, and
-    /// nothing that nobody wrote.
-    fn is_there(&self, story: Story<'_>, files: &[&str]) -> Result<(), String> {
+    /// Called again from its creation on, it holds what was acknowledged and nothing that nobody wrote; no block of
+    /// it is that of the tenant `before`.
+    fn is_there(&self, story: Story<'_>, files: &[&str], before: Option<&str>) -> Result<(), String> {
         let j = self.kept(&self.call(&["createvolume", &self.wish()])?);
         let device = device(&self.call(&["attach", &j, "node"])?);
+        if let Some(before) = before
+            && let Some(at) = find(Path::new(&device), marker(before).as_bytes())?
+        {
+            return Err(format!("the next tenant reads the words of the one before, at byte {at}"));
+        }
         let device = self::device(&self.call(&["waitforattach", &device, &j])?);
         let dir = self.dir();
         self.call(&["mountdevice", text(&dir), &device, &j])?;
         self.holds(story, files)?;
-        if story.begun("expand the volume") && self.tenant == "a" {
+        if self.tenant == "a" && story.begun(EXPAND) {
             let (old, new) = self.life.sizes();
-            if !story.done(EXPAND) {
+            if !story.done(EXPAND_FS) {
                 self.call(&["expandvolume", &j, text(&dir), &new, &old])?;
                 self.call(&["expandfs", &j, &device, text(&dir), &new, &old])?;
             }
@@ -171,8 +186,9 @@ impl Volume<'_> {
         let dir = self.dir();
         for file in files {
             let found = fs::read(dir.join(file)).unwrap_or_default();
-            if story.done(file) && found != content(self.tenant, file, WRITTEN) {
-                let same = found.iter().zip(content(self.tenant, file, WRITTEN)).take_while(|(a, b)| **a == *b).count();
+            let written = content(self.tenant, file, WRITTEN);
+            if story.done(file) && found != written {
+                let same = found.iter().zip(written).take_while(|(a, b)| **a == *b).count();
                 return Err(format!(
                     "\"{file}\" was acknowledged and is lost: {} bytes, {same} of them right",
                     found.len()
@@ -182,8 +198,7 @@ impl Volume<'_> {
                 return Err(format!("\"{file}\" was never written and is there"));
             }
         }
-        let entries = fs::read_dir(&dir).map_err(|e| e.to_string())?;
-        for entry in entries {
+        for entry in fs::read_dir(&dir).map_err(|e| e.to_string())? {
             let name = entry.map_err(|e| e.to_string())?.file_name().into_string().unwrap_or_default();
             if name != "lost+found" && !files.contains(&name.as_str()) {
                 return Err(format!("somebody else's file: {name:?}"));
@@ -192,45 +207,26 @@ impl Volume<'_> {
         Ok(())
     }
 
-    /// While its deletion was under way: offered, it is whole; and asked to go once more, it goes.
-    fn is_whole_or_nothing(&self, story: Story<'_>) -> Result<(), String> {
-        let created = json!({"id": self.id(), "options": self.life.disks.parameters()});
-        let mut j: Value = serde_json::from_str(&self.kept(&created)).unwrap();
-        j["volumeID"] = "volume-a".into();
-        let j = j.to_string();
-        if let Ok(answer) = self.call(&["attach", &j, "node"]) {
+    /// Its deletion was asked for: as long as it is offered it is whole, and asked to go once more, it goes.
+    fn goes(&self, j: &str, story: Story<'_>) -> Result<(), String> {
+        if let Ok(answer) = self.call(&["attach", j, "node"]) {
             if story.done(DELETE) {
                 return Err("it was deleted and is offered".to_owned());
             }
             let dir = self.dir();
-            self.call(&["mountdevice", text(&dir), &device(&answer), &j])?;
+            self.call(&["mountdevice", text(&dir), &device(&answer), j])?;
             self.holds(story, &[WRITE, WRITE_MORE])?;
             self.call(&["unmountdevice", text(&dir)])?;
             self.call(&["detach", "pv-a", "node"])?;
         }
-        self.call(&["deletevolume", &self.by_id(&j)])?;
-        match self.call(&["attach", &j, "node"]) {
-            Ok(_) => Err("deleted once more, it is still offered".to_owned()),
-            Err(_) => Ok(()),
-        }
+        self.call(&["deletevolume", &by_id(j)]).map(drop)
     }
+}
 
-    fn id(&self) -> String {
-        "volume-a".to_owned()
-    }
-
-    /// The raw device of the next tenant has no block of the one before.
-    fn is_nobody_elses(&self, story: Story<'_>) -> Result<(), String> {
-        let _ = story;
-        let j = self.kept(&self.call(&["createvolume", &self.wish()])?);
-        let device = device(&self.call(&["attach", &j, "node"])?);
-        let found = find(Path::new(&device), marker("a").as_bytes())?;
-        self.call(&["detach", "pv-b", "node"])?;
-        match found {
-            Some(at) => Err(format!("the next tenant reads the words of the one before, at byte {at}")),
-            None => Ok(()),
-        }
-    }
+/// What a host that knows nothing else can say of a volume.
+fn by_id(j: &str) -> String {
+    let j: Value = serde_json::from_str(j).unwrap();
+    json!({"flexvol/id": j["flexvol/id"]}).to_string()
 }
 
 /// Where these bytes are in a device.

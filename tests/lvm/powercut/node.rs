@@ -12,6 +12,8 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::{bed, group};
+
 /// The node of one case.
 pub struct Node {
     /// What the driver sees: settings, notes of this boot, mounts. A loop device whose file lies here is the driver's.
@@ -19,6 +21,8 @@ pub struct Node {
     /// Images and logs of the disks.
     work: TempDir,
     driver: PathBuf,
+    /// More of the driver's environment.
+    more: Vec<(&'static str, PathBuf)>,
 }
 
 /// An effect of the driver that is left out, though the driver believes that it was done.
@@ -30,13 +34,15 @@ pub fn nothing(_: &Effect) -> bool {
 }
 
 impl Node {
-    /// With a driver's executable by name.
-    pub fn new(driver: &str) -> Node {
+    /// With a driver's executable by name; `None`, with the reason printed, where nothing can be recorded.
+    pub fn new(driver: &str) -> Option<Node> {
+        bed::device_mapper()?;
+        group::targets(&["log-writes", "snapshot"])?;
         let work = tempfile::Builder::new().prefix("powercut-").tempdir().unwrap();
         // In a guest the executable may lie in a shared folder, from where each start takes ten times as long.
         let copy = work.path().join(driver);
         fs::copy(flexvolume_testkit::binary(driver).unwrap(), &copy).unwrap();
-        Node { sandbox: Sandbox::new().unwrap(), work, driver: copy }
+        Some(Node { sandbox: Sandbox::new().unwrap(), work, driver: copy, more: Vec::new() })
     }
 
     /// A folder that the driver may see.
@@ -68,9 +74,19 @@ impl Node {
         path
     }
 
-    fn env(&self) -> [(&'static str, PathBuf); 3] {
+    /// One more variable of the driver's environment.
+    pub fn env(&mut self, name: &'static str, value: PathBuf) {
+        self.more.push((name, value));
+    }
+
+    fn all_env(&self) -> impl Iterator<Item = (&'static str, PathBuf)> + '_ {
         let at = |name: &str| self.sandbox.path().join(name);
-        [("FLEXVOL_RUN", at("run")), ("FLEXVOL_STATE", at("lasting/state")), ("FLEXVOL_SETTINGS", at("settings.json"))]
+        let own = [
+            ("FLEXVOL_RUN", at("run")),
+            ("FLEXVOL_STATE", at("lasting/state")),
+            ("FLEXVOL_SETTINGS", at("settings.json")),
+        ];
+        own.into_iter().chain(self.more.iter().cloned())
     }
 
     /// As a machine is when it starts: no notes of the boot before.
@@ -97,7 +113,7 @@ impl Node {
     /// Calls the driver; a failure is an error. What is in progress is called until it is done.
     pub fn call(&self, words: &[&str]) -> Result<Value, String> {
         loop {
-            let ran = Command::new(&self.driver).args(words).envs(self.env()).output().unwrap();
+            let ran = Command::new(&self.driver).args(words).envs(self.all_env()).output().unwrap();
             if let Some(answer) = answer(words, &ran.stdout)? {
                 return Ok(answer);
             }
@@ -108,7 +124,7 @@ impl Node {
     pub fn recorded(&self, recorder: &Recorder, omitted: Omitted, what: &str, words: &[&str]) -> Value {
         recorder.begin(what).unwrap();
         let spec = Spec::new(&self.driver).args(words).after(Orphans::Leave);
-        let spec = self.env().into_iter().fold(spec, |spec, (name, value)| spec.env(name, value));
+        let spec = self.all_env().fold(spec, |spec, (name, value)| spec.env(name, value));
         let mut watch = |effect: &Effect| {
             let Effect { comm, syscall, detail, .. } = effect;
             let leave_out = omitted(effect);

@@ -1,0 +1,111 @@
+//! The LVM driver: a volume group on one disk, the driver's own state on another. They lose their power together, and each
+//! loses its own cache.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::life::{Disks, Life};
+use super::node::{Node, Omitted, mounted, nothing, run, text};
+use super::sweep::{Outcome, sweep};
+use crate::group;
+use crate::tools::tool;
+
+const GROUP: &str = "powercut";
+const POOL: &str = "pool";
+
+/// What the volumes are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Thick,
+    Thin,
+}
+
+impl Disks for Kind {
+    fn up(&self, node: &Node, devices: &[&Path]) -> Result<(), String> {
+        mounted(devices[1], &node.lasting())?;
+        node.set(&json!({"volumegroups": [GROUP]}));
+        Ok(())
+    }
+
+    fn parameters(&self) -> Value {
+        match self {
+            Kind::Thick => json!({"volumegroup": GROUP}),
+            Kind::Thin => json!({"volumegroup": GROUP, "thinpool": POOL}),
+        }
+    }
+
+    fn sizes(&self) -> (u64, u64) {
+        (16 << 20, 24 << 20)
+    }
+}
+
+impl Kind {
+    /// The image of a disk with the volume group on it, as an administrator makes it.
+    fn group(self, node: &Node) -> PathBuf {
+        let image = node.image("group", 80);
+        let device = tool("losetup", &["--find", "--show", text(&image)]);
+        let lvm = |words: &[&str]| {
+            let ran =
+                group::command(words.iter().copied()).env("LVM_SYSTEM_DIR", config(node, "loop")).output().unwrap();
+            assert!(ran.status.success(), "{words:?}: {ran:?}");
+        };
+        lvm(&["vgcreate", GROUP, &device]);
+        if self == Kind::Thin {
+            lvm(&["lvcreate", "--yes", "--type", "thin-pool", "--size", "48m", "--name", POOL, GROUP]);
+            lvm(&["vgchange", "-an", GROUP]);
+        }
+        tool("losetup", &["--detach", &device]);
+        image
+    }
+}
+
+/// A configuration of LVM that sees devices of this kind alone: below a recorded or rebuilt disk lies a loop device with the
+/// very same content. Nothing of what LVM keeps beside the disks is kept, for a case has many machines in one.
+fn config(node: &Node, devices: &str) -> PathBuf {
+    let dir = node.work(&format!("lvm-{devices}"));
+    let words = format!(
+        "devices {{\n global_filter=[ \"a|^/dev/{devices}|\", \"r|.*|\" ]\n hints=\"none\"\n}}\n\
+         backup {{\n backup=0\n archive=0\n}}\nactivation {{\n monitoring=0\n}}\n"
+    );
+    fs::write(dir.join("lvm.conf"), words).unwrap();
+    // What this system says of itself, such as whether it has udev.
+    let _ = fs::copy("/etc/lvm/lvmlocal.conf", dir.join("lvmlocal.conf"));
+    dir
+}
+
+fn live(name: &str, kind: Kind, omitted: Omitted) -> Option<Outcome> {
+    let mut node = Node::new("lvm")?;
+    if kind == Kind::Thin {
+        group::targets(&["thin-pool"])?;
+    }
+    let conf = config(&node, "dm-");
+    node.env("LVM_SYSTEM_DIR", conf);
+    let (group, state) = (kind.group(&node), node.image("state", 16));
+    run("mkfs.ext4", &["-q", text(&state)]).unwrap();
+    let life = Life { node: &node, disks: &kind };
+    let lived = life.record(&[("group", &group), ("state", &state)], omitted);
+    Some(sweep(name, &lived.recording, &node, 60, |crash| lived.recover(crash)))
+}
+
+#[test]
+fn the_power_goes_at_any_moment_of_a_volume() {
+    let Some(outcome) = live("thick", Kind::Thick, nothing) else { return };
+    outcome.is_well();
+}
+
+#[test]
+fn the_power_goes_at_any_moment_of_a_thin_volume() {
+    let Some(outcome) = live("thin", Kind::Thin, nothing) else { return };
+    outcome.is_well();
+}
+
+#[test]
+fn a_driver_that_does_not_sync_its_intent_is_found_out() {
+    let unsynced = |effect: &flexvolume_testkit::killat::Effect| {
+        effect.comm == "lvm" && effect.syscall.ends_with("sync") && effect.detail.contains("/format/")
+    };
+    let Some(outcome) = live("intent-unsynced", Kind::Thick, unsynced) else { return };
+    outcome.is_found_out("an intent to format that is not synced");
+}
