@@ -45,7 +45,12 @@ impl Door {
 
     fn command(&self, options: &[&str], script: &str) -> Command {
         let mut door = Command::new(&self.exe);
-        door.args(["guest", "run"]).args(options).args(["--", "bash", "-euc", script]).stdin(Stdio::null());
+        // They are built already, or this suite would not run.
+        door.args(["guest", "run", "--bin"])
+            .arg(self.exe.parent().unwrap())
+            .args(options)
+            .args(["--", "bash", "-euc", script])
+            .stdin(Stdio::null());
         door
     }
 

@@ -36,6 +36,7 @@ guest run [OPTION]… -- COMMAND…
                    in a fresh machine, as root, with the executables of this build in /vm/bin; ends with the command's status,
                    or 124 if that did not end in time, 125 if the machine died, 127 if the command is not there.
                    To kill this door is to cut the machine's power
+  --bin DIR        use the executables in DIR and build nothing
   --disk SIZE|FILE a virtual disk: a new one (64M), or a raw file that stays; the first is /dev/vda
   --cache WORD     of all disks: unsafe (the default), none, directsync
   --smp N          processors, 1 by default

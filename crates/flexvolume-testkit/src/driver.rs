@@ -89,6 +89,11 @@ impl J {
         self
     }
 
+    /// With this file system, in the least size that its mkfs makes.
+    pub fn of(self, fs_type: &str) -> J {
+        self.with("kubernetes.io/fsType", fs_type).with("size", smallest(fs_type))
+    }
+
     /// As a host asks for a volume that is only read.
     pub fn read_only(self) -> J {
         self.with("kubernetes.io/readwrite", "ro")
@@ -150,5 +155,14 @@ impl Said {
     /// A value of the answer.
     pub fn get(&self, key: &str) -> &Value {
         &self.json[key]
+    }
+}
+
+/// The least size of each file system that its mkfs makes.
+fn smallest(fs_type: &str) -> &'static str {
+    match fs_type {
+        "xfs" => "300m",
+        "btrfs" => "128m",
+        _ => "8m",
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Wish {
     pub(super) disks: Vec<DiskWish>,
     pub(super) cache: Cache,
     pub(super) argv: Vec<String>,
+    /// Where the executables are, if they shall not be built.
+    pub(super) bin: Option<PathBuf>,
     /// For `sh -c` in a second machine on a wire.
     pub(super) beside: Option<String>,
     pub(super) limit: Duration,
@@ -90,6 +92,7 @@ fn wish(words: &[String]) -> Result<Wish, String> {
         disks: Vec::new(),
         cache: Cache::Unsafe,
         argv: Vec::new(),
+        bin: None,
         beside: None,
         limit: LIMIT,
     };
@@ -106,6 +109,7 @@ fn wish(words: &[String]) -> Result<Wish, String> {
             "--smp" => wish.spec.smp = number(value()?)?,
             "--memory" => wish.spec.memory = number(value()?)?,
             "--kernel" => wish.spec.kernel.push(value()?),
+            "--bin" => wish.bin = Some(value()?.into()),
             "--share" => wish.spec.share = Some(value()?.into()),
             "--limit" => wish.limit = Duration::from_secs(number(value()?)?.into()),
             "--udev" => wish.spec.udev = true,

@@ -19,11 +19,11 @@ pub(crate) struct Ground {
 
 impl Ground {
     /// Prepares this machine for guests, or says why there can be none.
-    pub(crate) fn ready() -> Result<Result<Ground, NoGuest>> {
-        Self::with_image(false)
+    pub(crate) fn ready(kit: Kit) -> Result<Result<Ground, NoGuest>> {
+        Self::with_image(kit, false)
     }
 
-    pub(super) fn with_image(fresh: bool) -> Result<Result<Ground, NoGuest>> {
+    pub(super) fn with_image(kit: Kit, fresh: bool) -> Result<Result<Ground, NoGuest>> {
         let dir = sh::target_dir()?.join("guest");
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let host = match Host::ready(&dir)? {
@@ -34,7 +34,7 @@ impl Ground {
             Ok(image) => image,
             Err(why) => return Ok(Err(why)),
         };
-        let ground = Ground { image, kit: Kit::of_build()?, dir };
+        let ground = Ground { image, kit, dir };
         places::sweep(&ground.runs());
         Ok(Ok(ground))
     }

@@ -140,11 +140,11 @@ impl Host {
     }
 }
 
-/// An error of apt as one line of reasonable length.
+/// An error of apt as one line: the first of its own complaints.
 fn in_short(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
-    let line = text.lines().find(|line| line.contains("E: ") || line.contains("W: ")).unwrap_or_default();
-    line[line.find(": ").map_or(0, |at| at.saturating_sub(1))..].trim_start_matches(['E', 'W', ':', ' ']).to_owned()
+    let complaint = text.lines().find_map(|line| ["E: ", "W: "].iter().find_map(|mark| line.split_once(mark)));
+    complaint.map_or_else(|| text.clone(), |(_, words)| words.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 fn missing(
@@ -197,7 +197,8 @@ mod tests {
 
     #[test]
     fn what_apt_complains_of_is_one_line() {
-        let error = anyhow::anyhow!("`apt-get` ended with 100: W: one\nE: Could not resolve 'mirror.example'");
-        assert_eq!(in_short(&error), "one");
+        let short = |text: &str| in_short(&anyhow::anyhow!("{text}"));
+        assert_eq!(short("`apt-get` ended with exit status: 100: E: Failed to  fetch\nE: more"), "Failed to fetch");
+        assert_eq!(short("cannot run `apt-get`"), "cannot run `apt-get`");
     }
 }

@@ -207,11 +207,22 @@ fn build(host: &Host, dir: &Path, recipe: &str) -> Result<Result<(), NoGuest>> {
     Ok(Ok(()))
 }
 
-/// A program of the system that ends when we do.
+/// A program of the system that ends when we do, with all it has started and mounted: it lives in namespaces of its own for processes
+/// and mounts, whose first process the kernel kills when its parent ends, as that when we end.
 fn mortal(program: &str) -> Command {
     let mut command = Command::new("setpriv");
-    let found = machine::find(program);
-    command.args(["--pdeathsig", "TERM", "--"]).arg(found.unwrap_or_else(|| program.into()));
+    command.args([
+        "--pdeathsig",
+        "KILL",
+        "--",
+        "unshare",
+        "--pid",
+        "--fork",
+        "--kill-child=KILL",
+        "--mount-proc",
+        "--",
+    ]);
+    command.arg(machine::find(program).unwrap_or_else(|| program.into()));
     command
 }
 

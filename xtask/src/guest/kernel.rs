@@ -71,7 +71,8 @@ pub(super) fn unpack(image: &[u8]) -> Result<Vec<u8>> {
 
 /// Runs a program over some bytes.
 fn filter(command: &mut Command, input: &[u8]) -> Result<Vec<u8>> {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot run the unpacker")?;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().context("cannot run the unpacker")?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     let mut output = Vec::new();
     let (written, read) = std::thread::scope(|scope| {

@@ -16,9 +16,13 @@ pub(crate) struct Kit(Vec<(PathBuf, String)>);
 impl Kit {
     /// Every executable beside this one, and this one: it is the agent.
     pub(crate) fn of_build() -> Result<Kit> {
-        let dir = sh::bin_dir()?;
+        Self::of(&sh::bin_dir()?)
+    }
+
+    /// Every executable in a folder, among them this one.
+    pub(crate) fn of(dir: &Path) -> Result<Kit> {
         let mut kit = Kit::default();
-        for entry in fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))?.flatten() {
+        for entry in fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let meta = entry.metadata().with_context(|| format!("cannot look at {}", entry.path().display()))?;
             let is_program = meta.is_file() && meta.permissions().mode() & 0o111 != 0;
@@ -44,9 +48,4 @@ impl Kit {
     pub(crate) fn add(&mut self, file: &Path, name: &str) {
         self.0.push((file.to_owned(), name.to_owned()));
     }
-}
-
-/// Builds every executable but this one, so that those in the guest are of today.
-pub(super) fn build() -> Result<()> {
-    sh::run(sh::cargo().args(["build", "--quiet", "--workspace", "--exclude", "xtask", "--bins"]))
 }

@@ -1,5 +1,5 @@
 //! Cases given out to machines: each lane takes the next case, has its machine run it, and says what came of it. A machine that dies
-//! costs the case that killed it and no other.
+//! costs the case that killed it and no other; after a case that failed the next one gets a fresh machine.
 
 use super::{
     ground::Ground,
@@ -190,7 +190,10 @@ impl Lane<'_> {
         let mut listener = Listener::new();
         match machine.run(&order, &mut |stream, line| listener.line(stream, line)) {
             Outcome::Ended(Ended::Status(status)) => {
-                self.machine = Some(machine);
+                // One that failed may have left anything behind.
+                if status == 0 {
+                    self.machine = Some(machine);
+                }
                 listener.end(status)
             }
             Outcome::Ended(Ended::NotStarted) => listener.lost("it could not be begun"),

@@ -133,10 +133,14 @@ impl Machine {
     }
 
     fn died(&mut self, how: &str) -> Outcome {
+        // What has ended by itself tells its own status, which `end` would hide.
+        std::thread::sleep(Duration::from_millis(100));
+        let status = self.emulator.try_wait().ok().flatten();
         end(&mut self.emulator);
         // The threads that read the console have the rest of it soon.
         std::thread::sleep(Duration::from_millis(100));
-        Outcome::Died(format!("{how}; its console said:\n{}", last_words(&self.console)))
+        let status = status.map_or_else(String::new, |status| format!(" ({status})"));
+        Outcome::Died(format!("{how}{status}; its console said:\n{}", last_words(&self.console)))
     }
 }
 
@@ -270,6 +274,9 @@ fn keep(from: impl Read + Send + 'static, into: &Arc<Mutex<VecDeque<String>>>) {
 
 fn last_words(console: &Mutex<VecDeque<String>>) -> String {
     let lines = console.lock().unwrap_or_else(PoisonError::into_inner);
+    if lines.is_empty() {
+        return "    nothing".into();
+    }
     lines.iter().skip(lines.len().saturating_sub(60)).map(|line| format!("    {line}\n")).collect()
 }
 

@@ -24,9 +24,10 @@ use anyhow::Result;
 use args::Verb;
 use ground::Ground;
 use host::NoGuest;
+use kit::Kit;
 use std::time::Instant;
 
-pub(crate) use suite::suites;
+pub(crate) use suite::{suites, targets};
 
 /// The door. What is given with it is `None` if it is no verb of this door.
 pub(crate) fn main(words: &[String]) -> Result<Option<()>> {
@@ -38,12 +39,18 @@ pub(crate) fn main(words: &[String]) -> Result<Option<()>> {
         Ok(Verb::Agent(port)) => agent::main(&port)?,
         Ok(Verb::Image { fresh }) => {
             let start = Instant::now();
-            let ground = required(Ground::with_image(fresh)?)?;
+            let ground = required(Ground::with_image(Kit::default(), fresh)?)?;
             println!("the image is there: {} ({} s)", ground.about(), start.elapsed().as_secs());
         }
         Ok(Verb::Run(wish)) => {
-            kit::build()?;
-            let status = run::main(&required(Ground::ready()?)?, &wish)?;
+            let kit = match &wish.bin {
+                Some(dir) => Kit::of(dir)?,
+                None => {
+                    suite::build()?;
+                    Kit::of_build()?
+                }
+            };
+            let status = run::main(&required(Ground::ready(kit)?)?, &wish)?;
             say::flush();
             std::process::exit(status);
         }

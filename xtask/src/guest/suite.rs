@@ -3,7 +3,7 @@
 use super::{
     ground::Ground,
     host::NoGuest,
-    kit,
+    kit::Kit,
     lanes::{self, Case, Work},
     qemu::Spec,
 };
@@ -11,7 +11,7 @@ use crate::{say, sh, tally::Tally};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A suite.
@@ -26,25 +26,31 @@ pub(crate) struct Suite {
 /// Every suite.
 pub(crate) const SUITES: &[Suite] = &[Suite { name: "lvm", memory: 1536 }];
 
-/// The package that they are targets of.
-const PACKAGE: &str = "flexvol-tests";
-
 /// All suites together have so long; what has not begun by then fails.
 const BUDGET: Duration = Duration::from_secs(25 * 60);
 
 /// So many machines work at a time: as many as most small machines have processors, each with one.
 const LANES: usize = 2;
 
-impl Suite {
-    /// Builds it with every executable it may call; gives where it lies.
-    fn build(&self) -> Result<PathBuf> {
-        kit::build()?;
-        let mut cargo = sh::cargo();
-        cargo.args(["test", "--quiet", "--package", PACKAGE, "--test", self.name, "--no-run", "--message-format=json"]);
-        let said = sh::output(&mut cargo)?;
-        let exe = said.lines().find_map(|line| executable(line, self.name));
-        exe.with_context(|| format!("cargo names no executable of the suite {}", self.name))
+/// The words by which cargo builds, or checks, the suites: by themselves they are left out, for they need a guest.
+pub(crate) fn targets() -> Vec<&'static str> {
+    SUITES.iter().flat_map(|suite| ["--test", suite.name]).collect()
+}
+
+/// Builds every executable and every suite, so that those in a guest are of today. Gives what cargo says of them, one message a line.
+/// What is asked for is part of what the test door builds, with the same features, so that neither undoes the other's work.
+pub(super) fn build() -> Result<String> {
+    let mut cargo = sh::cargo();
+    cargo
+        .args(["build", "--quiet", "--workspace", "--bins"])
+        .args(targets())
+        .arg("--message-format=json-render-diagnostics");
+    say::flush();
+    let ran = cargo.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+    if !ran.status.success() {
+        bail!("`{}` ended with {}", sh::typed(&cargo), ran.status);
     }
+    Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
 }
 
 /// The executable that a message of cargo's names, if it is that of this test target.
@@ -85,7 +91,8 @@ pub(super) fn one(suite: &Suite, filter: Option<&str>, here: bool, tally: &mut T
 }
 
 fn begun(suite: &Suite, filter: Option<&str>, here: bool, start: Instant, tally: &mut Tally) -> Result<()> {
-    let exe = suite.build()?;
+    let exe = build()?.lines().find_map(|line| executable(line, suite.name));
+    let exe = exe.with_context(|| format!("cargo names no executable of the suite {}", suite.name))?;
     let cases = cases(suite, &exe, filter)?;
     if cases.is_empty() {
         return Ok(());
@@ -95,24 +102,18 @@ fn begun(suite: &Suite, filter: Option<&str>, here: bool, start: Instant, tally:
         println!("{}: {count} cases on this machine's own kernel", suite.name);
         return lanes::here(&exe, cases, tally);
     }
-    let mut ground = match Ground::ready()? {
+    let program = format!("test-{}", suite.name);
+    let mut kit = Kit::of_build()?;
+    kit.add(&exe, &program);
+    let ground = match Ground::ready(kit)? {
         Ok(ground) => ground,
         Err(NoGuest(why)) => {
             tally.skip(&format!("the suite {} with its {count} cases", suite.name), &why);
             return Ok(());
         }
     };
-    let work = Work {
-        spec: Spec { memory: suite.memory, ..Spec::plain(suite.name) },
-        program: format!("test-{}", suite.name),
-        exe: &exe,
-        lanes: LANES,
-        deadline: start + BUDGET,
-        ground: {
-            ground.kit.add(&exe, &format!("test-{}", suite.name));
-            &ground
-        },
-    };
+    let spec = Spec { memory: suite.memory, ..Spec::plain(suite.name) };
+    let work = Work { ground: &ground, spec, exe: &exe, program, lanes: LANES, deadline: start + BUDGET };
     println!("{}: {count} cases in guests ({})", suite.name, ground.about());
     say::flush();
     lanes::in_guests(&work, cases, tally);

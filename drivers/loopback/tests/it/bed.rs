@@ -5,35 +5,26 @@
 //! another test holds a copy of every descriptor between fork and exec. Programs do it for them.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use flexvolume_linux::namespace::{self, View};
+pub(crate) use flexvolume_testkit::driver::{J, Said};
 use flexvolume_testkit::{
-    Sandbox, is_root,
+    Sandbox,
+    driver::Driver,
+    is_root,
     killat::{self, Plan, Report, Spec},
     sandbox::BoundLoop,
     skip,
 };
-use serde_json::Value;
 
 /// The node.
 pub(crate) struct Bed {
     pub(crate) sandbox: Sandbox,
-}
-
-/// The options of one volume.
-#[derive(Clone)]
-pub(crate) struct J(BTreeMap<String, String>);
-
-/// An answer.
-#[derive(Debug)]
-pub(crate) struct Said {
-    json: Value,
-    text: String,
+    driver: Driver,
 }
 
 impl Bed {
@@ -44,7 +35,9 @@ impl Bed {
             return None;
         }
         namespace::enter(&View::default()).unwrap();
-        let bed = Self { sandbox: Sandbox::new().unwrap() };
+        let sandbox = Sandbox::new().unwrap();
+        let driver = Driver::new(Path::new(env!("CARGO_BIN_EXE_loopback")), sandbox.path());
+        let bed = Self { sandbox, driver };
         bed.sandbox.dir("images").unwrap();
         bed.set(&format!(r#"{{"directory":{:?}}}"#, bed.images()));
         Some(bed)
@@ -71,7 +64,7 @@ impl Bed {
 
     /// The options of a volume that may be created, 8 MiB of ext4.
     pub(crate) fn j(&self, id: &str) -> J {
-        J(BTreeMap::new())
+        J::default()
             .with("volumeID", id)
             .with("create", "true")
             .with("size", "8m")
@@ -80,27 +73,16 @@ impl Bed {
             .with("kubernetes.io/pvOrVolumeName", &format!("pv-{id}"))
     }
 
-    fn env(&self) -> [(&'static str, PathBuf); 3] {
-        let at = |name: &str| self.sandbox.path().join(name);
-        [("FLEXVOL_RUN", at("run")), ("FLEXVOL_STATE", at("state")), ("FLEXVOL_SETTINGS", at("settings.json"))]
-    }
-
-    /// Calls the driver; whatever happens it answers one line of JSON, and its exit code agrees.
+    /// Calls the driver.
+    #[track_caller]
     pub(crate) fn call(&self, args: &[&str]) -> Said {
-        let ran = Command::new(env!("CARGO_BIN_EXE_loopback")).args(args).envs(self.env()).output().unwrap();
-        let text = String::from_utf8([ran.stdout, ran.stderr].concat()).unwrap();
-        assert_eq!(text.lines().count(), 1, "{args:?}: {text:?}");
-        let json: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{args:?}: {error}: {text:?}"));
-        assert_eq!(ran.status.success(), json["status"] != "Failure", "{args:?}: {text}");
-        Said { json, text }
+        self.driver.call(args)
     }
 
     /// Calls it twice in a row: both answers are the same Success.
+    #[track_caller]
     pub(crate) fn twice(&self, args: &[&str]) -> Said {
-        let first = self.call(args).ok();
-        let second = self.call(args).ok();
-        assert_eq!(first.json, second.json, "{args:?} again");
-        second
+        self.driver.twice(args)
     }
 
     pub(crate) fn mount(&self, place: &Path, j: &J) -> Said {
@@ -118,8 +100,8 @@ impl Bed {
 
     /// Runs a call under the tracer.
     pub(crate) fn traced(&self, args: &[&str], plan: Plan) -> Report {
-        let spec = Spec::new(env!("CARGO_BIN_EXE_loopback")).args(args);
-        let spec = self.env().into_iter().fold(spec, |spec, (name, value)| spec.env(name, value));
+        let spec = Spec::new(self.driver.exe()).args(args);
+        let spec = self.driver.env().iter().fold(spec, |spec, (name, value)| spec.env(name, value));
         killat::run(&spec, plan).unwrap()
     }
 
@@ -159,74 +141,6 @@ impl Bed {
     pub(crate) fn names(&self) -> Vec<String> {
         let names = files(&self.images()).into_iter();
         names.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
-    }
-}
-
-impl J {
-    pub(crate) fn with(mut self, key: &str, value: &str) -> Self {
-        self.0.insert(key.to_owned(), value.to_owned());
-        self
-    }
-
-    pub(crate) fn without(mut self, key: &str) -> Self {
-        self.0.remove(key);
-        self
-    }
-
-    pub(crate) fn of(self, fs_type: &str) -> Self {
-        self.with("kubernetes.io/fsType", fs_type).with("size", smallest(fs_type))
-    }
-
-    pub(crate) fn read_only(self) -> Self {
-        self.with("kubernetes.io/readwrite", "ro")
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.0["kubernetes.io/pvOrVolumeName"]
-    }
-
-    pub(crate) fn text(&self) -> String {
-        serde_json::to_string(&self.0).unwrap()
-    }
-}
-
-impl Said {
-    #[track_caller]
-    pub(crate) fn ok(self) -> Self {
-        assert_eq!(self.json["status"], "Success", "{}", self.text);
-        self
-    }
-
-    /// A failure with this code and these words.
-    #[track_caller]
-    pub(crate) fn fails(self, code: &str, words: &[&str]) -> Self {
-        assert_eq!(self.json["status"], "Failure", "{}", self.text);
-        assert_eq!(self.json["code"].as_str().unwrap_or_default(), code, "{}", self.text);
-        for word in words {
-            assert!(self.message().contains(word), "no {word:?} in: {}", self.text);
-        }
-        self
-    }
-
-    pub(crate) fn message(&self) -> &str {
-        self.json["message"].as_str().unwrap_or_default()
-    }
-
-    pub(crate) fn word(&self, key: &str) -> String {
-        self.json[key].as_str().unwrap_or_else(|| panic!("no {key} in {}", self.text)).to_owned()
-    }
-
-    pub(crate) fn get(&self, key: &str) -> &Value {
-        &self.json[key]
-    }
-}
-
-/// The least of each that its mkfs will make.
-pub(crate) fn smallest(fs_type: &str) -> &'static str {
-    match fs_type {
-        "xfs" => "300m",
-        "btrfs" => "128m",
-        _ => "8m",
     }
 }
 
