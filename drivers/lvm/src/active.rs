@@ -30,6 +30,8 @@ pub(crate) struct Held {
     pub(crate) lv_uuid: Uuid,
     /// Its device, as LVM named it.
     pub(crate) device: PathBuf,
+    /// The disks of its group, as LVM named them.
+    pub(crate) disks: Vec<String>,
 }
 
 impl Held {
@@ -132,11 +134,13 @@ pub(crate) fn find(place: &Place, world: &World) -> Result<Option<Held>> {
     {
         return Ok(Some(held));
     }
-    let Some(volume) = volume::look(place, &[], &Lvm::find()?, world)?.volume else { return Ok(None) };
+    let looked = volume::look(place, &[], &Lvm::find()?, world)?;
+    let Some(volume) = looked.volume else { return Ok(None) };
     let wanted = dm_uuid(&volume.vg_uuid, &volume.uuid);
     let nodes = volume.path.iter().chain(&volume.dm_path);
     let device = nodes.into_iter().find(|path| Dm::at(path).is_some_and(|dm| dm.uuid() == wanted)).cloned();
-    Ok(device.map(|device| Held { vg_uuid: volume.vg_uuid, lv_uuid: volume.uuid, device }))
+    let disks = looked.group.devices;
+    Ok(device.map(|device| Held { vg_uuid: volume.vg_uuid, lv_uuid: volume.uuid, device, disks }))
 }
 
 /// The volume's device, awake; not being attached is a failure. It has no code: the volume itself may be well.
@@ -158,8 +162,7 @@ pub(crate) fn awake(place: &Place, held: &Held, world: &World) -> Result<()> {
     }
     let lvm = Lvm::find()?;
     let lock = world.lock(&place.lock_key())?;
-    let found = devices::find(&place.vg, Some(&held.vg_uuid), &lvm, world)?;
-    refresh(place, &held.lv_uuid, &found.group, &lock, &lvm)
+    refresh(place, &held.lv_uuid, &group_of(place, held, &lvm, world), &lock, &lvm)
 }
 
 /// Revives the device with that number if it is a volume of ours that is suspended.
@@ -221,10 +224,17 @@ pub(crate) fn detach(attachment: &Attachment, world: &World) -> Result<()> {
     Held::note(&place, world)?.remove()
 }
 
+/// The volume's group, where that can be told; else as it was when the volume was attached: what is to be let go must not
+/// fail for a disk that has come or gone since.
+fn group_of(place: &Place, held: &Held, lvm: &Lvm, world: &World) -> Group {
+    let at_attach = || Group { name: place.vg.clone(), uuid: held.vg_uuid.clone(), devices: held.disks.clone() };
+    devices::find(&place.vg, Some(&held.vg_uuid), lvm, world).map_or_else(|_| at_attach(), |found| found.group)
+}
+
 fn deactivate(place: &Place, held: &Held, lock: &Lock, world: &World) -> Result<()> {
     let Some(dm) = held.dm_anywhere()? else { return Ok(()) };
     let (lvm, storage) = (Lvm::find()?, place.storage());
-    let group = devices::find(&place.vg, Some(&held.vg_uuid), &lvm, world)?.group;
+    let group = group_of(place, held, &lvm, world);
     if dm.suspended() {
         refresh(place, &held.lv_uuid, &group, lock, &lvm)?;
     }

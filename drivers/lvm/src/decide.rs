@@ -75,18 +75,24 @@ pub(crate) fn decide(facts: &Facts<'_>) -> Result<Step> {
         (_, None) => {}
     }
     if volume.partial {
-        let message = format!(
-            "a disk of {} is missing ({} missing in the volume group {}); bring it back, then see: pvs",
-            facts.place.storage(),
-            volume.missing_disks,
-            facts.place.vg
-        );
-        return Err(Failure::internal(message));
+        return Err(partial(facts.place, volume));
     }
     match ours {
         Some(ours) => is_meant(facts, &ours).map(|()| Step::Use { adopt: false }),
         None => theirs(facts, volume),
     }
+}
+
+/// The failure for a volume that is not whole. It has no code: the volume is there, and so is what its other disks hold.
+pub(crate) fn partial(place: &Place, volume: &Volume) -> Failure {
+    Failure::internal(format!(
+        "a disk of {} is missing (the volume group {} misses {}); bring it back; if LVM goes on calling it missing: \
+         vgextend --restoremissing {} DISK",
+        place.storage(),
+        place.vg,
+        volume.missing_disks,
+        place.vg
+    ))
 }
 
 /// One of ours: the very one, and no snapshot.

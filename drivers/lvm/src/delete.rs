@@ -9,7 +9,7 @@ use flexvolume::{Code, Failure, Lock, Options, OptionsExt, Result, World, keys};
 
 use crate::{
     active::{Held, activate, in_use, retag},
-    decide::is_snapshot,
+    decide::{is_snapshot, partial},
     dm::Dm,
     group::Group,
     names::dm_uuid,
@@ -100,7 +100,7 @@ fn deletable(place: &Place, volume: &Volume) -> Result<Ours> {
         return Err(Failure::new(Code::Unsupported, message));
     }
     if volume.partial {
-        return Err(Failure::internal(format!("a disk of {storage} is missing; bring it back, then see: pvs")));
+        return Err(partial(place, volume));
     }
     Ok(ours)
 }

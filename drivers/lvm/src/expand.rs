@@ -5,6 +5,7 @@ use flexvolume::{Code, Failure, Options, Result, World};
 use crate::{
     active::{Held, refresh},
     create::room,
+    decide::partial,
     place::Place,
     report::{Kind, Volume},
     settings::Settings,
@@ -69,7 +70,7 @@ fn growable(place: &Place, volume: Option<Volume>) -> Result<Volume> {
         return Err(Failure::new(Code::NotFound, format!("{storage} is being made or deleted, or is another volume")));
     }
     if volume.partial {
-        return Err(Failure::internal(format!("a disk of {storage} is missing; bring it back, then see: pvs")));
+        return Err(partial(place, &volume));
     }
     Ok(volume)
 }

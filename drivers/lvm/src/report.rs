@@ -235,7 +235,8 @@ impl Row for Option<Pv> {
         "pv_name,vg_name,vg_uuid,vg_systemid,vg_exported,vg_shared,vg_clustered,pv_missing,pv_duplicate";
 
     fn read(fields: &Fields) -> Result<Self> {
-        if fields.text("vg_name")?.is_empty() {
+        // Of a disk whose group cannot be read, LVM says "[unknown]".
+        if fields.text("vg_name")?.is_empty() || fields.text("vg_name")?.starts_with('[') {
             return Ok(None);
         }
         let is = |key: &str| Ok::<_, Failure>(!fields.text(key)?.is_empty());
