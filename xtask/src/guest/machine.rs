@@ -52,7 +52,9 @@ impl Machine {
         let places = Places::make(&ground.runs(), &ground.kit, spec.share.as_deref())?;
         let sockets = Sockets(&places.sockets);
         let listener = UnixListener::bind(sockets.agent()).context("cannot make a socket for the agent")?;
-        let mut daemon = share_folder(ground, &places.share, &sockets.share())?;
+        // What lies in a folder of the machine's own never changes, so the guest reads each file once and not at each start of it.
+        let cache = if spec.share.is_some() { "auto" } else { "always" };
+        let mut daemon = share_folder(ground, &places.share, &sockets.share(), cache)?;
         if let Err(error) = await_socket(&mut daemon, &sockets.share()) {
             end(&mut daemon);
             return Err(error);
@@ -168,7 +170,7 @@ fn mortal(program: &Path) -> Command {
     command
 }
 
-fn share_folder(ground: &Ground, folder: &Path, socket: &Path) -> Result<Child> {
+fn share_folder(ground: &Ground, folder: &Path, socket: &Path, cache: &str) -> Result<Child> {
     let with = |name: &str, path: &Path| {
         let mut word = OsString::from(name);
         word.push(path);
@@ -178,11 +180,12 @@ fn share_folder(ground: &Ground, folder: &Path, socket: &Path) -> Result<Child> 
     let newer = Path::new("/usr/libexec/virtiofsd");
     let mut daemon = if newer.exists() {
         let mut daemon = mortal(newer);
-        daemon.arg(with("--shared-dir=", folder)).args(["--sandbox=chroot", "--cache=auto"]);
+        daemon.arg(with("--shared-dir=", folder)).args(["--sandbox=chroot", &format!("--cache={cache}")]);
         daemon
     } else {
         let mut daemon = mortal(&ground.image.daemon());
-        daemon.arg("-o").arg(with("source=", folder)).args(["-o", "sandbox=chroot", "-o", "cache=auto"]);
+        let cache = format!("cache={cache}");
+        daemon.arg("-o").arg(with("source=", folder)).args(["-o", "sandbox=chroot", "-o", &cache]);
         daemon
     };
     daemon.arg(with("--socket-path=", socket));
