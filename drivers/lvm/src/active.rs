@@ -17,6 +17,7 @@ use crate::{
     notes::{Lasting, Note},
     place::Place,
     report::Volume,
+    taken::Pending,
     tool::Lvm,
     volume,
 };
@@ -32,9 +33,18 @@ pub(crate) struct Held {
     pub(crate) device: PathBuf,
     /// The disks of its group, as LVM named them.
     pub(crate) disks: Vec<String>,
+    /// What a clone lacks before it is as good as any other volume.
+    #[serde(default)]
+    pub(crate) pending: Pending,
 }
 
 impl Held {
+    /// What is to be noted of a volume that has this device, in a group with these disks.
+    pub(crate) fn of(volume: &Volume, device: PathBuf, disks: Vec<String>) -> Self {
+        let (vg_uuid, lv_uuid) = (volume.vg_uuid.clone(), volume.uuid.clone());
+        Self { vg_uuid, lv_uuid, device, disks, pending: Pending::read(&volume.tags) }
+    }
+
     /// The note itself.
     ///
     /// # Errors
@@ -139,8 +149,7 @@ pub(crate) fn find(place: &Place, world: &World) -> Result<Option<Held>> {
     let wanted = dm_uuid(&volume.vg_uuid, &volume.uuid);
     let nodes = volume.path.iter().chain(&volume.dm_path);
     let device = nodes.into_iter().find(|path| Dm::at(path).is_some_and(|dm| dm.uuid() == wanted)).cloned();
-    let disks = looked.group.devices;
-    Ok(device.map(|device| Held { vg_uuid: volume.vg_uuid, lv_uuid: volume.uuid, device, disks }))
+    Ok(device.map(|device| Held::of(&volume, device, looked.group.devices)))
 }
 
 /// The volume's device, awake; not being attached is a failure. It has no code: the volume itself may be well.

@@ -66,7 +66,7 @@ pub(crate) fn attach(place: &Place, options: &Options, world: &World) -> Result<
     if seen.as_ref() != Some(&now) {
         now.write(place, world)?;
     }
-    let now = Held { vg_uuid: volume.vg_uuid, lv_uuid: volume.uuid, device: device.clone(), disks: group.devices };
+    let now = Held::of(&volume, device.clone(), group.devices);
     if held.as_ref() != Some(&now) {
         Held::note(place, world)?.write(&now)?;
     }

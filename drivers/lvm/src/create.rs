@@ -13,7 +13,8 @@ use flexvolume_linux::block::{Alone, Erase};
 use crate::{
     active::{activate, only},
     group::Group,
-    names::LvName,
+    kept,
+    names::{LvName, Uuid},
     place::Place,
     remove::remove,
     report::{Vg, Volume},
@@ -38,6 +39,8 @@ pub(crate) struct Wish {
     pub(crate) pool: Option<LvName>,
     /// What it will say of itself.
     pub(crate) ours: Ours,
+    /// And what else, as tags.
+    pub(crate) tags: Vec<String>,
 }
 
 impl Wish {
@@ -58,7 +61,12 @@ impl Wish {
         let wipe = options.optional::<Wipe>("wipe")?.unwrap_or_default();
         let pool = options.optional::<LvName>("thinpool")?;
         let ours = Ours { name: name.to_owned(), id: place.id(), state: Some(State::Creating), wipe };
-        Ok(Self { bytes, most, pool, ours })
+        Ok(Self { bytes, most, pool, ours, tags: kept::tags(options) })
+    }
+
+    /// All tags that it will have.
+    pub(crate) fn all_tags(&self) -> Vec<String> {
+        [self.ours.tags(), self.tags.clone()].concat()
     }
 }
 
@@ -69,15 +77,42 @@ impl Wish {
 /// `exhausted`: there is no room. `invalid`: the pool is none, or would hand out others' blocks. `busy`: the volume has
 /// come meanwhile. Nothing of it is left.
 pub(crate) fn make(place: &Place, wish: &Wish, lvm: &Lvm, world: &World) -> Result<(Group, Volume)> {
-    let settings = Settings::read(world)?;
     let lock = world.lock(&place.group_lock_key())?;
+    begin(place, wish, &lock, lvm, world, |group| {
+        let volume = finish(place, wish, (group, &lock, lvm), world)?;
+        Ok((group.clone(), volume))
+    })
+}
+
+/// As [`make`], but what is made is left in the state `creating`, and nothing is written to it.
+///
+/// # Errors
+/// As [`make`].
+pub(crate) fn half(place: &Place, wish: &Wish, lvm: &Lvm, world: &World) -> Result<Volume> {
+    let lock = world.lock(&place.group_lock_key())?;
+    begin(place, wish, &lock, lvm, world, |_| {
+        let made = volume::look(place, &[], lvm, world)?.volume;
+        made.ok_or_else(|| Failure::internal(format!("{} was made and is not there", place.storage())))
+    })
+}
+
+/// Makes it, and does with it what comes next. If that fails it is taken away again.
+fn begin<T>(
+    place: &Place,
+    wish: &Wish,
+    lock: &Lock,
+    lvm: &Lvm,
+    world: &World,
+    next: impl FnOnce(&Group) -> Result<T>,
+) -> Result<T> {
+    let settings = Settings::read(world)?;
     let (group, volumes) = volume::all(&place.vg, place.vg_uuid.as_ref(), lvm, world)?;
     if let Some(left) = volumes.iter().find(|one| one.is(&place.lv)) {
         if left.tags.ours().is_none_or(|ours| ours.state != Some(State::Creating)) {
             let message = format!("{} has come while it was to be made; try again", place.storage());
             return Err(Failure::new(Code::Busy, message));
         }
-        remove(place, left, State::Creating, (&group, &lock, lvm))?;
+        remove(place, left, State::Creating, (&group, lock, lvm))?;
     }
     let vg = volume::group(&group, lvm)?;
     let bytes = rounded(wish, &vg)?;
@@ -91,11 +126,9 @@ pub(crate) fn make(place: &Place, wish: &Wish, lvm: &Lvm, world: &World) -> Resu
             }
         }
     }
-    let made = lvcreate(place, wish, bytes, (&group, &lock, lvm))
-        .and_then(|()| finish(place, wish, (&group, &lock, lvm), world));
-    match made {
-        Ok(volume) => Ok((group, volume)),
-        Err(failure) => match undo(place, (&group, &lock, lvm), world) {
+    match lvcreate(place, wish, bytes, (&group, lock, lvm)).and_then(|()| next(&group)) {
+        Ok(made) => Ok(made),
+        Err(failure) => match undo(place, (&group, lock, lvm), world) {
             Ok(()) => Err(failure),
             Err(undo) => Err(failure.within(&format!("what was made of it is still there ({undo})"))),
         },
@@ -103,7 +136,7 @@ pub(crate) fn make(place: &Place, wish: &Wish, lvm: &Lvm, world: &World) -> Resu
 }
 
 fn lvcreate(place: &Place, wish: &Wish, bytes: u64, (group, lock, lvm): (&Group, &Lock, &Lvm)) -> Result<()> {
-    let (bytes, tags) = (format!("{bytes}b"), wish.ours.tags());
+    let (bytes, tags) = (format!("{bytes}b"), wish.all_tags());
     let mut words = vec!["lvcreate", "-y", "-n", place.lv.as_str(), "-Wn"];
     match &wish.pool {
         None => words.extend(["-Zn", "-L", &bytes]),
@@ -123,11 +156,19 @@ fn finish(place: &Place, wish: &Wish, (group, lock, lvm): (&Group, &Lock, &Lvm),
     if wish.pool.is_none() {
         zero_ends(&device)?;
     }
+    publish(place, &volume.uuid, (group, lock, lvm))?;
+    Ok(Volume { active: true, ..volume })
+}
+
+/// From now on it may be used. `lock` is that of the group.
+///
+/// # Errors
+/// LVM's own.
+pub(crate) fn publish(place: &Place, uuid: &Uuid, (group, lock, lvm): (&Group, &Lock, &Lvm)) -> Result<()> {
     let (storage, state) = (place.storage(), State::Creating.tag());
     // At boot it stays inactive: until it is attached, nothing of the system's looks into it.
-    let words = ["lvchange", "--deltag", &state, "--setautoactivation", "n", "-S", &only(&volume.uuid), &storage];
-    lvm.change(&format!("publish {storage}"), lock, group, &words)?;
-    Ok(Volume { active: true, ..volume })
+    let words = ["lvchange", "--deltag", &state, "--setautoactivation", "n", "-S", &only(uuid), &storage];
+    lvm.change(&format!("publish {storage}"), lock, group, &words)
 }
 
 /// What others left at the ends of the blocks that a thick volume was given is no file system of its own.
@@ -151,7 +192,10 @@ fn undo(place: &Place, change: (&Group, &Lock, &Lvm), world: &World) -> Result<(
 }
 
 /// LVM's sizes are whole extents.
-fn rounded(wish: &Wish, vg: &Vg) -> Result<u64> {
+///
+/// # Errors
+/// `invalid`: it would become larger than it may be.
+pub(crate) fn rounded(wish: &Wish, vg: &Vg) -> Result<u64> {
     let bytes = vg.round_up(wish.bytes);
     match wish.most {
         Some(most) if bytes > most => {
@@ -197,7 +241,7 @@ mod tests {
 
     fn wish(bytes: u64, most: Option<u64>) -> Wish {
         let ours = Ours { name: "n".into(), id: "vg/n".into(), state: Some(State::Creating), wipe: Wipe::Zero };
-        Wish { bytes, most, pool: None, ours }
+        Wish { bytes, most, pool: None, ours, tags: Vec::new() }
     }
 
     #[test]

@@ -38,6 +38,8 @@ fn volume(tags: &str) -> Volume {
         health: String::new(),
         data_percent: None,
         metadata_percent: None,
+        overflowed: false,
+        check_needed: false,
         time: String::new(),
         path: None,
         dm_path: None,

@@ -72,5 +72,9 @@ fn growable(place: &Place, volume: Option<Volume>) -> Result<Volume> {
     if volume.partial {
         return Err(partial(place, &volume));
     }
+    if volume.thick_origin {
+        let message = format!("{storage} has thick snapshots, and does not grow as long as it has; delete them first");
+        return Err(Failure::new(Code::Busy, message));
+    }
     Ok(volume)
 }

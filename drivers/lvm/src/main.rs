@@ -1,43 +1,65 @@
-//! The LVM driver: volumes that are logical volumes. Staged and local; it provisions and expands.
+//! The LVM driver: volumes that are logical volumes. Staged and local; it serves every extension there is.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod active;
 mod attach;
+mod capacity;
+mod clone;
+mod copy;
 mod create;
 mod decide;
 mod delete;
 mod devices;
 mod dm;
+mod end;
 mod expand;
 mod group;
+mod health;
 mod holder;
+mod kept;
+mod list;
 mod mount;
 mod names;
 mod notes;
 mod place;
 mod provision;
 mod remove;
+mod renew;
 mod report;
 mod seen;
 mod settings;
+mod snapshot;
+mod snapshot_room;
 mod tags;
+mod taken;
 mod thin;
 mod tool;
 mod volume;
 mod wipe;
 
 use flexvolume::{
-    Attach, Attached, Capabilities, CreateVolume, Created, DeleteVolume, Detach, Device, Driver, ExpandFs,
-    ExpandVolume, Expanded, Extension, Init, IsAttached, MountDevice, Options, Result, UnmountDevice, WaitForAttach,
-    World,
+    Attach, Attached, Capabilities, Capacity, CreateSnapshot, CreateVolume, Created, DeleteSnapshot, DeleteVolume,
+    Detach, Device, Driver, ExpandFs, ExpandVolume, Expanded, Extension, GetCapacity, GetHealth, Health, Init,
+    IsAttached, ListSnapshots, ListVolumes, MountDevice, Options, OptionsExt, Result, Snapshot, SnapshotList,
+    UnmountDevice, VolumeList, WaitForAttach, World,
 };
 use place::Place;
 
 struct Lvm;
 
 impl Driver for Lvm {
-    const EXTENSIONS: &'static [Extension] =
-        &[Extension::Staged, Extension::Local, Extension::Block, Extension::Provision, Extension::Expand];
+    const EXTENSIONS: &'static [Extension] = &[
+        Extension::Staged,
+        Extension::Local,
+        Extension::Block,
+        Extension::Provision,
+        Extension::Expand,
+        Extension::Snapshot,
+        Extension::Clone,
+        Extension::Capacity,
+        Extension::List,
+        Extension::Health,
+    ];
 
     fn capabilities(&self) -> Capabilities {
         Capabilities { supports_metrics: true, ..Capabilities::default() }
@@ -93,11 +115,38 @@ impl Driver for Lvm {
     }
 
     fn createvolume(&self, call: &CreateVolume, world: &World) -> Result<Created> {
-        provision::create(&call.options, world)
+        match call.options.source()? {
+            Some(source) => clone::create(&call.options, &source, world),
+            None => provision::create(&call.options, world),
+        }
     }
 
     fn deletevolume(&self, call: &DeleteVolume, world: &World) -> Result<()> {
         delete::delete(&call.options, world)
+    }
+
+    fn createsnapshot(&self, call: &CreateSnapshot, world: &World) -> Result<Snapshot> {
+        snapshot::create(&call.options, world)
+    }
+
+    fn deletesnapshot(&self, call: &DeleteSnapshot, world: &World) -> Result<()> {
+        snapshot::delete(&call.options, world)
+    }
+
+    fn listsnapshots(&self, call: &ListSnapshots, world: &World) -> Result<SnapshotList> {
+        list::snapshots(&call.options, world)
+    }
+
+    fn listvolumes(&self, call: &ListVolumes, world: &World) -> Result<VolumeList> {
+        list::volumes(&call.options, world)
+    }
+
+    fn getcapacity(&self, call: &GetCapacity, world: &World) -> Result<Capacity> {
+        capacity::capacity(&call.options, world)
+    }
+
+    fn gethealth(&self, call: &GetHealth, world: &World) -> Result<Health> {
+        health::health(&call.options, world)
     }
 }
 

@@ -11,8 +11,9 @@ use flexvolume_linux::{
 };
 
 use crate::{
-    active::{self, awake_number},
+    active::{self, Held, awake_number},
     place::{Place, intents},
+    renew,
 };
 
 /// A mount option: its name and, if it has one, its value.
@@ -56,8 +57,9 @@ fn mount_options(options: &Options) -> Vec<MountOption> {
 pub(crate) fn mount(place: &Place, dir: &Path, options: &Options, world: &World) -> Result<()> {
     let held = active::expect(place, world)?;
     if is_mounted(&held.device, dir)? {
-        return Ok(());
+        return grown(place, held, dir, options, world);
     }
+    let held = renew::before_mount(place, held, FsType::parse(options.fs_type())?, world)?;
     let (mkfs_options, mount_options) = (mkfs_options(options), mount_options(options));
     let mut wanted = Wanted {
         device: &held.device,
@@ -77,7 +79,12 @@ pub(crate) fn mount(place: &Place, dir: &Path, options: &Options, world: &World)
     for note in format_and_mount(&wanted, dir)?.notes {
         world.log(format_args!("{}: {note}", place.storage()));
     }
-    Ok(())
+    grown(place, held, dir, options, world)
+}
+
+/// A clone that is larger than its original fills what it has, once it is mounted for writing.
+fn grown(place: &Place, held: Held, dir: &Path, options: &Options, world: &World) -> Result<()> {
+    if reads_only(options) { Ok(()) } else { renew::after_mount(place, held, dir, world) }
 }
 
 /// Whether this very device is what is mounted there; anything else there is a failure.

@@ -142,6 +142,18 @@ impl LvName {
     }
 }
 
+impl LvName {
+    /// The logical volume for a snapshot of any name; volumes of the same name have another.
+    pub(crate) fn for_snapshot(name: &str) -> Self {
+        Self::for_volume(&format!("snap-{name}"))
+    }
+
+    /// The logical volume for the snapshot that is taken only in order to copy it to this volume.
+    pub(crate) fn for_copy(&self) -> Self {
+        Self::for_volume(&format!("copy-{self}"))
+    }
+}
+
 /// FNV-1a: tells names apart, proves nothing.
 fn digest(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))

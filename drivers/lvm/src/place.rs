@@ -131,6 +131,14 @@ pub(crate) fn intents(lv: &Uuid, world: &World) -> Result<Intents> {
     Ok(Intents::new(dir.join(format!("{lv}.json"))))
 }
 
+/// The durable note of how far the copy to a logical volume has come.
+///
+/// # Errors
+/// The folder of notes is not known.
+pub(crate) fn copied(lv: &Uuid, world: &World) -> Result<Note> {
+    Ok(Note::new(world.state_dir()?.join("copy").join(format!("{lv}.json")), Lasting::Durable))
+}
+
 #[cfg(test)]
 mod tests {
     use flexvolume::DriverName;

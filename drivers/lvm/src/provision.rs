@@ -1,15 +1,13 @@
 //! Volumes made at a host's word, by name: the same name again is the same volume.
 
-use std::collections::BTreeMap;
-
 use flexvolume::{Code, Created, Failure, Id, Lock, Options, OptionsExt, Result, Size, World, keys};
 
 use crate::{
     active::only,
     create::{self, Wish},
-    delete,
+    end,
     group::Group,
-    mount,
+    kept, mount,
     names::{LvName, Uuid},
     place::{self, Place, VG_UUID},
     report::Volume,
@@ -24,9 +22,6 @@ use crate::{
 /// What a volume is given that nobody asked a size for.
 const USUAL: u64 = 1 << 30;
 
-/// Options about the file system, which only later calls can make use of.
-const KEPT: [&str; 2] = ["mkfsOptions", "mountOptions"];
-
 /// Makes the volume called `flexvol/name`, empty and inactive.
 ///
 /// # Errors
@@ -35,14 +30,11 @@ const KEPT: [&str; 2] = ["mkfsOptions", "mountOptions"];
 /// being deleted.
 pub(crate) fn create(options: &Options, world: &World) -> Result<Created> {
     let name: String = options.required(keys::NAME)?;
-    if options.source()?.is_some() {
-        return Err(Failure::new(Code::Unsupported, "volumes with a source are not made yet: they would be empty"));
-    }
     let settings = Settings::read(world)?;
     let vg = place::group(options, &settings)?;
     settings.allow(&vg, world)?;
     let place = Place { vg, lv: LvName::for_volume(&name), vg_uuid: options.optional(VG_UUID)? };
-    let id = Id::parse(&place.id())?;
+    Id::parse(&place.id())?;
     let (bytes, most) = wanted_size(options)?;
     mount::check(options)?;
     let wish = Wish::of(&place, &name, bytes, most, options)?;
@@ -57,15 +49,15 @@ pub(crate) fn create(options: &Options, world: &World) -> Result<Created> {
         Some(same) => (same.vg_uuid, same.bytes),
         None => made(&place, &wish, &lock, &lvm, world)?,
     };
-    let mut kept = BTreeMap::from([
-        ("volumeID".to_owned(), place.lv.to_string()),
-        ("volumegroup".to_owned(), place.vg.to_string()),
-        (VG_UUID.to_owned(), uuid.to_string()),
-    ]);
-    for key in KEPT {
-        kept.extend(options.get(key).map(|value| (key.to_owned(), value.to_owned())));
-    }
-    Ok(Created { id, bytes: Some(bytes), options: kept })
+    created(&place, &uuid, bytes, options)
+}
+
+/// What a host is told of a volume that was made.
+///
+/// # Errors
+/// Its id would be too long.
+pub(crate) fn created(place: &Place, vg: &Uuid, bytes: u64, options: &Options) -> Result<Created> {
+    Ok(Created { id: Id::parse(&place.id())?, bytes: Some(bytes), options: kept::options(place, vg, options) })
 }
 
 /// Makes it, and takes its device away again: nothing is attached yet.
@@ -106,7 +98,7 @@ fn known(
     }
     match ours.state {
         Some(State::Unknown) => Err(conflict("a state that only a later version of this driver knows")),
-        Some(State::Deleting) => delete::go_on(place, &volume, &ours, change, world).map(|()| None),
+        Some(State::Deleting) => end::go_on(place, &volume, &ours, change, world).map(|()| None),
         Some(State::Creating) => Ok(None),
         None if !is_in(&volume, wish.pool.as_ref()) => Err(conflict("another thin pool, or none")),
         None if volume.tags.get("from").is_some() => Err(conflict("the content of another")),
@@ -118,7 +110,10 @@ fn known(
 }
 
 /// How large it shall be at least, and at most: what the host says, else the parameter `size`.
-fn wanted_size(options: &Options) -> Result<(u64, Option<u64>)> {
+///
+/// # Errors
+/// `invalid`: the sizes make no sense.
+pub(crate) fn wanted_size(options: &Options) -> Result<(u64, Option<u64>)> {
     let above_zero = |key: &str| Ok::<_, Failure>(options.optional::<u64>(key)?.filter(|bytes| *bytes > 0));
     let (required, most) = (above_zero(keys::REQUIRED_BYTES)?, above_zero(keys::LIMIT_BYTES)?);
     let usual = options.optional::<Size>("size")?.map_or(USUAL, Size::bytes);

@@ -69,6 +69,10 @@ pub(crate) struct Volume {
     pub(crate) data_percent: Option<f64>,
     /// The same for the metadata of a thin pool.
     pub(crate) metadata_percent: Option<f64>,
+    /// A thick snapshot that had no room left for what its origin lost: its content is gone. Known of active ones only.
+    pub(crate) overflowed: bool,
+    /// The metadata of a thin pool has to be checked before it takes anything new. Known of active ones only.
+    pub(crate) check_needed: bool,
     /// When it was made, as LVM writes it.
     pub(crate) time: String,
     /// `/dev/VG/LV`, as LVM says it; inner ones have none.
@@ -101,7 +105,7 @@ impl Row for Volume {
     const COMMAND: &str = "lvs";
     const KEY: &str = "lv";
     const FIELDS: &str = "lv_name,lv_uuid,vg_name,vg_uuid,lv_size,lv_tags,lv_layout,lv_role,pool_lv,origin,lv_active,\
-        lv_device_open,lv_suspended,lv_permissions,lv_health_status,data_percent,metadata_percent,lv_time,lv_path,\
+        lv_device_open,lv_suspended,lv_permissions,lv_health_status,data_percent,metadata_percent,lv_snapshot_invalid,lv_check_needed,lv_time,lv_path,\
         lv_dm_path,vg_missing_pv_count";
 
     fn read(fields: &Fields) -> Result<Self> {
@@ -124,6 +128,8 @@ impl Row for Volume {
             health,
             data_percent: fields.percent("data_percent")?,
             metadata_percent: fields.percent("metadata_percent")?,
+            overflowed: fields.text("lv_snapshot_invalid")? == "snapshot invalid",
+            check_needed: fields.text("lv_check_needed")? == "check needed",
             time: fields.text("lv_time")?.to_owned(),
             path: fields.some("lv_path")?.map(PathBuf::from),
             dm_path: fields.some("lv_dm_path")?.map(PathBuf::from),
@@ -203,6 +209,11 @@ impl Vg {
     /// What LVM makes of a size: whole extents.
     pub(crate) fn round_up(&self, bytes: u64) -> u64 {
         bytes.checked_next_multiple_of(self.extent.max(1)).unwrap_or(u64::MAX)
+    }
+
+    /// The largest size that LVM would leave as it is.
+    pub(crate) fn round_down(&self, bytes: u64) -> u64 {
+        bytes - bytes % self.extent.max(1)
     }
 }
 

@@ -32,13 +32,21 @@ impl Settings {
         world.settings().read()
     }
 
+    /// The groups that may be touched; `None` if all may.
+    pub(crate) fn allowed(&self) -> Option<Vec<&VgName>> {
+        let listed = self.volumegroups.as_ref()?;
+        let mut all: Vec<&VgName> = listed.iter().chain(&self.volumegroup).collect();
+        all.sort_unstable();
+        all.dedup();
+        Some(all)
+    }
+
     /// Whether this group may be touched.
     ///
     /// # Errors
     /// Code `permission`: there is a list, and the group is not on it.
     pub(crate) fn allow(&self, vg: &VgName, world: &World) -> Result<()> {
-        let Some(listed) = &self.volumegroups else { return Ok(()) };
-        if listed.contains(vg) || self.volumegroup.as_ref() == Some(vg) {
+        if self.allowed().is_none_or(|allowed| allowed.contains(&vg)) {
             return Ok(());
         }
         let file = world.settings().path().display();

@@ -61,6 +61,11 @@ impl Pool {
         Ok(Self { name: full, bytes: found.bytes, promised, zeroes, health: found.health.clone() })
     }
 
+    /// How much it may still promise; nothing if it is full or broken.
+    pub(crate) fn left(&self, settings: &Settings) -> u64 {
+        if self.health.is_empty() { settings.thin_overcommit.of(self.bytes).saturating_sub(self.promised) } else { 0 }
+    }
+
     /// Whether it may promise `more` bytes.
     ///
     /// # Errors

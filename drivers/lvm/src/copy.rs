@@ -1,0 +1,323 @@
+//! Thick clones: copied block by block from something that stands still, in slices that survive being cut off.
+//!
+//! ```text
+//! lvcreate with flexvol.state=creating ──▶ a snapshot of the source, if that is a volume ──▶ copied, slice by slice, "In
+//! progress" ──▶ that snapshot goes (and is wiped) ──▶ the state goes: from here on it may be used
+//! ```
+//! The snapshot has a tag that says for which volume it is. If that volume is no more, or is whole, it goes.
+
+use std::{
+    num::NonZeroU64,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use flexvolume::{Code, Failure, Lock, Options, Result, World};
+use flexvolume_linux::block::{Alone, Erase};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    active::{Held, activate, only},
+    create, end,
+    group::Group,
+    names::{LvName, Uuid},
+    place::{Place, copied},
+    report::Volume,
+    snapshot::{self, Wish},
+    snapshot_room::Room,
+    tags::{Ours, State, Wipe},
+    taken::Taken,
+    tool::Lvm,
+    volume,
+};
+
+/// For so long one call works.
+const SLICE: Duration = Duration::from_secs(10);
+
+/// As much is copied before the clock is looked at.
+const STEP: NonZeroU64 = NonZeroU64::new(32 << 20).unwrap();
+
+/// As much is zeroed at the end of a clone that is larger than its source: what every probe reads there.
+const END: u64 = 1 << 20;
+
+/// What is copied.
+pub(crate) struct From<'a> {
+    /// Where it is.
+    pub(crate) place: Place,
+    /// What LVM says of it.
+    pub(crate) volume: &'a Volume,
+    /// How much it holds.
+    pub(crate) bytes: u64,
+    /// It is a snapshot, which does not change.
+    pub(crate) snapshot: bool,
+}
+
+/// How far a copy has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Progress {
+    /// The snapshot that it is copied from.
+    snapshot: Uuid,
+    /// All before this byte is copied, durably.
+    done: u64,
+    /// The volume that the snapshot is of had no device, and was given one for this.
+    woke: bool,
+}
+
+/// Works for one slice on the clone `target`, which is half-made, and answers with it when it is whole. `lock` is the
+/// clone's own.
+///
+/// # Errors
+/// In progress, until it is whole. `exhausted`: there is no room for the snapshot, or it overflowed. After any but
+/// `busy`, what was copied is removed.
+pub(crate) fn go_on(
+    place: &Place,
+    target: &Volume,
+    (from, rows): (&From<'_>, &[Volume]),
+    options: &Options,
+    (group, lock, lvm): (&Group, &Lock, &Lvm),
+    world: &World,
+) -> Result<Volume> {
+    let room = Room::of(options)?;
+    let failure = match work(place, target, (from, rows), room, (group, lock, lvm), world) {
+        Ok(()) => return Ok(target.clone()),
+        Err(failure) if failure.is_in_progress() || failure.code() == Some(Code::Busy) => return Err(failure),
+        Err(failure) => failure,
+    };
+    match abandon(place, target, (group, lock, lvm), world) {
+        Ok(()) => Err(failure),
+        Err(left) if left.is_in_progress() => {
+            let id = place.id();
+            let message = format!("the copy is being wiped: the same call again, or deletevolume {id}, ends that; and");
+            Err(failure.within(&message))
+        }
+        Err(left) => Err(failure.within(&format!("what was made of it is still there ({left})"))),
+    }
+}
+
+fn work(
+    place: &Place,
+    target: &Volume,
+    (from, rows): (&From<'_>, &[Volume]),
+    room: Room,
+    (group, lock, lvm): (&Group, &Lock, &Lvm),
+    world: &World,
+) -> Result<()> {
+    let note = copied(&target.uuid, world)?;
+    let mut progress = note.read::<Progress>()?;
+    let is_done = |progress: &Option<Progress>| progress.as_ref().is_some_and(|progress| progress.done >= from.bytes);
+    if !is_done(&progress) {
+        let (still_place, still) = if from.snapshot {
+            (from.place.clone(), from.volume.clone())
+        } else {
+            temporary(place, target, (from, rows), room, (group, lvm), world)?
+        };
+        let earlier = progress.take().filter(|progress| progress.snapshot == still.uuid);
+        let mut now = earlier.unwrap_or(Progress { snapshot: still.uuid.clone(), done: 0, woke: false });
+        let device = awake((&still_place, &still), rows, &mut now.woke, (group, lvm), world)?;
+        let target_device = activate(place, target, group, lock, lvm)?;
+        let end = Instant::now() + SLICE;
+        let alone = Alone::open(&target_device)?;
+        match alone.copy_from(&device, now.done, STEP, &mut |_| Instant::now() < end) {
+            Ok(done) => now.done = done,
+            Err(error) => {
+                let rows = volume::all(&place.vg, Some(&group.uuid), lvm, world)?.1;
+                return Err(match rows.iter().find(|one| one.uuid == still.uuid) {
+                    Some(row) if row.overflowed => overflowed(&still_place, from),
+                    Some(_) | None => error.into(),
+                });
+            }
+        }
+        if now.done >= from.bytes {
+            tail(&alone, from.bytes)?;
+        }
+        note.write(&now)?;
+        progress = Some(now);
+        if !is_done(&progress) {
+            return Err(Failure::in_progress());
+        }
+    }
+    drop_temporary(place, target, (group, lvm), world)?;
+    if progress.is_some_and(|progress| progress.woke) {
+        lay_down(from, rows, (group, lvm), world);
+    }
+    let group_lock = world.lock(&place.group_lock_key())?;
+    create::publish(place, &target.uuid, (group, &group_lock, lvm))?;
+    drop(group_lock);
+    let (storage, only) = (place.storage(), only(&target.uuid));
+    if let Err(failure) =
+        lvm.change(&format!("deactivate {storage}"), lock, group, &["lvchange", "-an", "-S", &only, &storage])
+    {
+        world.log(format_args!("{storage} is made, and stays active: {failure}"));
+    }
+    note.remove()
+}
+
+fn overflowed(still: &Place, from: &From<'_>) -> Failure {
+    let message = format!(
+        "the snapshot {} of {} is lost: more has changed than it had room for; give it more (snapshotSize)",
+        still.storage(),
+        from.place.storage()
+    );
+    Failure::new(Code::Exhausted, message)
+}
+
+/// The snapshot that a volume is copied from: the one that is there for that, or a new one.
+fn temporary(
+    place: &Place,
+    target: &Volume,
+    (from, rows): (&From<'_>, &[Volume]),
+    room: Room,
+    (group, lvm): (&Group, &Lvm),
+    world: &World,
+) -> Result<(Place, Volume)> {
+    let still = Place { lv: place.lv.for_copy(), ..place.clone() };
+    let lock = world.lock(&still.lock_key())?;
+    if let Some(there) = rows.iter().find(|one| one.is(&still.lv)) {
+        match Taken::read(there).filter(|taken| taken.copied_to.is_some()) {
+            Some(taken) if taken.ours.state.is_none() && taken.copied_to.as_ref() == Some(&target.uuid) => {
+                if there.overflowed {
+                    return Err(overflowed(&still, from));
+                }
+                return Ok((still, there.clone()));
+            }
+            Some(taken) => end::go_on(&still, there, &taken.ours, (group, &lock, lvm), world)?,
+            None => {
+                let message = format!("the name {} is another volume's, and needed for the copy", still.storage());
+                return Err(Failure::new(Code::Conflict, message));
+            }
+        }
+    }
+    let wipe = from.volume.tags.ours().map_or_else(Wipe::default, |ours| ours.wipe);
+    let ours = Ours { name: still.lv.to_string(), id: still.id(), state: Some(State::Creating), wipe };
+    let wish = Wish { place: &still, ours, copied_to: Some(&target.uuid), room };
+    let (_, volume) = snapshot::take(&wish, (&from.place, from.volume, rows), (group, &lock, lvm), world)?;
+    Ok((still, volume))
+}
+
+/// The device of a snapshot. A thick one has one only together with its volume.
+fn awake(
+    (place, still): (&Place, &Volume),
+    rows: &[Volume],
+    woke: &mut bool,
+    (group, lvm): (&Group, &Lvm),
+    world: &World,
+) -> Result<PathBuf> {
+    let parent = parent(place, still, rows)?;
+    if let Some((of, volume)) = &parent
+        && !(volume.active && still.active)
+    {
+        let lock = world.lock(&of.lock_key())?;
+        *woke |= !volume.active;
+        activate(of, volume, group, &lock, lvm)?;
+    }
+    let lock = world.lock(&place.lock_key())?;
+    let now = Volume { active: parent.is_some() || still.active, ..still.clone() };
+    activate(place, &now, group, &lock, lvm)
+}
+
+/// The volume that a thick snapshot is of.
+fn parent(place: &Place, still: &Volume, rows: &[Volume]) -> Result<Option<(Place, Volume)>> {
+    let Some(origin) = still.origin.as_deref() else { return Ok(None) };
+    let row = rows.iter().find(|one| one.name == origin);
+    let row = row.ok_or_else(|| Failure::internal(format!("{}/{origin} is not there any more", place.vg)))?;
+    Ok(Some((Place { lv: LvName::parse(origin)?, ..place.clone() }, row.clone())))
+}
+
+/// Takes the device of the source away again, if nobody has attached it since.
+fn lay_down(from: &From<'_>, rows: &[Volume], (group, lvm): (&Group, &Lvm), world: &World) {
+    let done = || -> Result<()> {
+        let (place, volume) = match parent(&from.place, from.volume, rows)? {
+            Some(parent) => parent,
+            None => (from.place.clone(), from.volume.clone()),
+        };
+        let lock = world.lock(&place.lock_key())?;
+        if Held::read(&place, world)?.is_some_and(|held| held.lv_uuid == volume.uuid) {
+            return Ok(());
+        }
+        let (storage, only) = (place.storage(), only(&volume.uuid));
+        lvm.change(&format!("deactivate {storage}"), &lock, group, &["lvchange", "-an", "-S", &only, &storage])
+    };
+    if let Err(failure) = done() {
+        world.log(format_args!("{} stays active after it was copied: {failure}", from.place.storage()));
+    }
+}
+
+/// What others left at the end of the blocks that a larger clone was given is nothing of its own.
+fn tail(alone: &Alone, source: u64) -> Result<()> {
+    let size = alone.size();
+    if size > source {
+        alone.erase(Erase::Zero, source.max(size.saturating_sub(END))..size, STEP, &mut |_| true)?;
+    }
+    Ok(())
+}
+
+/// Removes the snapshots that were taken for copies to this volume, and those of it for copies that are no more, or are
+/// whole.
+///
+/// # Errors
+/// In progress: one is being wiped. Or LVM's own.
+pub(crate) fn drop_temporary(
+    place: &Place,
+    volume: &Volume,
+    (group, lvm): (&Group, &Lvm),
+    world: &World,
+) -> Result<()> {
+    let rows = volume::all(&place.vg, Some(&group.uuid), lvm, world)?.1;
+    for row in rows.iter().filter(|row| is_left(row, volume, &rows)) {
+        let Some(taken) = Taken::read(row) else { continue };
+        let still = Place { lv: LvName::parse(&row.name)?, ..place.clone() };
+        let lock = world.lock(&still.lock_key())?;
+        end::go_on(&still, row, &taken.ours, (group, &lock, lvm), world)?;
+    }
+    Ok(())
+}
+
+/// Whether `row` is a snapshot for a copy that nobody needs any more once `volume` is done with.
+fn is_left(row: &Volume, volume: &Volume, rows: &[Volume]) -> bool {
+    let Some((taken, target)) = Taken::read(row).and_then(|taken| Some((taken.clone(), taken.copied_to?))) else {
+        return false;
+    };
+    if target == volume.uuid {
+        return true;
+    }
+    let is_copied =
+        |one: &Volume| one.uuid == target && one.tags.ours().is_some_and(|ours| ours.state == Some(State::Creating));
+    taken.source_uuid == volume.uuid && !rows.iter().any(is_copied)
+}
+
+/// Takes away what a failed copy left, the snapshot for it first.
+fn abandon(place: &Place, target: &Volume, (group, lock, lvm): (&Group, &Lock, &Lvm), world: &World) -> Result<()> {
+    let dropped = drop_temporary(place, target, (group, lvm), world);
+    let Some(ours) = target.tags.ours() else { return dropped };
+    end::go_on(place, target, &ours, (group, lock, lvm), world)?;
+    dropped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = "4swbg6-XmD8-Vivq-AelE-8XO4-zsJ3-JdoK8j";
+
+    fn row(name: &str) -> Volume {
+        let rows: Vec<Volume> = crate::report::read(include_bytes!("../tests/reports/snapshots.json")).unwrap();
+        rows.into_iter().find(|one| one.name == name).unwrap()
+    }
+
+    #[test]
+    fn a_snapshot_for_a_copy_goes_with_the_copy_and_never_before() {
+        let (still, clone, source) = (row("copy-clone"), row("clone"), row("vol1"));
+        let whole = Volume { tags: crate::tags::Tags::default(), ..clone.clone() };
+        assert!(is_left(&still, &clone, std::slice::from_ref(&clone)), "its copy is done with");
+        assert!(!is_left(&still, &source, std::slice::from_ref(&clone)), "its copy is still being made");
+        assert!(
+            is_left(&still, &source, &[]) && is_left(&still, &source, &[whole]),
+            "its copy is no more, or is whole"
+        );
+        let other = Volume { uuid: Uuid::parse(ONE).unwrap(), ..source.clone() };
+        assert!(!is_left(&still, &other, &[]), "it is of another volume");
+        for name in ["snap-good", "snap-thin", "vol1", "clone", "pool"] {
+            assert!(!is_left(&row(name), &source, &[]), "{name} was asked for");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The end of a volume or a snapshot of ours: nobody has it, it is marked, wiped in slices, removed, and forgotten.
+//!
+//! ```text
+//! flexvol.state=deleting ──▶ parted from its volume (thick snapshots) ──▶ wiped (thick; "In progress") ──▶ lvremove
+//! ```
+//! From the mark on it is never handed out again, whatever happens to us.
+
+use flexvolume::{Code, Failure, Lock, Result, World};
+
+use crate::{
+    active::{Held, activate, in_use, retag},
+    dm::Dm,
+    group::Group,
+    names::dm_uuid,
+    notes::Lasting,
+    place::{Place, copied, intents},
+    remove::remove,
+    report::{Kind, Volume},
+    seen::Seen,
+    tags::{Ours, State, Wipe},
+    taken::holds_another,
+    thin::Pool,
+    tool::Lvm,
+    wipe::{self, Progress},
+};
+
+/// From any state of a volume of ours to none. For a caller that holds the lock of the volume.
+///
+/// # Errors
+/// `busy`: it is attached or in use, or has thick snapshots. In progress: it is being wiped. Or LVM's own.
+pub(crate) fn go_on(
+    place: &Place,
+    volume: &Volume,
+    ours: &Ours,
+    (group, lock, lvm): (&Group, &Lock, &Lvm),
+    world: &World,
+) -> Result<()> {
+    unused(place, volume, (group, lvm), world)?;
+    let group_lock = world.lock(&place.group_lock_key())?;
+    let state = match ours.state {
+        // What was never handed out holds nobody's data, unless it was begun as a copy.
+        Some(State::Creating) if !holds_another(&volume.tags) => State::Creating,
+        Some(state @ (State::Deleting | State::Unknown)) => state,
+        Some(State::Creating) | None => {
+            leaves_nothing(volume, ours, (group, lvm), world)?;
+            retag(place, &volume.uuid, &[State::Deleting.tag()], &[], (group, &group_lock, lvm))?;
+            State::Deleting
+        }
+    };
+    let wiped = state == State::Deleting && ours.wipe != Wipe::None;
+    let parted;
+    let volume = match volume.kind {
+        Kind::ThickSnapshot if wiped => {
+            parted = part(place, volume, (group, &group_lock, lvm))?;
+            &parted
+        }
+        Kind::Thick | Kind::Thin { .. } | Kind::ThickSnapshot | Kind::ThinPool | Kind::Inner => volume,
+    };
+    if wiped && volume.kind == Kind::Thick {
+        drop(group_lock);
+        let device = activate(place, volume, group, lock, lvm)?;
+        match wipe::slice(place, &volume.uuid, &device, ours.wipe, world)? {
+            Progress::Done => {}
+            Progress::Until(_) => return Err(Failure::in_progress()),
+        }
+        let group_lock = world.lock(&place.group_lock_key())?;
+        remove(place, volume, state, (group, &group_lock, lvm))?;
+    } else {
+        remove(place, volume, state, (group, &group_lock, lvm))?;
+    }
+    forget(place, Some(volume), world)
+}
+
+/// Makes a plain volume of a thick snapshot: its blocks hold what its origin has lost, and only so can they be wiped.
+fn part(place: &Place, volume: &Volume, (group, lock, lvm): (&Group, &Lock, &Lvm)) -> Result<Volume> {
+    let storage = place.storage();
+    let purpose = format!("part the snapshot {storage} from its volume");
+    lvm.change(&purpose, lock, group, &["lvconvert", "-y", "--splitsnapshot", &storage])?;
+    let rows = lvm.ask::<Volume>(Some(group), &[&storage])?.rows;
+    rows.into_iter()
+        .find(|one| one.uuid == volume.uuid && one.kind == Kind::Thick)
+        .ok_or_else(|| Failure::new(Code::Conflict, format!("{storage} changed while it was deleted; try again")))
+}
+
+/// Nobody has it: no attachment of ours, no mount, no program, no thick snapshot.
+fn unused(place: &Place, volume: &Volume, (group, lvm): (&Group, &Lvm), world: &World) -> Result<()> {
+    let storage = place.storage();
+    if volume.thick_origin {
+        let all = lvm.ask::<Volume>(Some(group), &[group.name.as_str()])?.rows;
+        let of_it = all.iter().filter(|one| one.origin.as_deref() == Some(place.lv.as_str()));
+        let names: Vec<&str> = of_it.map(|one| one.name.as_str()).collect();
+        let message = format!("{storage} has thick snapshots, which would die with it: {}", names.join(", "));
+        return Err(Failure::new(Code::Busy, message));
+    }
+    let dm = Dm::with_uuid(&dm_uuid(&volume.vg_uuid, &volume.uuid))?;
+    let attached = Held::read(place, world)?.is_some_and(|held| held.lv_uuid == volume.uuid);
+    match dm {
+        Some(_) if attached => {
+            Err(Failure::new(Code::Busy, format!("{storage} is attached on this node; detach it first")))
+        }
+        Some(dm) if volume.open => Err(in_use(place, &dm)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// That what a thin volume leaves in its pool reaches nobody. Thick ones are wiped.
+fn leaves_nothing(volume: &Volume, ours: &Ours, (group, lvm): (&Group, &Lvm), _world: &World) -> Result<()> {
+    match (volume.pool(), ours.wipe) {
+        (Some(pool), Wipe::Zero | Wipe::Discard) => {
+            let all = lvm.ask::<Volume>(Some(group), &[group.name.as_str()])?.rows;
+            Pool::look(pool, &all, group, lvm)?.keeps_secrets()
+        }
+        (Some(_), Wipe::None) | (None, _) => Ok(()),
+    }
+}
+
+/// A group that is not on this node is no reason to take what is in it for deleted.
+pub(crate) fn not_deleted(failure: Failure) -> Failure {
+    match failure.code() {
+        Some(Code::NotFound) => Failure::internal(failure.to_string()),
+        _ => failure,
+    }
+}
+
+/// Takes away what we noted of a volume that is no more. Last of all the mark that it was there.
+pub(crate) fn forget(place: &Place, volume: Option<&Volume>, world: &World) -> Result<()> {
+    let seen = Seen::read(place, world)?;
+    for uuid in volume.map(|volume| &volume.uuid).into_iter().chain(seen.as_ref().map(|seen| &seen.lv_uuid)) {
+        intents(uuid, world)?.clear()?;
+        wipe::note(uuid, world)?.remove()?;
+        copied(uuid, world)?.remove()?;
+    }
+    place.note("attached", Lasting::ThisBoot, world)?.remove()?;
+    Seen::remove(place, world)
+}
