@@ -37,7 +37,7 @@ pub use disk::Loss;
 pub use log::{Entry, Log, Range, What};
 pub use points::{Point, sample, survey};
 pub use power::Powered;
-pub use recorder::Recorder;
+pub use recorder::{Recorder, Source};
 pub use recording::{Recording, Reel, Story};
 pub use replay::Replay;
 pub use timeline::{Event, Mark};

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use flexvolume_testkit::powercut::{Recorder, Recording, Story};
+use flexvolume_testkit::powercut::{Recorder, Recording, Source, Story};
 use serde_json::{Value, json};
 
 use super::node::{Node, Omitted, content, marker, text, write_durably};
@@ -62,7 +62,7 @@ impl<'a> Life<'a> {
     }
 
     /// Lives it once, recorded. What `omitted` says is left out of what the driver does.
-    pub fn record(&'a self, images: &[(&str, &Path)], omitted: Omitted) -> Lived<'a> {
+    pub fn record(&'a self, images: &[Source<'_>], omitted: Omitted) -> Lived<'a> {
         let node = self.node;
         let recorder = Recorder::start(&node.work("logs"), images).unwrap();
         let devices: Vec<&Path> = (0..images.len()).map(|n| recorder.device(n)).collect();

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use flexvolume_testkit::powercut::{Range, Source};
 use serde_json::{Value, json};
 
 use super::life::{Disks, Life};
@@ -36,7 +37,7 @@ fn live(name: &str, omitted: Omitted) -> Option<Outcome> {
     let image = node.image("disk", 48);
     run("mkfs.ext4", &["-q", text(&image)]).unwrap();
     let life = Life { node: &node, disks: &OneDisk };
-    let lived = life.record(&[("disk", &image)], omitted);
+    let lived = life.record(&[Source { name: "disk", image: &image, ordered: Range::NONE }], omitted);
     Some(sweep(name, &lived.recording, &node, 60, |crash| lived.recover(crash)))
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use flexvolume_testkit::powercut::Recorder;
+use flexvolume_testkit::powercut::{Range, Recorder, Source};
 
 use super::node::{Node, content, mounted, run, text, write_durably};
 use super::sweep::{Outcome, sweep};
@@ -17,7 +17,8 @@ fn write(name: &str, writer: fn(&Path, &[u8])) -> Option<Outcome> {
     let image = node.image("data", 32);
     run("mkfs.ext4", &["-q", text(&image)]).unwrap();
 
-    let recorder = Recorder::start(&node.work("logs"), &[("data", &image)]).unwrap();
+    let recorder =
+        Recorder::start(&node.work("logs"), &[Source { name: "data", image: &image, ordered: Range::NONE }]).unwrap();
     mounted(recorder.device(0), &dir).unwrap();
     for n in 0..FILES {
         let file = format!("file-{n}");

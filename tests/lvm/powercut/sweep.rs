@@ -1,6 +1,7 @@
 //! Tries crash points, as many as there is time for, and says how many that were.
 
 use std::io::Write;
+use std::process::Command;
 use std::time::Instant;
 
 use super::node::Node;
@@ -48,6 +49,7 @@ pub fn sweep(
         node.boot();
         if let Err(why) = recover(&crash) {
             failures.push(format!("{why}\n    {}", about(recording, point)));
+            ask(&crash);
         }
         node.halt();
     }
@@ -80,6 +82,14 @@ impl Outcome {
         assert!(!self.failures.is_empty(), "{what}, and no crash point shows it: this test is blind");
         say(&format!("as it must be, for {what}: {}", self.failures[0]));
     }
+}
+
+/// For who looks into a failure: runs the shell command in `FLEXVOL_POWERCUT_ASK` at the point, its disks as `$1`, `$2` ….
+fn ask(crash: &Crash<'_>) {
+    let Ok(script) = std::env::var("FLEXVOL_POWERCUT_ASK") else { return };
+    let disks = crash.disks.iter().map(|disk| disk.device());
+    let ran = Command::new("sh").args(["-xc", &script, "sh"]).args(disks).output().unwrap();
+    say(&format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr)));
 }
 
 fn about(recording: &Recording, point: &Point) -> String {

@@ -31,6 +31,8 @@ pub enum Loss {
 /// A disk on its way through a log.
 pub(super) struct Disk<'a> {
     log: &'a Log,
+    /// What is written here reaches the medium in the order in which it was written.
+    ordered: Range,
     /// What lasts.
     medium: Pages,
     /// What was written since the last flush, as places in the log.
@@ -40,8 +42,8 @@ pub(super) struct Disk<'a> {
 }
 
 impl<'a> Disk<'a> {
-    pub(super) fn new(log: &'a Log, base: Pages) -> Disk<'a> {
-        Disk { log, medium: base, cached: Vec::new(), front: Layer::default() }
+    pub(super) fn new(log: &'a Log, base: Pages, ordered: Range) -> Disk<'a> {
+        Disk { log, ordered, medium: base, cached: Vec::new(), front: Layer::default() }
     }
 
     /// Goes on by one entry.
@@ -79,8 +81,21 @@ impl<'a> Disk<'a> {
             Loss::Some(seed) => Some(Random::new(seed)),
         };
         let mut layer = Layer::default();
-        for entry in self.cached.iter().map(|n| &self.log.entries()[*n]) {
-            let part = if entry.fua { None } else { Some(self.fate(entry, random.as_mut())) };
+        let cached = || self.cached.iter().map(|n| &self.log.entries()[*n]);
+        let in_order = cached().filter(|entry| self.is_ordered(entry)).count() as u64;
+        let mut kept = random.as_mut().map_or(0, |random| random.below(in_order + 1));
+        for entry in cached() {
+            let part = if entry.fua {
+                None
+            } else if self.is_ordered(entry) {
+                kept = match kept {
+                    0 => continue,
+                    some => some - 1,
+                };
+                None
+            } else {
+                Some(self.fate(entry, random.as_mut()))
+            };
             apply(self.log, entry, &mut layer, &self.medium, part)?;
         }
         Ok(layer)
@@ -92,6 +107,11 @@ impl<'a> Disk<'a> {
             Loss::Nothing => Ok(self.front.digest(&self.medium)),
             Loss::Everything | Loss::Some(_) => Ok(self.left(loss)?.digest(&self.medium)),
         }
+    }
+
+    fn is_ordered(&self, entry: &Entry) -> bool {
+        let within = |range: Range| range.at >= self.ordered.at && range.end() <= self.ordered.end();
+        matches!(entry.what, What::Write { range, .. } if within(range))
     }
 
     /// Which bytes of an entry, counted from its first, survive.
@@ -155,8 +175,12 @@ mod tests {
     }
 
     fn run(made: Made, check: impl FnOnce(&Disk<'_>)) {
+        run_with(made, Range::NONE, check);
+    }
+
+    fn run_with(made: Made, ordered: Range, check: impl FnOnce(&Disk<'_>)) {
         let log = made.log();
-        let mut disk = Disk::new(&log, Pages::default());
+        let mut disk = Disk::new(&log, Pages::default(), ordered);
         (0..log.entries().len()).for_each(|n| disk.step(n).unwrap());
         check(&disk);
     }
@@ -209,6 +233,18 @@ mod tests {
         // A write after it stands, whatever becomes of the discard.
         run(made().fua(0, &[2; S]), |disk| {
             assert!((0..64).all(|seed| seen(disk, Loss::Some(seed))[0] == 2));
+        });
+    }
+
+    #[test]
+    fn where_order_is_kept_the_last_are_lost_first() {
+        let made = Made::new(S).write(0, &[1; S]).write(1, &[1; S]).write(5, &[1; S]).write(2, &[1; S]);
+        run_with(made, Range { at: 0, bytes: 4 * S as u64 }, |disk| {
+            let all: BTreeSet<[u8; 8]> = (0..256).map(|seed| seen(disk, Loss::Some(seed))).collect();
+            let mut starts: Vec<u8> = all.iter().map(|it| it[0] * 4 + it[1] * 2 + it[2]).collect();
+            starts.dedup();
+            assert_eq!((starts, all.len()), (vec![0, 4, 6, 7], 8), "with and without the one elsewhere: {all:?}");
+            assert_eq!(seen(disk, Loss::Everything), [0; 8]);
         });
     }
 

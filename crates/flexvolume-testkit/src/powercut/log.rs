@@ -65,6 +65,16 @@ pub struct Range {
     pub bytes: u64,
 }
 
+impl Range {
+    /// No byte.
+    pub const NONE: Range = Range { at: 0, bytes: 0 };
+
+    /// The first byte behind it.
+    pub(super) fn end(self) -> u64 {
+        self.at.saturating_add(self.bytes)
+    }
+}
+
 /// A log with its entries; their data stays in the file.
 #[derive(Debug)]
 pub struct Log {

@@ -86,6 +86,7 @@ pub(super) fn recording(logs: Vec<Made>) -> super::Recording {
         super::Reel {
             name: "d".to_owned(),
             bytes: 1 << 20,
+            ordered: super::Range::NONE,
             base: super::pages::Pages::of_file(&base).unwrap(),
             log: made.log(),
         }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::dm::Mapped;
-use super::log::Log;
+use super::log::{Log, Range};
 use super::loops::Loop;
 use super::pages::Pages;
 use super::recording::{Recording, Reel};
@@ -17,6 +17,17 @@ const LOG_BYTES: u64 = 8 << 30;
 /// What fits into a mark's sector beside the numbers at its head.
 const MARK_ROOM: usize = 470;
 
+/// A disk to record.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// Whoever reads a report knows the disk by this name.
+    pub name: &'a str,
+    /// What it holds now is what the recording begins with.
+    pub image: &'a Path,
+    /// See [`Reel::ordered`].
+    pub ordered: Range,
+}
+
 /// Disks that are being recorded.
 pub struct Recorder {
     tracks: Vec<Track>,
@@ -25,19 +36,19 @@ pub struct Recorder {
 struct Track {
     name: String,
     bytes: u64,
+    ordered: Range,
     base: Pages,
     log: File,
     device: Mapped,
 }
 
 impl Recorder {
-    /// Turns image files into recorded disks, each with its name. What they hold now is what the recording begins with.
-    /// Their logs are nameless files in `dir`, best in memory.
+    /// Turns image files into recorded disks. Their logs are nameless files in `dir`, best in memory.
     ///
     /// # Errors
     /// A device cannot be made, or a file cannot be read.
-    pub fn start(dir: &Path, disks: &[(&str, &Path)]) -> io::Result<Recorder> {
-        let tracks = disks.iter().map(|(name, image)| Track::start(dir, name, image)).collect::<io::Result<_>>()?;
+    pub fn start(dir: &Path, disks: &[Source<'_>]) -> io::Result<Recorder> {
+        let tracks = disks.iter().map(|source| Track::start(dir, source)).collect::<io::Result<_>>()?;
         Ok(Recorder { tracks })
     }
 
@@ -86,17 +97,18 @@ impl Recorder {
     /// A disk is in use, or its log is not whole.
     pub fn stop(self) -> io::Result<Recording> {
         let mut reels = Vec::new();
-        for Track { name, bytes, base, log, device } in self.tracks {
+        for Track { name, bytes, ordered, base, log, device } in self.tracks {
             device.remove()?;
             let log = Log::read(log).map_err(|e| io::Error::new(e.kind(), format!("the log of {name}: {e}")))?;
-            reels.push(Reel { name, bytes, base, log });
+            reels.push(Reel { name, bytes, ordered, base, log });
         }
         Recording::new(reels)
     }
 }
 
 impl Track {
-    fn start(dir: &Path, name: &str, image: &Path) -> io::Result<Track> {
+    fn start(dir: &Path, source: &Source<'_>) -> io::Result<Track> {
+        let Source { name, image, ordered } = *source;
         let about = |e: io::Error| io::Error::new(e.kind(), format!("cannot record {name}: {e}"));
         let file = File::options().read(true).write(true).open(image).map_err(about)?;
         let (bytes, base) = (file.metadata()?.len(), Pages::of_file(&file).map_err(about)?);
@@ -105,7 +117,7 @@ impl Track {
         let (disk, logs) = (Loop::attach(&file, false).map_err(about)?, Loop::attach(&log, false).map_err(about)?);
         let words = format!("{} {}", disk.path().display(), logs.path().display());
         let device = Mapped::create(&format!("powercut-{name}"), bytes / 512, "log-writes", &words)?;
-        Ok(Track { name: name.to_owned(), bytes, base, log, device })
+        Ok(Track { name: name.to_owned(), bytes, ordered, base, log, device })
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 
 use super::disk::Disk;
-use super::log::{Log, What};
+use super::log::{Log, Range, What};
 use super::pages::Pages;
 use super::timeline::{self, Event, Mark};
 
@@ -14,6 +14,9 @@ pub struct Reel {
     pub name: String,
     /// Its length in bytes.
     pub bytes: u64,
+    /// Where the order of writes is kept although nobody flushes: a user of the disk relies on that, rightly or not, and it
+    /// is not what is tested. `Range::NONE` if there is no such place.
+    pub ordered: Range,
     pub(super) base: Pages,
     /// What was written since.
     pub log: Log,
@@ -26,7 +29,13 @@ impl Reel {
     /// `InvalidData` if the log is none, or a file cannot be read.
     pub fn new(name: &str, base: &File, log: File) -> io::Result<Reel> {
         let bytes = base.metadata()?.len();
-        Ok(Reel { name: name.to_owned(), bytes, base: Pages::of_file(base)?, log: Log::read(log)? })
+        Ok(Reel {
+            name: name.to_owned(),
+            bytes,
+            ordered: Range::NONE,
+            base: Pages::of_file(base)?,
+            log: Log::read(log)?,
+        })
     }
 }
 
@@ -42,7 +51,8 @@ pub struct Recording {
 pub(super) struct Blank {
     pub(super) name: String,
     pub(super) bytes: u64,
-    pub(super) base: Pages,
+    ordered: Range,
+    base: Pages,
 }
 
 /// What had been asked for and acknowledged at some moment.
@@ -76,8 +86,8 @@ impl Recording {
     /// `InvalidData`: a log is not whole, or they do not belong together.
     pub fn new(reels: Vec<Reel>) -> io::Result<Recording> {
         let (mut disks, mut logs) = (Vec::new(), Vec::new());
-        for Reel { name, bytes, base, log } in reels {
-            disks.push(Blank { name, bytes, base });
+        for Reel { name, bytes, ordered, base, log } in reels {
+            disks.push(Blank { name, bytes, ordered, base });
             logs.push(log);
         }
         let sizes: Vec<u64> = disks.iter().map(|disk| disk.bytes).collect();
@@ -119,7 +129,8 @@ impl Recording {
 
     /// The disks as they were at first.
     pub(super) fn rewound(&self) -> Vec<Disk<'_>> {
-        self.disks.iter().zip(&self.logs).map(|(disk, log)| Disk::new(log, disk.base.clone())).collect()
+        let both = self.disks.iter().zip(&self.logs);
+        both.map(|(disk, log)| Disk::new(log, disk.base.clone(), disk.ordered)).collect()
     }
 
     /// The last ticks before an event, newest first: what the machine was about to do.
