@@ -110,11 +110,13 @@ impl Lvm {
     /// `purpose` is what is done, for the failure: "cannot `purpose`".
     ///
     /// # Errors
-    /// LVM's own words; code `busy` if it has not ended after three minutes: it is then left to go on, with the lock.
+    /// LVM's own words; code `busy` if it has not ended after three minutes: it is then left to go on, with the lock. Or a
+    /// disk could not be flushed.
     pub(crate) fn change(&self, purpose: &str, under: &Lock, group: &Group, words: &[&str]) -> Result<()> {
         let outcome = self.run(Some(group), words, Some(under))?;
         let command = words.first().copied().unwrap_or_default();
         match outcome.how {
+            How::Exited(0) if writes(words) => flush(group),
             How::Exited(0) => Ok(()),
             How::Exited(_) | How::Signalled(_) | How::Killed { .. } | How::Stuck(_) => {
                 Err(self.failed(purpose, command, &outcome))
@@ -162,6 +164,21 @@ impl Lvm {
     }
 }
 
+/// Whether a command changes what LVM has on its disks: only activation does not.
+fn writes(words: &[&str]) -> bool {
+    !["-ay", "-an", "--refresh"].iter().any(|word| words.contains(word))
+}
+
+/// Sees to it that what LVM wrote outlives a power cut. LVM never flushes a disk, and what we write down elsewhere on the
+/// strength of its word may lie on a disk that is flushed sooner.
+fn flush(group: &Group) -> Result<()> {
+    for device in &group.devices {
+        let flushed = fs::File::open(device).and_then(|disk| disk.sync_all());
+        flushed.map_err(|error| Error::io("flush the disk", device, error))?;
+    }
+    Ok(())
+}
+
 fn variable(name: &str, value: &str) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
@@ -193,6 +210,14 @@ pub(crate) fn last_words(stderr: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_but_activation_is_flushed() {
+        assert!(writes(&["lvcreate", "-y", "-n", "lv", "-Wn", "vg"]) && writes(&["lvremove", "-y", "vg/lv"]));
+        assert!(writes(&["lvchange", "--deltag", "flexvol.state=creating", "vg/lv"]));
+        assert!(!writes(&["lvchange", "-ay", "-K", "vg/lv"]) && !writes(&["lvchange", "-an", "vg/lv"]));
+        assert!(!writes(&["lvchange", "--refresh", "vg/lv"]));
+    }
 
     #[test]
     fn errors_are_told_before_warnings() {
