@@ -4,6 +4,7 @@
 use super::{
     host::{Host, NoGuest, Release},
     kernel,
+    qemu::Files,
 };
 use crate::{machine, say, sh};
 use anyhow::{Context, Result, bail};
@@ -62,12 +63,9 @@ pub(super) struct Image {
 }
 
 impl Image {
-    pub(super) fn kernel(&self) -> PathBuf {
-        self.dir.join("vmlinux")
-    }
-
-    pub(super) fn root(&self) -> PathBuf {
-        self.dir.join("root.ext4")
+    /// The kernel and the root file system.
+    pub(super) fn files(&self) -> Files {
+        Files { kernel: self.dir.join("vmlinux"), root: self.dir.join("root.ext4") }
     }
 
     /// The daemon of shared folders, where the machine itself has none.

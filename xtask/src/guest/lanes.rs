@@ -35,7 +35,7 @@ impl Case {
 }
 
 /// After this a case is ended, and the machine it ran in thrown away.
-const CASE_LIMIT: Duration = Duration::from_secs(5 * 60);
+const CASE_LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// What cases run by, and in.
 pub(super) struct Work<'a> {
@@ -107,20 +107,37 @@ fn words(case: &Case) -> [&str; 4] {
 
 /// Runs the cases, in as many machines at a time as the work says.
 pub(super) fn in_guests(work: &Work, cases: Vec<Case>, tally: &mut Tally) {
-    let lanes = work.lanes.min(cases.len());
+    let lane = || Lane { work, machine: None };
+    deal(cases, work.lanes, work.deadline, &lane, &mut |report| tell(report, tally));
+}
+
+/// What runs cases one after the other.
+trait Runner {
+    fn run(&mut self, case: &Case) -> Verdict;
+}
+
+/// Gives the cases out, each to whoever is free first.
+fn deal<R: Runner>(
+    cases: Vec<Case>,
+    lanes: usize,
+    deadline: Instant,
+    runner: &(dyn Fn() -> R + Sync),
+    heard: &mut dyn FnMut(Report),
+) {
+    let lanes = lanes.min(cases.len());
     let queue = Mutex::new(VecDeque::from(cases));
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     std::thread::scope(|scope| {
         let (send, reports) = mpsc::channel();
         for _ in 0..lanes {
-            let send = send.clone();
-            let next = &next;
+            let (send, next) = (send.clone(), &next);
             scope.spawn(move || {
-                let mut lane = Lane { work, machine: None };
+                // Made here, for a machine ends with the thread that has started it.
+                let mut runner = runner();
                 while let Some(case) = next() {
                     let start = Instant::now();
-                    let verdict = if start < work.deadline {
-                        lane.run(&case)
+                    let verdict = if start < deadline {
+                        runner.run(&case)
                     } else {
                         Listener::new().lost("not begun: the time for all guests was over")
                     };
@@ -128,13 +145,10 @@ pub(super) fn in_guests(work: &Work, cases: Vec<Case>, tally: &mut Tally) {
                         return;
                     }
                 }
-                lane.close();
             });
         }
         drop(send);
-        for report in reports {
-            tell(report, tally);
-        }
+        reports.into_iter().for_each(heard);
     });
 }
 
@@ -165,12 +179,13 @@ const PLACE: &str = "FLEXVOL_GUEST";
 /// Tells a case outside by which executable it can start machines.
 const DOOR: &str = "FLEXVOL_DOOR";
 
+/// A machine for many cases, begun when the first wants it. Its disks are nobody's, so it need not be powered off in good order.
 struct Lane<'a> {
     work: &'a Work<'a>,
     machine: Option<Machine>,
 }
 
-impl Lane<'_> {
+impl Runner for Lane<'_> {
     fn run(&mut self, case: &Case) -> Verdict {
         if case.is_outside() {
             return on_host(self.work.exe, case, "outside")
@@ -203,15 +218,12 @@ impl Lane<'_> {
             Outcome::Died(why) => listener.lost(format!("the machine died in it: {why}")),
         }
     }
+}
 
+impl Lane<'_> {
     fn boot(&self) -> Result<Machine> {
         Machine::boot(self.work.ground, &self.work.spec)
             .map_err(|error| anyhow!("there was no machine for it: {error:#}"))
-    }
-
-    /// Its disks are nobody's, so it need not be powered off in good order.
-    fn close(self) {
-        self.machine.map(Machine::cut).unwrap_or_default();
     }
 }
 
@@ -246,4 +258,90 @@ fn tell(report: Report, tally: &mut Tally) {
         }
     }
     crate::say::flush();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn case(name: &str) -> Case {
+        Case { name: name.into(), full: format!("x::{name}") }
+    }
+
+    fn said(lines: &[&str], status: i32) -> Verdict {
+        let mut listener = Listener::new();
+        lines.iter().for_each(|line| {
+            listener.line(if line.starts_with("skipped") { Stream::Err } else { Stream::Out }, line);
+        });
+        listener.end(status)
+    }
+
+    fn came_of(verdict: Verdict) -> Tally {
+        let mut tally = Tally::default();
+        tell(Report { case: case("a"), took: Duration::ZERO, verdict }, &mut tally);
+        tally
+    }
+
+    struct Counting<'a>(&'a Mutex<Vec<String>>);
+
+    impl Runner for Counting<'_> {
+        fn run(&mut self, case: &Case) -> Verdict {
+            self.0.lock().unwrap().push(case.name.clone());
+            Listener::new().lost("")
+        }
+    }
+
+    #[test]
+    fn each_case_is_run_once_by_any_number_of_lanes() {
+        for lanes in [1, 2, 7, 100] {
+            let (ran, mut heard) = (Mutex::new(Vec::new()), Vec::new());
+            let cases: Vec<Case> = (0..20).map(|number| case(&format!("{number:02}"))).collect();
+            let later = Instant::now() + Duration::from_secs(600);
+            deal(cases, lanes, later, &|| Counting(&ran), &mut |report| heard.push(report.case.name));
+            let mut ran = ran.into_inner().unwrap();
+            ran.sort();
+            heard.sort();
+            assert_eq!(ran, (0..20).map(|number| format!("{number:02}")).collect::<Vec<_>>());
+            assert_eq!(ran, heard);
+        }
+    }
+
+    #[test]
+    fn what_has_not_begun_in_time_fails() {
+        let (ran, mut tally) = (Mutex::new(Vec::new()), Tally::default());
+        let now = Instant::now();
+        deal(vec![case("a"), case("b")], 2, now, &|| Counting(&ran), &mut |report| tell(report, &mut tally));
+        assert_eq!((ran.into_inner().unwrap().len(), tally.failed), (0, 2));
+    }
+
+    #[test]
+    fn a_case_comes_to_what_its_binary_says() {
+        const OK: &str =
+            "test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.01s";
+        const BAD: &str =
+            "test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.01s";
+        assert_eq!(came_of(said(&["test a ... ok", OK], 0)).line(), "1 passed, 0 failed, 0 skipped");
+        let skipped = came_of(said(&["test a ... ok", "skipped: no loop devices", OK], 0));
+        assert_eq!(
+            (skipped.line().as_str(), skipped.skipped[0].case.as_str()),
+            ("0 passed, 0 failed, 1 skipped", "x::a")
+        );
+        let failed = came_of(said(&["test a ... FAILED", BAD], 101));
+        assert_eq!(
+            (failed.line().as_str(), failed.failures),
+            ("0 passed, 1 failed, 0 skipped", vec!["x::a".to_owned()])
+        );
+    }
+
+    #[test]
+    fn a_case_that_says_nothing_has_not_passed() {
+        let none = "test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 4 filtered out; finished in 0.00s";
+        for verdict in [said(&[none], 0), said(&[], 0), said(&["test a ... "], 134), Listener::new().lost("died")] {
+            let tally = came_of(verdict);
+            assert_eq!(
+                (tally.line().as_str(), tally.failures),
+                ("0 passed, 1 failed, 0 skipped", vec!["x::a".to_owned()])
+            );
+        }
+    }
 }

@@ -60,7 +60,7 @@ impl Machine {
             return Err(error);
         }
         let mut emulator = mortal(&machine::find(EMULATOR).unwrap_or_else(|| EMULATOR.into()));
-        emulator.args(qemu::args(spec, &ground.image, &sockets)).env("TMPDIR", &places.scratch);
+        emulator.args(qemu::args(spec, &ground.image.files(), &sockets)).env("TMPDIR", &places.scratch);
         emulator.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut emulator = match emulator.spawn() {
             Ok(emulator) => emulator,

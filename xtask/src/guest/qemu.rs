@@ -1,6 +1,5 @@
 //! The command line of a virtual machine: from what it shall be to the words that the emulator understands.
 
-use super::image::Image;
 use std::path::{Path, PathBuf};
 
 /// What a machine shall be.
@@ -110,8 +109,14 @@ impl Sockets<'_> {
 /// Features that cost an emulated processor much and that no test is about.
 const PROCESSOR: &str = "max,la57=off,erms=off,fsrm=off,smap=off,smep=off,umip=off,pku=off,pcid=off";
 
+/// What a machine starts from.
+pub(super) struct Files {
+    pub(super) kernel: PathBuf,
+    pub(super) root: PathBuf,
+}
+
 /// The words after the emulator's name.
-pub(super) fn args(spec: &Spec, image: &Image, sockets: &Sockets) -> Vec<String> {
+pub(super) fn args(spec: &Spec, files: &Files, sockets: &Sockets) -> Vec<String> {
     let memory = spec.memory;
     let mut args: Vec<String> = Vec::new();
     let mut add = |words: &[&str]| args.extend(words.iter().map(|word| (*word).to_owned()));
@@ -120,11 +125,11 @@ pub(super) fn args(spec: &Spec, image: &Image, sockets: &Sockets) -> Vec<String>
     // The daemon of the shared folder reads and writes the guest's memory.
     add(&["-object", &format!("memory-backend-memfd,id=memory,size={memory}M,share=on")]);
     add(&["-numa", "node,memdev=memory", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-    add(&["-serial", "stdio", "-kernel", &image.kernel().display().to_string(), "-append", &kernel_line(spec)]);
+    add(&["-serial", "stdio", "-kernel", &files.kernel.display().to_string(), "-append", &kernel_line(spec)]);
     // The kernel has no driver for other disks built in, and there is no initial RAM disk to bring one.
     add(&[
         "-drive",
-        &drive(&image.root(), "root", Cache::Unsafe, ",snapshot=on"),
+        &drive(&files.root, "root", Cache::Unsafe, ",snapshot=on"),
         "-device",
         "nvme,drive=root,serial=root",
     ]);
@@ -175,4 +180,62 @@ fn kernel_line(spec: &Spec) -> String {
     }
     words.extend(spec.kernel.iter().cloned());
     words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> Spec {
+        Spec {
+            name: "x".into(),
+            smp: 1,
+            memory: 512,
+            disks: Vec::new(),
+            udev: false,
+            kernel: Vec::new(),
+            share: None,
+            plug: None,
+        }
+    }
+
+    fn line(spec: &Spec) -> String {
+        let files = Files { kernel: "/k/vmlinux".into(), root: "/k/root,1".into() };
+        args(spec, &files, &Sockets(Path::new("/s"))).join(" ")
+    }
+
+    #[test]
+    fn a_plain_machine_has_no_disk_but_its_root_and_no_network() {
+        let line = line(&spec());
+        assert!(line.contains("-smp 1 -m 512 ") && line.contains("size=512M,share=on"), "{line}");
+        assert!(line.contains("file=/k/root,,1,") && line.contains("snapshot=on"), "{line}");
+        assert!(line.contains("path=/s/agent") && line.contains("path=/s/share"), "{line}");
+        assert!(!line.contains("virtio-blk") && !line.contains("netdev") && !line.contains("vm.udev"), "{line}");
+    }
+
+    #[test]
+    fn disks_come_in_order_each_cached_as_wished() {
+        let disk = |file: &str, cache| Disk { file: file.into(), cache };
+        let disks = vec![disk("/a", Cache::Unsafe), disk("/b,c", Cache::DirectSync)];
+        let line = line(&Spec { disks, ..spec() });
+        let (a, b) = (line.find("file=/a,").unwrap(), line.find("file=/b,,c,").unwrap());
+        assert!(a < b && line[a..b].contains("cache=unsafe") && line[b..].contains("cache=directsync"), "{line}");
+        assert_eq!([Cache::parse("none"), Cache::parse("None")], [Some(Cache::None), None]);
+    }
+
+    #[test]
+    fn the_ends_of_a_wire_meet() {
+        let at = |end| line(&Spec { plug: Some(Plug { wire: "/w".into(), end }), ..spec() });
+        let (left, right) = (at(End::Left), at(End::Right));
+        assert!(left.contains("local.path=/w/left,remote.type=unix,remote.path=/w/right"), "{left}");
+        assert!(right.contains("local.path=/w/right,remote.type=unix,remote.path=/w/left"), "{right}");
+        assert!(left.contains("vm.address=10.9.0.1/24") && right.contains("vm.address=10.9.0.2/24"));
+        assert!([&left, &right].iter().all(|line| line.contains("vm.hosts=10.9.0.1=left,10.9.0.2=right")));
+    }
+
+    #[test]
+    fn what_the_guest_is_told_is_on_its_kernels_line() {
+        let line = line(&Spec { udev: true, kernel: vec!["a=b".into(), "c".into()], ..spec() });
+        assert!(line.contains(" vm.name=x vm.udev a=b c"), "{line}");
+    }
 }
