@@ -35,7 +35,7 @@ mod timeline;
 
 pub use disk::Loss;
 pub use log::{Entry, Log, Range, What};
-pub use points::{Point, sample, survey};
+pub use points::{Point, ranked, survey};
 pub use power::Powered;
 pub use recorder::{Recorder, Source};
 pub use recording::{Recording, Reel, Story};

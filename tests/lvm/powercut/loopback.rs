@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::life::{Disks, Life};
 use super::node::{Node, Omitted, mounted, nothing, run, text};
-use super::sweep::{Outcome, sweep};
+use super::sweep::{Outcome, Part, sweep};
 
 struct OneDisk;
 
@@ -32,23 +32,27 @@ impl Disks for OneDisk {
     }
 }
 
-fn live(name: &str, omitted: Omitted) -> Option<Outcome> {
+fn live(name: &str, part: Part, omitted: Omitted) -> Option<Outcome> {
     let node = Node::new("loopback")?;
     let image = node.image("disk", 48);
     run("mkfs.ext4", &["-q", text(&image)]).unwrap();
     let life = Life { node: &node, disks: &OneDisk };
     let lived = life.record(&[Source { name: "disk", image: &image, ordered: Range::NONE }], omitted);
-    Some(sweep(name, &lived.recording, &node, 60, |crash| lived.recover(crash)))
+    Some(sweep(name, part, &lived.recording, &node, |crash| lived.recover(crash)))
 }
 
 #[test]
 fn the_power_goes_at_any_moment_of_an_image() {
-    let Some(outcome) = live("loopback", nothing) else { return };
+    let Some(outcome) = live("loopback", Part::ALL, nothing) else { return };
     outcome.is_well();
 }
 
 #[test]
 fn a_driver_of_images_that_does_not_sync_is_found_out() {
-    let Some(outcome) = live("loopback-unsynced", |effect| effect.syscall.ends_with("sync")) else { return };
+    let Some(outcome) =
+        live("loopback-unsynced", Part::during("done write"), |effect| effect.syscall.ends_with("sync"))
+    else {
+        return;
+    };
     outcome.is_found_out("a driver that does not sync");
 }

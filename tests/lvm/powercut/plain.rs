@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use flexvolume_testkit::powercut::{Range, Recorder, Source};
 
 use super::node::{Node, content, mounted, run, text, write_durably};
-use super::sweep::{Outcome, sweep};
+use super::sweep::{Outcome, Part, sweep};
 
 const FILES: usize = 12;
 
@@ -29,7 +30,7 @@ fn write(name: &str, writer: fn(&Path, &[u8])) -> Option<Outcome> {
     node.halt();
     let recording = recorder.stop().unwrap();
 
-    Some(sweep(name, &recording, &node, 80, |crash| {
+    Some(sweep(name, Part { time: Duration::from_secs(15), after: None }, &recording, &node, |crash| {
         mounted(crash.disks[0].device(), &dir)?;
         for n in 0..FILES {
             let (file, story) = (format!("file-{n}"), crash.story);

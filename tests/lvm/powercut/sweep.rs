@@ -2,10 +2,10 @@
 
 use std::io::Write;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::node::Node;
-use flexvolume_testkit::powercut::{Mark, Point, Powered, Recording, Replay, Story, sample, survey};
+use flexvolume_testkit::powercut::{Mark, Point, Powered, Recording, Replay, Story, ranked, survey};
 
 /// What came of the points of a recording.
 pub struct Outcome {
@@ -21,51 +21,121 @@ pub struct Crash<'a> {
     pub story: Story<'a>,
 }
 
-/// Recovers from each crash point of a recording, or from so many of them. `usual` is how many where nobody says.
+/// After so many points it is known how long one takes.
+const FEW: usize = 12;
+
+/// How many points are tried.
+enum Many {
+    /// So many.
+    Points(usize),
+    /// As many as there is time for.
+    AsTimeAllows,
+}
+
+impl Many {
+    fn wished() -> Many {
+        match std::env::var("FLEXVOL_POWERCUT_POINTS").as_deref() {
+            Ok("all") => Many::Points(usize::MAX),
+            Ok(number) => Many::Points(number.parse().unwrap()),
+            Err(_) => Many::AsTimeAllows,
+        }
+    }
+}
+
+/// A sweep under way.
+struct Sweep<'a, R> {
+    name: &'a str,
+    recording: &'a Recording,
+    node: &'a Node,
+    recover: R,
+    failures: Vec<String>,
+    pages: usize,
+}
+
+/// What of a recording is tried.
+#[derive(Clone, Copy)]
+pub struct Part {
+    /// For so long, where nobody says otherwise.
+    pub time: Duration,
+    /// Only points at which the latest mark is this one.
+    pub after: Option<&'static str>,
+}
+
+impl Part {
+    /// Anything.
+    pub const ALL: Part = Part { time: Duration::from_secs(75), after: None };
+
+    /// While this is being done, for a control that goes red soon.
+    pub fn during(begin: &'static str) -> Part {
+        Part { time: Duration::from_secs(25), after: Some(begin) }
+    }
+}
+
+/// Recovers from each crash point of a recording, or from as many of them as there is time for.
 pub fn sweep(
     name: &str,
+    part: Part,
     recording: &Recording,
     node: &Node,
-    usual: usize,
-    mut recover: impl FnMut(&Crash<'_>) -> Result<(), String>,
+    recover: impl FnMut(&Crash<'_>) -> Result<(), String>,
 ) -> Outcome {
     let start = Instant::now();
-    let seed = number("FLEXVOL_POWERCUT_SEED").unwrap_or(1);
-    let many = match std::env::var("FLEXVOL_POWERCUT_POINTS").as_deref() {
-        Ok("all") => usize::MAX,
-        Ok(_) => number("FLEXVOL_POWERCUT_POINTS").unwrap() as usize,
-        Err(_) => usual,
-    };
-    let all = survey(recording, seed).unwrap();
-    let points = sample(&all, many, seed);
+    let seed = std::env::var("FLEXVOL_POWERCUT_SEED").map_or(1, |seed| seed.parse().unwrap());
+    let mut all = ranked(&survey(recording, seed).unwrap(), seed);
+    all.retain(|point| part.after.is_none_or(|mark| recording.told(point.told).latest() == mark));
     let surveyed = start.elapsed();
-    let dir = node.work("points");
-    let mut replay = Replay::new(recording, &dir).unwrap();
-    let (mut failures, mut pages) = (Vec::new(), 0);
-    for point in &points {
-        pages += replay.show(point).unwrap();
-        let disks = (0..recording.disks()).map(|n| Powered::up(&format!("{name}-{n}"), replay.image(n), &dir).unwrap());
-        let crash = Crash { disks: disks.collect(), story: recording.told(point.told) };
-        node.boot();
-        if let Err(why) = recover(&crash) {
-            failures.push(format!("{why}\n    {}", about(recording, point)));
-            ask(&crash);
+    let mut sweep = Sweep { name, recording, node, recover, failures: Vec::new(), pages: 0 };
+    let tried = match Many::wished() {
+        Many::Points(many) => {
+            let some = &all[..many.min(all.len())];
+            sweep.go(some);
+            some.len()
         }
-        node.halt();
-    }
+        Many::AsTimeAllows => {
+            let (few, rest) = all.split_at(FEW.min(all.len()));
+            let begun = Instant::now();
+            sweep.go(few);
+            let one = begun.elapsed() / few.len().max(1) as u32;
+            let more = part.time.saturating_sub(start.elapsed()).as_millis() / one.as_millis().max(1);
+            let more = &rest[..rest.len().min(more as usize)];
+            sweep.go(more);
+            few.len() + more.len()
+        }
+    };
     let took = start.elapsed();
     say(&format!(
-        "power cut, {name}: {} of {} points, seed {seed}, {:.1} s ({:.1} s to survey, {:.0} ms a point, {pages} pages written), {} failed; \
-         recorded: {}",
-        points.len(),
+        "power cut, {name}: {tried} of {} points, seed {seed}, {:.0} s ({:.1} s to find them, {:.0} ms each, {} pages written), {} failed; \
+         recorded {}",
         all.len(),
         took.as_secs_f64(),
         surveyed.as_secs_f64(),
-        (took - surveyed).as_secs_f64() * 1e3 / points.len().max(1) as f64,
-        failures.len(),
+        (took - surveyed).as_secs_f64() * 1e3 / tried.max(1) as f64,
+        sweep.pages,
+        sweep.failures.len(),
         recording.size(),
     ));
-    Outcome { failures }
+    Outcome { failures: sweep.failures }
+}
+
+impl<R: FnMut(&Crash<'_>) -> Result<(), String>> Sweep<'_, R> {
+    fn go(&mut self, points: &[Point]) {
+        let mut points = points.to_vec();
+        points.sort_unstable();
+        let dir = tempfile::tempdir_in(self.node.work("points")).unwrap();
+        let mut replay = Replay::new(self.recording, dir.path()).unwrap();
+        for point in &points {
+            self.pages += replay.show(point).unwrap();
+            let up = |n| Powered::up(&format!("{}-{n}", self.name), replay.image(n), dir.path()).unwrap();
+            let disks = (0..self.recording.disks()).map(up).collect();
+            let crash = Crash { disks, story: self.recording.told(point.told) };
+            self.node.boot();
+            if let Err(why) = (self.recover)(&crash) {
+                self.failures.push(format!("{why}\n    {}", about(self.recording, point)));
+                ask(&crash);
+            }
+            self.node.halt();
+        }
+    }
 }
 
 impl Outcome {
@@ -112,11 +182,7 @@ fn words(mark: &Mark) -> String {
     }
 }
 
-/// Past the capture of the test harness: how much of a sweep was done is part of its result.
+/// Past the capture of the test harness, and the door passes it on: how much of a sweep was done is part of its result.
 pub fn say(words: &str) {
-    let _ = writeln!(std::io::stderr(), "{words}");
-}
-
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
+    let _ = writeln!(std::io::stderr(), "note: {words}");
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::life::{Disks, Life};
 use super::node::{Node, Omitted, mounted, nothing, run, text};
-use super::sweep::{Outcome, sweep};
+use super::sweep::{Outcome, Part, sweep};
 use crate::group;
 use crate::tools::tool;
 
@@ -81,7 +81,7 @@ fn config(node: &Node, devices: &str) -> PathBuf {
     dir
 }
 
-fn live(name: &str, kind: Kind, omitted: Omitted) -> Option<Outcome> {
+fn live(name: &str, part: Part, kind: Kind, omitted: Omitted) -> Option<Outcome> {
     let mut node = Node::new("lvm")?;
     if kind == Kind::Thin {
         group::targets(&["thin-pool"])?;
@@ -96,18 +96,18 @@ fn live(name: &str, kind: Kind, omitted: Omitted) -> Option<Outcome> {
         Source { name: "state", image: &state, ordered: Range::NONE },
     ];
     let lived = life.record(&sources, omitted);
-    Some(sweep(name, &lived.recording, &node, 60, |crash| lived.recover(crash)))
+    Some(sweep(name, part, &lived.recording, &node, |crash| lived.recover(crash)))
 }
 
 #[test]
 fn the_power_goes_at_any_moment_of_a_volume() {
-    let Some(outcome) = live("thick", Kind::Thick, nothing) else { return };
+    let Some(outcome) = live("thick", Part::ALL, Kind::Thick, nothing) else { return };
     outcome.is_well();
 }
 
 #[test]
 fn the_power_goes_at_any_moment_of_a_thin_volume() {
-    let Some(outcome) = live("thin", Kind::Thin, nothing) else { return };
+    let Some(outcome) = live("thin", Part::ALL, Kind::Thin, nothing) else { return };
     outcome.is_well();
 }
 
@@ -116,6 +116,6 @@ fn a_driver_that_does_not_sync_its_intent_is_found_out() {
     let unsynced = |effect: &Effect| {
         effect.comm == "lvm" && effect.syscall.ends_with("sync") && effect.detail.contains("/format/")
     };
-    let Some(outcome) = live("intent-unsynced", Kind::Thick, unsynced) else { return };
+    let Some(outcome) = live("intent-unsynced", Part::during("begin mount"), Kind::Thick, unsynced) else { return };
     outcome.is_found_out("an intent to format that is not synced");
 }

@@ -99,13 +99,10 @@ fn strictest(same: BTreeMap<usize, Point>, story: &[Mark]) -> Vec<Point> {
     same.into_iter().filter(|(told, _)| !needless(*told)).map(|(_, point)| point).collect()
 }
 
-/// At most `many` of the points, in their order: of each part of the story its last point first, then others by the seed,
-/// in turn, so that no part is left out as long as there is room.
+/// The points in the order in which to try them when there may not be time for all: of each part of the story its last
+/// point first, then others by the seed, in turn, so that no part is left out.
 #[must_use]
-pub fn sample(points: &[Point], many: usize, seed: u64) -> Vec<Point> {
-    if points.len() <= many {
-        return points.to_vec();
-    }
+pub fn ranked(points: &[Point], seed: u64) -> Vec<Point> {
     let mut parts: BTreeMap<usize, Vec<&Point>> = BTreeMap::new();
     for point in points {
         parts.entry(point.told).or_default().push(point);
@@ -115,15 +112,13 @@ pub fn sample(points: &[Point], many: usize, seed: u64) -> Vec<Point> {
         let last = part.len() - 1;
         random.shuffle(&mut part[..last]);
     }
-    let mut chosen = Vec::with_capacity(many);
-    while chosen.len() < many {
-        for part in parts.values_mut().filter(|part| !part.is_empty()) {
-            chosen.extend(part.pop().cloned());
+    let mut ranked = Vec::with_capacity(points.len());
+    while ranked.len() < points.len() {
+        for part in parts.values_mut() {
+            ranked.extend(part.pop().cloned());
         }
     }
-    chosen.truncate(many);
-    chosen.sort_unstable();
-    chosen
+    ranked
 }
 
 #[cfg(test)]
@@ -174,15 +169,15 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_has_the_end_of_every_part() {
+    fn the_end_of_every_part_comes_first() {
         let point = |event, told| Point { event, told, loss: vec![Loss::Nothing] };
         let all: Vec<Point> = (0..100).map(|n| point(n, (n / 10).min(4))).collect();
-        let some = sample(&all, 12, 7);
-        assert_eq!((some.len(), &some), (12, &sample(&all, 12, 7)));
-        for (last, told) in [(9, 0), (19, 1), (29, 2), (39, 3), (99, 4)] {
-            assert!(some.contains(&point(last, told)), "{some:?}");
-        }
-        assert!(some.is_sorted() && some != sample(&all, 12, 8));
-        assert_eq!(sample(&all, 100, 7), all);
+        let mut ranked = ranked(&all, 7);
+        assert_eq!(ranked[..5], [(9, 0), (19, 1), (29, 2), (39, 3), (99, 4)].map(|(event, told)| point(event, told)));
+        let told: Vec<usize> = ranked[5..10].iter().map(|point| point.told).collect();
+        assert_eq!(told, [0, 1, 2, 3, 4]);
+        assert!(ranked == super::ranked(&all, 7) && ranked != super::ranked(&all, 8));
+        ranked.sort_unstable();
+        assert_eq!(ranked, all);
     }
 }
