@@ -29,9 +29,11 @@ cargo xtask <door>
 What a door needs and does not find it installs with apt-get, after saying so, if it is root on a Debian-like system;
 elsewhere it prints the one line to type.
 
-guest SUITE [FILTER] [--here]
+guest SUITE [FILTER] [--here] [--limit SECONDS]
   SUITE            lvm; its cases whose names hold FILTER
   --here           on this machine's own kernel
+  --limit SECONDS  for each case, which has five minutes otherwise. With it, and FLEXVOL_POWERCUT_POINTS=all in the environment,
+                   the filter `powercut` tries every crash point that there is
 guest run [OPTION]… -- COMMAND…
                    in a fresh machine, as root, with the executables of this build in /vm/bin; ends with the command's status,
                    or 124 if that did not end in time, 125 if the machine died, 127 if the command is not there.

@@ -18,6 +18,8 @@ pub(super) enum Verb {
         suite: &'static Suite,
         filter: Option<String>,
         here: bool,
+        /// How long each case may take, where that is not what the test door allows.
+        limit: Option<Duration>,
     },
     /// This executable inside a guest, with its port to the host.
     Agent(String),
@@ -75,13 +77,22 @@ pub(super) fn parse(words: &[String]) -> Result<Verb, String> {
         (name, rest) => {
             let suite = SUITES.iter().find(|suite| suite.name == name);
             let suite = suite.ok_or_else(|| format!("`{name}` is neither a suite nor a verb of this door"))?;
-            let here = rest.iter().any(|word| word == "--here");
-            let mut filters = rest.iter().filter(|word| *word != "--here");
-            match (filters.next(), filters.next()) {
-                (Some(odd), _) if odd.starts_with('-') => Err(format!("`{odd}` is no option of a suite")),
-                (filter, None) => Ok(Verb::Suite { suite, filter: filter.cloned(), here }),
-                (_, Some(more)) => Err(format!("one filter is enough; `{more}` is another")),
+            let (mut filter, mut here, mut limit) = (None, false, None);
+            let mut words = rest.iter();
+            while let Some(word) = words.next() {
+                match (word.as_str(), &filter) {
+                    ("--here", _) => here = true,
+                    ("--limit", _) => {
+                        let text = words.next().ok_or("`--limit` wants a value")?;
+                        let seconds = text.parse().map_err(|_| format!("`{text}` is no number, for `--limit`"))?;
+                        limit = Some(Duration::from_secs(seconds));
+                    }
+                    (odd, _) if odd.starts_with('-') => return Err(format!("`{odd}` is no option of a suite")),
+                    (name, None) => filter = Some(name.to_owned()),
+                    (more, Some(_)) => return Err(format!("one filter is enough; `{more}` is another")),
+                }
             }
+            Ok(Verb::Suite { suite, filter, here, limit })
         }
     }
 }
@@ -187,7 +198,10 @@ mod tests {
 
     #[test]
     fn a_suite_has_a_filter_and_may_run_here() {
-        let Ok(Verb::Suite { suite, filter, here }) = parse(&words("lvm --here thin")) else { panic!() };
+        let Ok(Verb::Suite { suite, filter, here, limit }) = parse(&words("lvm --here thin --limit 60")) else {
+            panic!()
+        };
+        assert_eq!(limit, Some(Duration::from_secs(60)));
         assert_eq!((suite.name, filter.as_deref(), here), ("lvm", Some("thin"), true));
         assert!(matches!(parse(&words("image --fresh")), Ok(Verb::Image { fresh: true })));
     }

@@ -6,6 +6,7 @@ use super::{
     link::{Ended, Order},
     machine::{Machine, Outcome},
     qemu::Spec,
+    suite::Times,
 };
 use crate::{
     sh::{self, End, Stream},
@@ -34,9 +35,6 @@ impl Case {
     }
 }
 
-/// After this a case is ended, and the machine it ran in thrown away.
-const CASE_LIMIT: Duration = Duration::from_secs(10 * 60);
-
 /// What cases run by, and in.
 pub(super) struct Work<'a> {
     pub(super) ground: &'a Ground,
@@ -48,8 +46,7 @@ pub(super) struct Work<'a> {
     pub(super) program: String,
     /// So many machines at a time.
     pub(super) lanes: usize,
-    /// No case begins after this.
-    pub(super) deadline: Instant,
+    pub(super) times: Times,
 }
 
 /// What came of one case.
@@ -108,7 +105,7 @@ fn words(case: &Case) -> [&str; 4] {
 /// Runs the cases, in as many machines at a time as the work says.
 pub(super) fn in_guests(work: &Work, cases: Vec<Case>, tally: &mut Tally) {
     let lane = || Lane { work, machine: None };
-    deal(cases, work.lanes, work.deadline, &lane, &mut |report| tell(report, tally));
+    deal(cases, work.lanes, work.times.end, &lane, &mut |report| tell(report, tally));
 }
 
 /// What runs cases one after the other.
@@ -120,7 +117,7 @@ trait Runner {
 fn deal<R: Runner>(
     cases: Vec<Case>,
     lanes: usize,
-    deadline: Instant,
+    deadline: Option<Instant>,
     runner: &(dyn Fn() -> R + Sync),
     heard: &mut dyn FnMut(Report),
 ) {
@@ -136,7 +133,7 @@ fn deal<R: Runner>(
                 let mut runner = runner();
                 while let Some(case) = next() {
                     let start = Instant::now();
-                    let verdict = if start < deadline {
+                    let verdict = if deadline.is_none_or(|deadline| start < deadline) {
                         runner.run(&case)
                     } else {
                         Listener::new().lost("not begun: the time for all guests was over")
@@ -153,24 +150,24 @@ fn deal<R: Runner>(
 }
 
 /// Runs them one after the other on this machine.
-pub(super) fn here(exe: &Path, cases: Vec<Case>, tally: &mut Tally) -> Result<()> {
+pub(super) fn here(exe: &Path, cases: Vec<Case>, times: Times, tally: &mut Tally) -> Result<()> {
     for case in cases {
         let start = Instant::now();
-        let verdict = on_host(exe, &case, "here")?;
+        let verdict = on_host(exe, &case, "here", times)?;
         tell(Report { case, took: start.elapsed(), verdict }, tally);
     }
     Ok(())
 }
 
 /// One case as a process of the host, which is told by the variable what the suite runs in.
-fn on_host(exe: &Path, case: &Case, place: &str) -> Result<Verdict> {
+fn on_host(exe: &Path, case: &Case, place: &str, times: Times) -> Result<Verdict> {
     let mut command = Command::new(exe);
     command.args(words(case)).env(PLACE, place).env(DOOR, sh::bin_dir()?.join("xtask"));
     let mut listener = Listener::new();
-    let end = sh::watch(&mut command, CASE_LIMIT, &mut |stream, line| listener.line(stream, line))?;
+    let end = sh::watch(&mut command, times.case, &mut |stream, line| listener.line(stream, line))?;
     Ok(match end {
         End::Status(status) => listener.end(status.code().unwrap_or(1)),
-        End::TimedOut => listener.lost(format!("it was not done after {} s", CASE_LIMIT.as_secs())),
+        End::TimedOut => listener.lost(format!("it was not done after {} s", times.case.as_secs())),
     })
 }
 
@@ -178,6 +175,9 @@ fn on_host(exe: &Path, case: &Case, place: &str) -> Result<Verdict> {
 const PLACE: &str = "FLEXVOL_GUEST";
 /// Tells a case outside by which executable it can start machines.
 const DOOR: &str = "FLEXVOL_DOOR";
+
+/// What a person wishes of the cases about power cuts is passed on to them.
+const WISH: &str = "FLEXVOL_POWERCUT_";
 
 /// A machine for many cases, begun when the first wants it. Its disks are nobody's, so it need not be powered off in good order.
 struct Lane<'a> {
@@ -188,20 +188,19 @@ struct Lane<'a> {
 impl Runner for Lane<'_> {
     fn run(&mut self, case: &Case) -> Verdict {
         if case.is_outside() {
-            return on_host(self.work.exe, case, "outside")
+            return on_host(self.work.exe, case, "outside", self.work.times)
                 .unwrap_or_else(|error| Listener::new().lost(format!("{error:#}")));
         }
         let mut machine = match self.machine.take().map_or_else(|| self.boot(), Ok) {
             Ok(machine) => machine,
             Err(error) => return Listener::new().lost(format!("{error:#}")),
         };
-        let mut order = Order { limit: CASE_LIMIT, ..Order::default() };
+        let mut order = Order { limit: self.work.times.case, ..Order::default() };
         order.argv.push(format!("/vm/bin/{}", self.work.program));
         order.argv.extend(words(case).map(str::to_owned));
         order.env.push((PLACE.into(), "guest".into()));
-        if let Ok(wish) = std::env::var("RUST_BACKTRACE") {
-            order.env.push(("RUST_BACKTRACE".into(), wish));
-        }
+        let wishes = std::env::vars().filter(|(name, _)| name == "RUST_BACKTRACE" || name.starts_with(WISH));
+        order.env.extend(wishes);
         let mut listener = Listener::new();
         match machine.run(&order, &mut |stream, line| listener.line(stream, line)) {
             Outcome::Ended(Ended::Status(status)) => {
@@ -213,7 +212,7 @@ impl Runner for Lane<'_> {
             }
             Outcome::Ended(Ended::NotStarted) => listener.lost("it could not be begun"),
             Outcome::Ended(Ended::TimedOut) => {
-                listener.lost(format!("it was not done after {} s", CASE_LIMIT.as_secs()))
+                listener.lost(format!("it was not done after {} s", self.work.times.case.as_secs()))
             }
             Outcome::Died(why) => listener.lost(format!("the machine died in it: {why}")),
         }
@@ -235,7 +234,7 @@ fn tell(report: Report, tally: &mut Tally) {
         output.iter().for_each(|line| println!("    {line}"));
     };
     match verdict {
-        Verdict::Said { tally: mut one, output } => {
+        Verdict::Said { tally: mut one, mut output } => {
             for skip in &mut one.skipped {
                 skip.case.clone_from(&case.full);
             }
@@ -245,7 +244,11 @@ fn tell(report: Report, tally: &mut Tally) {
                     show("FAILED: it said nothing of itself", &output);
                     one.fail(&case.full);
                 }
-                (0, true, _) => show("ok", &[]),
+                (0, true, _) => {
+                    // How much of its work a case has done may be part of its result.
+                    output.retain(|line| line.starts_with("note: "));
+                    show("ok", &output);
+                }
                 (0, false, _) => show("skipped", &[]),
                 _ => show("FAILED", &output),
             }
@@ -297,7 +300,7 @@ mod tests {
             let (ran, mut heard) = (Mutex::new(Vec::new()), Vec::new());
             let cases: Vec<Case> = (0..20).map(|number| case(&format!("{number:02}"))).collect();
             let later = Instant::now() + Duration::from_secs(600);
-            deal(cases, lanes, later, &|| Counting(&ran), &mut |report| heard.push(report.case.name));
+            deal(cases, lanes, Some(later), &|| Counting(&ran), &mut |report| heard.push(report.case.name));
             let mut ran = ran.into_inner().unwrap();
             ran.sort();
             heard.sort();
@@ -310,7 +313,7 @@ mod tests {
     fn what_has_not_begun_in_time_fails() {
         let (ran, mut tally) = (Mutex::new(Vec::new()), Tally::default());
         let now = Instant::now();
-        deal(vec![case("a"), case("b")], 2, now, &|| Counting(&ran), &mut |report| tell(report, &mut tally));
+        deal(vec![case("a"), case("b")], 2, Some(now), &|| Counting(&ran), &mut |report| tell(report, &mut tally));
         assert_eq!((ran.into_inner().unwrap().len(), tally.failed), (0, 2));
     }
 

@@ -54,9 +54,9 @@ pub(crate) fn main(words: &[String]) -> Result<Option<()>> {
             say::flush();
             std::process::exit(status);
         }
-        Ok(Verb::Suite { suite, filter, here }) => {
+        Ok(Verb::Suite { suite, filter, here, limit }) => {
             let mut tally = Tally::default();
-            suite::one(suite, filter.as_deref(), here, &mut tally)?;
+            suite::one(suite, filter.as_deref(), here, limit, &mut tally)?;
             tally.explain();
             println!("{}", tally.line());
             if tally.failed > 0 {

@@ -30,6 +30,24 @@ pub(crate) const SUITES: &[Suite] = &[Suite { name: "lvm", memory: 1536 }];
 /// a machine with nothing else to do.
 const BUDGET: Duration = Duration::from_secs(60 * 60);
 
+/// After this a case is ended, and the machine it ran in thrown away.
+const CASE_LIMIT: Duration = Duration::from_secs(10 * 60);
+
+/// How long cases may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// One of them.
+    pub(super) case: Duration,
+    /// No case begins after this.
+    pub(super) end: Option<Instant>,
+}
+
+impl Times {
+    fn usual(start: Instant) -> Times {
+        Times { case: CASE_LIMIT, end: Some(start + BUDGET) }
+    }
+}
+
 /// So many machines work at a time: as many as most small machines have processors, each with one.
 const LANES: usize = 2;
 
@@ -79,19 +97,26 @@ fn chosen(suite: &str, listed: &str, filter: Option<&str>) -> Vec<Case> {
 /// All suites, for the test door.
 pub(crate) fn suites(filter: Option<&str>, tally: &mut Tally) -> Result<()> {
     let start = Instant::now();
-    SUITES.iter().try_for_each(|suite| begun(suite, filter, false, start, tally))
+    SUITES.iter().try_for_each(|suite| begun(suite, filter, false, Times::usual(start), tally))
 }
 
-/// One suite, for a person; with `here` on this machine's own kernel.
-pub(super) fn one(suite: &Suite, filter: Option<&str>, here: bool, tally: &mut Tally) -> Result<()> {
-    begun(suite, filter, here, Instant::now(), tally)?;
+/// One suite, for a person; with `here` on this machine's own kernel, with `limit` with so much time for each case.
+pub(super) fn one(
+    suite: &Suite,
+    filter: Option<&str>,
+    here: bool,
+    limit: Option<Duration>,
+    tally: &mut Tally,
+) -> Result<()> {
+    let times = limit.map_or_else(|| Times::usual(Instant::now()), |limit| Times { case: limit, end: None });
+    begun(suite, filter, here, times, tally)?;
     if let (Some(filter), true) = (filter, tally.is_empty()) {
         bail!("no case of {} has `{filter}` in its name", suite.name);
     }
     Ok(())
 }
 
-fn begun(suite: &Suite, filter: Option<&str>, here: bool, start: Instant, tally: &mut Tally) -> Result<()> {
+fn begun(suite: &Suite, filter: Option<&str>, here: bool, times: Times, tally: &mut Tally) -> Result<()> {
     let exe = build()?.lines().find_map(|line| executable(line, suite.name));
     let exe = exe.with_context(|| format!("cargo names no executable of the suite {}", suite.name))?;
     let cases = cases(suite, &exe, filter)?;
@@ -101,7 +126,7 @@ fn begun(suite: &Suite, filter: Option<&str>, here: bool, start: Instant, tally:
     let count = cases.len();
     if here {
         println!("{}: {count} cases on this machine's own kernel", suite.name);
-        return lanes::here(&exe, cases, tally);
+        return lanes::here(&exe, cases, times, tally);
     }
     let program = format!("test-{}", suite.name);
     let mut kit = Kit::of_build()?;
@@ -114,7 +139,7 @@ fn begun(suite: &Suite, filter: Option<&str>, here: bool, start: Instant, tally:
         }
     };
     let spec = Spec { memory: suite.memory, ..Spec::plain(suite.name) };
-    let work = Work { ground: &ground, spec, exe: &exe, program, lanes: LANES, deadline: start + BUDGET };
+    let work = Work { ground: &ground, spec, exe: &exe, program, lanes: LANES, times };
     println!("{}: {count} cases in guests ({})", suite.name, ground.about());
     say::flush();
     lanes::in_guests(&work, cases, tally);
