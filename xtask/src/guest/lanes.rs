@@ -6,7 +6,7 @@ use super::{
     link::{Ended, Order},
     machine::{Machine, Outcome},
     qemu::Spec,
-    suite::Times,
+    times::Times,
 };
 use crate::{
     sh::{self, End, Stream},

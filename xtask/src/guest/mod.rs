@@ -18,6 +18,7 @@ mod places;
 mod qemu;
 mod run;
 mod suite;
+mod times;
 
 use crate::{say, tally::Tally};
 use anyhow::Result;

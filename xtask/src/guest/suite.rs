@@ -6,6 +6,7 @@ use super::{
     kit::Kit,
     lanes::{self, Case, Work},
     qemu::Spec,
+    times::Times,
 };
 use crate::{say, sh, tally::Tally};
 use anyhow::{Context, Result, bail};
@@ -25,28 +26,6 @@ pub(crate) struct Suite {
 
 /// Every suite.
 pub(crate) const SUITES: &[Suite] = &[Suite { name: "lvm", memory: 1536 }];
-
-/// All suites together have so long; what has not begun by then fails. It is there for what hangs: 25 minutes are what they shall take on
-/// a machine with nothing else to do.
-const BUDGET: Duration = Duration::from_secs(60 * 60);
-
-/// After this a case is ended, and the machine it ran in thrown away.
-const CASE_LIMIT: Duration = Duration::from_secs(10 * 60);
-
-/// How long cases may take.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
-    /// One of them.
-    pub(super) case: Duration,
-    /// No case begins after this.
-    pub(super) end: Option<Instant>,
-}
-
-impl Times {
-    fn usual(start: Instant) -> Times {
-        Times { case: CASE_LIMIT, end: Some(start + BUDGET) }
-    }
-}
 
 /// So many machines work at a time: as many as most small machines have processors, each with one.
 const LANES: usize = 2;
