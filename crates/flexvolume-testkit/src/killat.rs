@@ -17,6 +17,8 @@
 //! - Long runs of writes (one process, one descriptor, nothing in between) count at the 1st, 2nd, 4th, 8th … write:
 //!   a mkfs has hundreds of them, and a sweep must end. [`Writes`] says otherwise if wanted.
 //! - With [`Spec::execs`] the report also holds what every program of the tree was started with, the root too.
+//! - Programs that must never be torn off ([`Spec::spare`]) go on whoever dies, and with them what they start; if wished
+//!   others die at what those do ([`Spec::spared_count`]).
 //! - Not seen: plain `write` and stores to mapped memory, io_uring, programs of another architecture (32 bit).
 //! - After the strike the others go on and are counted still, to their end, or are left (see [`Orphans`]).
 //!
@@ -26,6 +28,7 @@ mod effects;
 mod execs;
 mod filter;
 mod report;
+mod spare;
 mod spec;
 mod supervise;
 mod tree;

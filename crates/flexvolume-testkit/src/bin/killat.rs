@@ -15,7 +15,8 @@ Counts the state-changing system calls of CMD and all its children.
   --errno E           instead: it does not run and fails so (a number, or EIO ENOSPC EINTR EMFILE ENOMEM EBUSY EROFS)
   --after await|leave what becomes of children that outlive CMD: await them (default), or return at once
   --writes runs|each|no   which writes at an offset count (default runs: the 1st, 2nd, 4th, 8th of each run)
-  --spare NAME        do not count what commands of this name do; may be repeated
+  --spare PROGRAM     leave it alone and what it starts: not counted, never killed; a file, or a name in PATH; may be repeated
+  --spared yes|no     whether what the spared do counts, for others to die at (default no)
   --limit SECONDS     then kill all (default: never)
   --log FILE          JSON lines
 Exit code: that of CMD, 128 + signal if one ended it, 124 after the limit, 125 if killat itself failed.
@@ -54,7 +55,8 @@ fn asked(mut words: impl Iterator<Item = OsString>) -> io::Result<(Spec, Plan)> 
                 let all = [("runs", Writes::Runs), ("each", Writes::Each), ("no", Writes::No)];
                 spec.writes = one_of(&text(value)?, &all)?;
             }
-            "--spare" => spec.spare.push(text(value)?),
+            "--spare" => spec.spare.push(value.ok_or_else(usage)?.into()),
+            "--spared" => spec.spared_count = one_of(&text(value)?, &[("yes", true), ("no", false)])?,
             "--limit" => spec.limit = Some(Duration::from_secs(number(value)?)),
             "--log" => spec.log = Some(value.ok_or_else(usage)?.into()),
             _ => return Err(usage()),

@@ -21,6 +21,9 @@ pub struct Effect {
     pub syscall: String,
     /// Its paths, the files behind its descriptors, its ioctl number. For people; may be `?`.
     pub detail: String,
+    /// Whether the process is one of those that are spared.
+    #[serde(default)]
+    pub spared: bool,
 }
 
 /// How the root process ended.

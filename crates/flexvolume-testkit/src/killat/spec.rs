@@ -11,7 +11,7 @@ pub enum Victim {
     Host,
     /// The process about to act.
     Actor,
-    /// Every process of the tree, found by a mark in its environment or because it acted. One that escapes the search
+    /// Every process of the tree but the spared, found by a mark in its environment or because it acted. One that escapes the search
     /// (no mark, no effect so far) dies at its next effect, before it runs.
     Tree,
 }
@@ -87,8 +87,12 @@ pub struct Spec {
     pub limit: Option<Duration>,
     /// Which writes at an offset count.
     pub writes: Writes,
-    /// Command names whose effects are neither counted nor struck (a tool that must never be killed in mid-course).
-    pub spare: Vec<String>,
+    /// Programs that no plan kills or fails, and neither what they start: tools that must never be torn off. Each is a
+    /// file, recognised by its inode whatever it is called; without a slash it is looked up in PATH. A script is none.
+    pub spare: Vec<PathBuf>,
+    /// Whether what the spared do counts, so that the plan kills the host or the tree at it, and them not. Where it would
+    /// strike them themselves, nothing is struck.
+    pub spared_count: bool,
     /// Whether the report tells of each exec with its arguments and environment.
     pub execs: bool,
     /// Where to log as JSON lines; see [`Report::read`](super::Report::read).
@@ -108,6 +112,7 @@ impl Spec {
             limit: Some(Duration::from_secs(120)),
             writes: Writes::Runs,
             spare: Vec::new(),
+            spared_count: false,
             execs: false,
             log: None,
         }
@@ -131,6 +136,13 @@ impl Spec {
     #[must_use]
     pub fn execs(mut self) -> Spec {
         self.execs = true;
+        self
+    }
+
+    /// Spares a program.
+    #[must_use]
+    pub fn sparing(mut self, program: impl Into<PathBuf>) -> Spec {
+        self.spare.push(program.into());
         self
     }
 

@@ -18,6 +18,7 @@ use super::effects::{self, Caller, When};
 use super::execs::Exec;
 use super::filter::{self, Answer};
 use super::report::{Effect, Ended, Log, Report};
+use super::spare::Spared;
 use super::spec::{Orphans, Plan, Spec, Verdict, Victim, Writes};
 use super::tree::{self, Tree};
 
@@ -31,12 +32,13 @@ struct Run<'a> {
     watch: &'a mut Watch<'a>,
     listener: OwnedFd,
     tree: Tree,
+    spared: Spared,
     log: Log,
     root: Root,
     effects: Vec<Effect>,
     execs: Vec<Exec>,
     struck: Option<u64>,
-    /// Everyone is to die: who still asks is killed instead of answered.
+    /// Everyone but the spared is to die: who still asks is killed instead of answered.
     doomed: bool,
     timed_out: bool,
     /// Per process: the descriptor of its current run of writes and that run's length.
@@ -65,6 +67,7 @@ enum Woken {
 pub(super) fn run<'a>(spec: &'a Spec, plan: Plan, watch: &'a mut Watch<'a>) -> io::Result<Report> {
     let mut captured = if spec.capture { Some((tempfile::tempfile()?, tempfile::tempfile()?)) } else { None };
     let log = Log::to(spec.log.as_deref())?;
+    let spared = Spared::new(&spec.spare)?;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     let tree = Tree::new();
     let command = command(spec, tree.mark(), captured.as_ref(), theirs)?;
@@ -80,6 +83,7 @@ pub(super) fn run<'a>(spec: &'a Spec, plan: Plan, watch: &'a mut Watch<'a>) -> i
         watch,
         listener,
         tree,
+        spared,
         log,
         root: Root::Starting(starter),
         effects: Vec::new(),
@@ -127,7 +131,7 @@ fn command(
 }
 
 /// One path, so that the start is one exec and not one for each folder of PATH.
-fn find(exe: &Path) -> io::Result<PathBuf> {
+pub(super) fn find(exe: &Path) -> io::Result<PathBuf> {
     if exe.as_os_str().as_encoded_bytes().contains(&b'/') {
         return Ok(exe.to_path_buf());
     }
@@ -141,8 +145,8 @@ impl Run<'_> {
     fn serve(&mut self) -> io::Result<bool> {
         let mut until = self.spec.limit.map(|limit| Instant::now() + limit);
         loop {
-            let may_leave = self.spec.after == Orphans::Leave && !self.doomed;
-            if may_leave && matches!(self.root, Root::Ended(_)) {
+            let may_leave = self.spec.after == Orphans::Leave && matches!(self.root, Root::Ended(_));
+            if may_leave && (!self.doomed || self.are_only_spared_left()) {
                 return Ok(!self.is_empty()?);
             }
             match self.wait(until)? {
@@ -160,6 +164,7 @@ impl Run<'_> {
                 }
                 Woken::Late => {
                     self.timed_out = true;
+                    self.spared = Spared::default();
                     self.doom();
                     until = Some(Instant::now() + PATIENCE);
                 }
@@ -207,29 +212,30 @@ impl Run<'_> {
             self.answer(request.id, Answer::Run)?;
             return self.started(pid);
         }
-        if self.doomed {
+        let spared = self.spared.is(pid);
+        if self.doomed && !spared {
             // One that the search missed, or its child: a fork may have been under way.
-            self.tree.kill_all();
+            self.tree.kill_all(&self.spared);
             return Ok(());
         }
         let Some(row) = effects::row_of(i64::from(request.data.nr)) else {
             return self.answer(request.id, Answer::Run);
         };
-        if self.spec.spare.contains(&comm) || !caller.changes_state(row) || !self.counts(pid, row.when, caller.args[0])
-        {
+        let passes = spared && !self.spec.spared_count;
+        if passes || !caller.changes_state(row) || !self.counts(pid, row.when, caller.args[0]) {
             return self.answer(request.id, Answer::Run);
         }
         let n = self.effects.len() as u64 + 1;
-        let effect = Effect { n, pid, comm, syscall: row.name.to_owned(), detail: caller.detail(row) };
+        let effect = Effect { n, pid, comm, syscall: row.name.to_owned(), detail: caller.detail(row), spared };
         self.log.effect(&effect)?;
         let verdict = (self.watch)(&effect)?;
         self.effects.push(effect);
         match self.plan {
-            Plan::Kill { victim, at } if at == n => {
-                let actor_lives = self.strike(victim, pid)?;
+            Plan::Kill { victim, at } if at == n && !(spared && victim == Victim::Actor) => {
+                let actor_lives = self.strike(victim, pid)? || spared;
                 if actor_lives { self.answer(request.id, Answer::Run) } else { Ok(()) }
             }
-            Plan::Inject { errno, at } if at == n => {
+            Plan::Inject { errno, at } if at == n && !spared => {
                 self.struck = Some(n);
                 self.log.struck(n)?;
                 self.answer(request.id, Answer::Fail(errno))
@@ -297,7 +303,17 @@ impl Run<'_> {
 
     fn doom(&mut self) {
         self.doomed = true;
-        self.tree.kill_all();
+        self.tree.kill_all(&self.spared);
+    }
+
+    /// Whether nobody else is left of a doomed tree; whom the search had missed is killed.
+    fn are_only_spared_left(&mut self) -> bool {
+        let others = |run: &Self| run.tree.marked().into_iter().any(|pid| !run.spared.is(pid));
+        if !others(self) {
+            return true;
+        }
+        self.tree.kill_all(&self.spared);
+        !others(self)
     }
 
     /// The root, as long as it was not reaped.

@@ -9,6 +9,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::spare::Spared;
+
 /// The variable that marks every process of a tree, so that those that never asked are found too.
 const MARK: &str = "KILLAT_TREE";
 
@@ -51,24 +53,26 @@ impl Tree {
         }
     }
 
-    /// Kills every process of the tree and waits for their end a little.
-    pub(super) fn kill_all(&mut self) {
+    /// Kills every process of the tree but the spared and waits for their end a little.
+    pub(super) fn kill_all(&mut self, spared: &Spared) {
         self.seen.retain(|_, fd| !has_ended(fd.as_fd()));
         for pid in self.marked() {
             self.meet(pid);
         }
         // Stopped first, all of them: else a parent sees its child die and has time for one more step.
+        let doomed: Vec<_> = self.seen.iter().filter(|(pid, _)| !spared.is(**pid)).map(|(_, fd)| fd).collect();
         for signal in [Signal::STOP, Signal::KILL] {
-            for fd in self.seen.values() {
+            for fd in &doomed {
                 let _ = pidfd_send_signal(fd, signal);
             }
         }
-        for fd in self.seen.values() {
+        for fd in doomed {
             wait_end(fd.as_fd(), Duration::from_secs(2));
         }
     }
 
-    fn marked(&self) -> Vec<u32> {
+    /// Those that carry the mark and have not ended.
+    pub(super) fn marked(&self) -> Vec<u32> {
         let variable = format!("{MARK}={}", self.mark);
         let is_marked = |pid: &u32| {
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();

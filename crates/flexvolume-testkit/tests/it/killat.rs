@@ -204,11 +204,118 @@ fn a_missing_program_is_an_error() {
 #[test]
 fn the_spared_are_not_counted() {
     let dir = TempDir::new().unwrap();
-    let mut spec = sh(dir.path(), "mkdir one; touch two");
-    spec.spare = vec!["mkdir".to_owned()];
-    let report = run(&spec, Plan::Count).unwrap();
+    let report = run(&sh(dir.path(), "mkdir one; touch two").sparing("mkdir"), Plan::Count).unwrap();
     assert!(dir.path().join("one").exists());
     assert!(report.effects.iter().all(|e| e.comm != "mkdir"), "{:#?}", report.effects);
+    assert!(run(&sh(dir.path(), "true").sparing("/no/such/program"), Plan::Count).is_err());
+}
+
+/// A folder with the same shell in two files of one name. The script runs the first, which works through a child, and
+/// between its two steps waits for leave to go on.
+struct Bench {
+    dir: TempDir,
+}
+
+impl Bench {
+    const SCRIPT: &'static str =
+        "mkdir begin; tools/sh -c 'mkdir one; until [ -e go ] || [ ! -e tools ]; do :; done; mkdir two'; mkdir end";
+
+    fn new() -> Bench {
+        let dir = TempDir::new().unwrap();
+        for folder in ["tools", "other"] {
+            fs::create_dir(dir.path().join(folder)).unwrap();
+            fs::copy("/bin/sh", dir.path().join(folder).join("sh")).unwrap();
+        }
+        Bench { dir }
+    }
+
+    fn spec(&self, script: &str) -> Spec {
+        let spec = sh(self.dir.path(), script).sparing(self.dir.path().join("tools/sh"));
+        Spec { spared_count: true, ..spec }
+    }
+
+    fn go(&self) {
+        fs::write(self.dir.path().join("go"), "").unwrap();
+    }
+
+    /// Runs it to its end.
+    fn run(&self, spec: &Spec, plan: Plan) -> Report {
+        self.go();
+        run(spec, plan).unwrap()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.dir.path().join(name).exists()
+    }
+
+    /// The number of the spared one's first step.
+    fn first_step() -> u64 {
+        let bench = Bench::new();
+        let report = bench.run(&bench.spec(Self::SCRIPT), Plan::Count);
+        let spared = ["begin", "one", "two", "end"].map(|name| {
+            let at = find(&report, "mkdir", name);
+            report.effects[at as usize - 1].spared
+        });
+        assert_eq!(spared, [false, true, true, false], "{:#?}", report.effects);
+        find(&report, "mkdir", "one")
+    }
+}
+
+#[test]
+fn the_spared_go_on_when_all_others_die() {
+    let at = Bench::first_step();
+    for victim in [Victim::Tree, Victim::Host] {
+        let bench = Bench::new();
+        let report = bench.run(&bench.spec(Bench::SCRIPT), Plan::Kill { victim, at });
+        assert_eq!((report.struck, report.ended, report.left, report.timed_out), (Some(at), KILLED, false, false));
+        assert!(bench.has("begin") && bench.has("one") && bench.has("two") && !bench.has("end"), "{victim:?}");
+    }
+}
+
+#[test]
+fn the_spared_may_be_left_at_work() {
+    let at = Bench::first_step();
+    for victim in [Victim::Tree, Victim::Host] {
+        let bench = Bench::new();
+        let report = run(&bench.spec(Bench::SCRIPT).after(Orphans::Leave), Plan::Kill { victim, at }).unwrap();
+        assert_eq!((report.struck, report.ended, report.left), (Some(at), KILLED, true));
+        assert!(!bench.has("two"));
+        bench.go();
+        eventually("the spared one's second step", || bench.has("two"));
+        assert!(!bench.has("end"));
+    }
+}
+
+#[test]
+fn nothing_strikes_the_spared_themselves() {
+    let at = Bench::first_step();
+    for plan in [Plan::Kill { victim: Victim::Actor, at }, Plan::Inject { errno: libc::EIO, at }] {
+        let bench = Bench::new();
+        let report = bench.run(&bench.spec(Bench::SCRIPT), plan);
+        assert_eq!((report.struck, report.ended), (None, Ended::Exited(0)));
+        assert!(bench.has("end"));
+    }
+}
+
+#[test]
+fn another_file_of_that_name_is_not_spared() {
+    let script = Bench::SCRIPT.replace("tools/", "other/");
+    let bench = Bench::new();
+    let report = bench.run(&bench.spec(&script), Plan::Count);
+    let at = find(&report, "mkdir", "one");
+    assert!(report.effects.iter().all(|effect| !effect.spared));
+    let bench = Bench::new();
+    let report = run(&bench.spec(&script), Plan::Kill { victim: Victim::Tree, at }).unwrap();
+    assert_eq!((report.struck, report.left), (Some(at), false));
+    assert!(!bench.has("one"));
+}
+
+#[test]
+fn the_limit_spares_nobody() {
+    let bench = Bench::new();
+    let spec = Spec { limit: Some(Duration::from_millis(300)), ..bench.spec(Bench::SCRIPT) };
+    let report = run(&spec, Plan::Count).unwrap();
+    assert!(report.timed_out && !report.left && !bench.has("two"));
 }
 
 #[test]
