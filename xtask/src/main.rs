@@ -21,7 +21,7 @@ cargo xtask <door>
   demo             mount a pod's volumes with real drivers, use them, take them away again
   test [FILTER]    format, lints, tidy, every test, the book's code and the demo; with FILTER only the tests whose name holds it
   guest            suites, or a command, in a throw-away virtual machine with a kernel that has device-mapper
-  bench            measure, side by side, and write docs/benchmarks.md
+  bench [PART]     measure, side by side, and write docs/benchmarks.md; a PART alone (invoke, kit, pods, fleet, lvm) is only shown
   tidy             the rules of the house that no compiler holds
   book             build the book with mdBook, if it is installed
   help             this text
@@ -72,7 +72,8 @@ fn main() -> ExitCode {
             }
             Err(error) => Err(error),
         },
-        ("bench", []) => bench::main(),
+        ("bench", []) => bench::main(None),
+        ("bench", [part]) if !part.starts_with('-') => bench::main(Some(part)),
         ("tidy", []) => tidy::main(),
         ("book", []) => book::main(),
         ("help" | "--help" | "-h", _) => {

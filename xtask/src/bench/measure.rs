@@ -185,7 +185,8 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    fn figure(&self, lines: &str) -> Result<Figure> {
+    /// From the lines of a helper.
+    pub(super) fn figure(&self, lines: &str) -> Result<Figure> {
         let side = |side: &str| -> Result<Vec<f64>> {
             let mut numbers = Vec::new();
             for line in lines.lines() {

@@ -3,11 +3,12 @@
 mod bed;
 mod figures;
 mod fleet;
+mod lvm;
 mod measure;
 mod pods;
 
 use crate::sh;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use measure::Figure;
 use std::fmt::Write as _;
 use std::process::Command;
@@ -15,19 +16,26 @@ use std::process::Command;
 /// Where the figures go.
 const PAGE: &str = "docs/benchmarks.md";
 
-/// The door.
-pub(crate) fn main() -> Result<()> {
+/// The door. A part alone is measured and shown, but not written down: a page is of one run.
+pub(crate) fn main(part: Option<&str>) -> Result<()> {
+    if let Some(part) = part {
+        let names: Vec<&str> = figures::ALL.iter().map(|(name, _)| *name).collect();
+        ensure!(names.contains(&part), "there is no part {part}; there are {}", names.join(", "));
+    }
     crate::machine::provide(crate::machine::Need::All)?;
     let mut cargo = sh::cargo();
     sh::run(cargo.args(["build", "--release", "--workspace", "--exclude", "xtask", "--bins"]))?;
     let release = sh::bin_dir()?.with_file_name("release");
     let machine = machine()?;
     let mut figures = Vec::new();
-    for measure in figures::ALL {
+    for (_, measure) in figures::ALL.iter().filter(|(name, _)| part.is_none_or(|part| part == *name)) {
         for figure in measure(&release)? {
             println!("{}", line(&figure));
             figures.push(figure);
         }
+    }
+    if part.is_some() {
+        return Ok(());
     }
     let path = sh::project().join(PAGE);
     std::fs::write(&path, page(&figures, &machine)).with_context(|| format!("cannot write {}", path.display()))?;

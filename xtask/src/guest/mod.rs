@@ -23,11 +23,14 @@ mod times;
 use crate::{say, tally::Tally};
 use anyhow::Result;
 use args::Verb;
-use ground::Ground;
-use host::NoGuest;
-use kit::Kit;
 use std::time::Instant;
 
+pub(crate) use ground::Ground;
+pub(crate) use host::NoGuest;
+pub(crate) use kit::Kit;
+pub(crate) use link::{Ended, Order};
+pub(crate) use machine::{Machine, Outcome};
+pub(crate) use qemu::{Cache, Disk, Spec};
 pub(crate) use suite::{suites, targets};
 
 /// The door. What is given with it is `None` if it is no verb of this door.

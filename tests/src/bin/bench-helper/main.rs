@@ -1,5 +1,5 @@
-//! What `cargo xtask bench` can only do inside one process: calls of a driver as the host makes them, and a ledger full of
-//! records.
+//! What `cargo xtask bench` can only do inside one process: calls of a driver as the host makes them, a ledger full of
+//! records, two drivers in turn in a guest.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its lines are its answer")]
 
 use std::{
@@ -22,7 +22,9 @@ use flexvolume_protocol::{
     Came, DriverName, Init, InitReply, Said, UserOptions, VerbName, VolumeName, Wire, is_complete, tolerant,
 };
 
-type Done = Result<(), Box<dyn Error>>;
+mod lvm;
+
+type Done = Result<(), Box<dyn Error + Send + Sync>>;
 
 /// One way to call the driver.
 type Side = fn(&Path) -> Done;
@@ -42,8 +44,14 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["records", root, count] => count.parse().map_err(Into::into).and_then(|count| fill(Path::new(root), count)),
+        ["lvm-one", ours, other, group, volume] => lvm::one(Path::new(ours), Path::new(other), group, volume),
+        ["lvm-many", side, driver, group, count] => {
+            count.parse().map_err(Into::into).and_then(|count| lvm::many(side, Path::new(driver), group, count))
+        }
         [driver] => measure(Path::new(driver)),
-        _ => Err("bench-helper DRIVER | bench-helper records ROOT COUNT".into()),
+        _ => Err("bench-helper DRIVER | records ROOT COUNT | lvm-one OURS OTHER GROUP VOLUME | \
+                  lvm-many SIDE DRIVER GROUP COUNT"
+            .into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,125 @@
+//! Two drivers of LVM side by side, in a guest: the same calls by the same caller, in turn.
+
+use std::{
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::Instant,
+};
+
+use flexvolume_protocol::{Came, Device, Said, VerbName, tolerant};
+
+use crate::Done;
+
+/// Of either side; a round more at the beginning is thrown away.
+const ROUNDS: usize = 20;
+
+/// How many volumes are worked on at a time where there are many, as our host does.
+const AT_ONCE: usize = 8;
+
+/// A volume, and where it is mounted.
+struct Volume {
+    name: String,
+    options: String,
+    dir: PathBuf,
+}
+
+impl Volume {
+    fn new(group: &str, name: &str) -> Result<Volume, Box<dyn Error + Send + Sync>> {
+        let options = format!(
+            r#"{{"kubernetes.io/fsType":"ext4","kubernetes.io/pvOrVolumeName":"{name}","kubernetes.io/readwrite":"rw","volumeID":"{name}","volumegroup":"{group}"}}"#
+        );
+        let dir = Path::new("/run/bench").join(name);
+        fs::create_dir_all(&dir)?;
+        Ok(Volume { name: name.to_owned(), options, dir })
+    }
+
+    fn dir(&self) -> &str {
+        self.dir.to_str().unwrap_or_default()
+    }
+
+    /// From nothing to mounted, as a host calls.
+    fn up(&self, driver: &Path) -> Done {
+        let device = call(driver, VerbName::Attach, &[&self.options, "node"])?.0;
+        let device = call(driver, VerbName::WaitForAttach, &[&device, &self.options])?.0;
+        call(driver, VerbName::MountDevice, &[self.dir(), &device, &self.options])?;
+        Ok(())
+    }
+
+    /// And back.
+    fn down(&self, driver: &Path) -> Done {
+        call(driver, VerbName::UnmountDevice, &[self.dir()])?;
+        call(driver, VerbName::Detach, &[&self.name, "node"])?;
+        Ok(())
+    }
+
+    fn is_mounted(&self) -> bool {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        mounts.lines().any(|line| line.split(' ').nth(4) == Some(self.dir()))
+    }
+}
+
+fn call(driver: &Path, verb: VerbName, words: &[&str]) -> Result<Device, Box<dyn Error + Send + Sync>> {
+    let ran = Command::new(driver).arg(verb.as_str()).args(words).stdin(Stdio::null()).output()?;
+    let said = Said { stdout: &ran.stdout, stderr: &ran.stderr, exit_ok: ran.status.success() };
+    let about = || format!("{} {verb}: {}", driver.display(), String::from_utf8_lossy(&ran.stdout));
+    match tolerant::<Device>(verb, &said).verdict {
+        Ok(Came::Done(device)) => Ok(device),
+        Ok(Came::NotSupported | Came::InProgress) | Err(_) => Err(about().into()),
+    }
+}
+
+/// One volume comes and goes, by our driver and by the other in turn.
+pub(crate) fn one(ours: &Path, other: &Path, group: &str, name: &str) -> Done {
+    let volume = Volume::new(group, name)?;
+    let sides = [("ours", ours), ("other", other)];
+    for round in 0..=ROUNDS {
+        for turn in 0..2 {
+            let (side, driver) = sides[(round + turn) % 2];
+            let start = Instant::now();
+            volume.up(driver)?;
+            let up = start.elapsed();
+            let mounted = volume.is_mounted();
+            let start = Instant::now();
+            volume.down(driver)?;
+            let down = start.elapsed();
+            if !mounted || volume.is_mounted() {
+                return Err(format!("{side}: mounted after mountdevice: {mounted}, after detach: {}", !mounted).into());
+            }
+            if round > 0 {
+                println!("an LVM volume comes and goes\t{side}\t{:.9}", (up + down).as_secs_f64());
+                println!("an LVM volume comes\t{side}\t{:.9}", up.as_secs_f64());
+                println!("an LVM volume goes\t{side}\t{:.9}", down.as_secs_f64());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Many volumes come, several at a time: `volume-0`, `volume-1` ….
+pub(crate) fn many(side: &str, driver: &Path, group: &str, count: usize) -> Done {
+    let volumes: Vec<Volume> =
+        (0..count).map(|n| Volume::new(group, &format!("volume-{n}"))).collect::<Result<_, _>>()?;
+    let next = AtomicUsize::new(0);
+    let work = || -> Done {
+        while let Some(volume) = volumes.get(next.fetch_add(1, Ordering::Relaxed)) {
+            volume.up(driver)?;
+        }
+        Ok(())
+    };
+    let start = Instant::now();
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|_| Err("a worker died".into())))
+    })?;
+    let took = start.elapsed();
+    let missing = volumes.iter().filter(|volume| !volume.is_mounted()).count();
+    if missing > 0 {
+        return Err(format!("{missing} of {count} volumes are not mounted").into());
+    }
+    println!("{count} LVM volumes after a reboot\t{side}\t{:.9}", took.as_secs_f64());
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! LVM beside the old way, in a guest: our driver and a shell driver by the same caller, and a restart with many volumes.
+
+use super::measure::{Figure, Mark, Row, Unit};
+use crate::guest::{Cache, Disk, Ended, Ground, Kit, Machine, NoGuest, Order, Outcome, Spec};
+use crate::sh;
+use anyhow::{Context, Result, bail};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The shell driver; its head says what it is.
+const CLASSIC: &str = "tests/lvm/classic.sh";
+
+/// How many volumes a machine comes up with.
+const MANY: usize = 200;
+
+/// After this a script in a guest is taken for hung.
+const LIMIT: Duration = Duration::from_secs(3600);
+
+/// What both scripts begin with: executables where starting one costs no look into a shared folder, and our own folders.
+const BEGIN: &str = r#"
+cp /vm/bin/flexvol /vm/bin/bench-helper /vm/bin/lvm /vm/bin/classic /tmp
+export FLEXVOL_ROOT=/srv/root FLEXVOL_PLUGIN_DIR=/srv/plugins FLEXVOL_CONFIG=/srv/flexvol.json FLEXVOL_STATE=/srv/state
+export FLEXVOL_RUN=/run/flexvol-bench FLEXVOL_SETTINGS=/srv/settings
+mkdir -p /run/flexvol-bench
+"#;
+
+const ONE: &str = r#"
+mount -t tmpfs none /srv; mkdir /srv/settings
+vgcreate --quiet bench /dev/vda
+lvcreate --quiet --yes --size 64m --name volume bench
+mkfs.ext4 -q /dev/bench/volume
+lvchange --quiet -an bench/volume
+/tmp/bench-helper lvm-one /tmp/lvm /tmp/classic bench volume
+"#;
+
+const PREPARE: &str = r#"
+mkfs.ext4 -q /dev/vdb; mount /dev/vdb /srv; mkdir /srv/settings
+vgcreate --quiet bench /dev/vda
+for n in $(seq 0 $((MANY - 1))); do echo "lvcreate --quiet --yes --size 8m --name volume-$n bench"; done | lvm > /dev/null
+for n in $(seq 0 $((MANY - 1))); do mkfs.ext4 -q /dev/bench/volume-$n; done
+vgchange --quiet -an bench > /dev/null
+for n in $(seq 0 $((MANY - 1))); do
+    echo "---
+apiVersion: v1
+kind: Pod
+metadata: {name: pod-$n}
+spec:
+  containers: [{name: main, image: none, volumeMounts: [{name: data, mountPath: /data}]}]
+  volumes:
+  - name: data
+    flexVolume: {driver: flexvol.io/lvm, fsType: ext4, options: {volumeID: volume-$n, volumegroup: bench}}"
+done > /srv/pods.yaml
+mkdir -p /srv/plugins
+/tmp/flexvol install /tmp/lvm --as flexvol.io/lvm > /dev/null
+/tmp/flexvol up --jobs 8 /srv/pods.yaml > /dev/null
+sync
+"#;
+
+const AGAIN: &str = r#"
+mount /dev/vdb /srv
+begin=$(date +%s.%N)
+/tmp/flexvol up --jobs 8 /srv/pods.yaml > /dev/null
+end=$(date +%s.%N)
+test "$(grep -c ' /srv/root/pods/' /proc/self/mountinfo)" = "$MANY"
+printf '%s LVM volumes after a reboot\tours\t%s\n' "$MANY" "$(echo "$begin $end" | awk '{ printf "%.9f", $2 - $1 }')"
+/tmp/flexvol down --jobs 8 /srv/pods.yaml > /dev/null
+test "$(dmsetup ls --target linear | grep -c ^bench)" = 0
+/tmp/bench-helper lvm-many other /tmp/classic bench "$MANY"
+"#;
+
+/// Both, or nothing and the reason printed where there can be no guest.
+pub(super) fn all(release: &Path) -> Result<Vec<Figure>> {
+    let mut kit = Kit::of(release)?;
+    // It is the agent in the guest.
+    kit.add(&sh::bin_dir()?.join("xtask"), "xtask");
+    kit.add(&sh::project().join(CLASSIC), "classic");
+    let ground = match Ground::ready(kit)? {
+        Ok(ground) => ground,
+        Err(NoGuest(why)) => {
+            println!("left out: LVM, for there is no guest: {why}");
+            return Ok(Vec::new());
+        }
+    };
+    let disks = Disks::new()?;
+    let row = |name, how, mark| Row { name, how, unit: Unit::Time, mark };
+    let mut heard = String::new();
+    in_guest(&ground, &[disks.blank("one", 256 << 20)?], ONE, &mut heard)?;
+    let (group, state) = (disks.blank("group", 4 << 30)?, disks.blank("state", 512 << 20)?);
+    in_guest(&ground, &[group.clone(), state.clone()], PREPARE, &mut heard)?;
+    in_guest(&ground, &[group, state], AGAIN, &mut heard)?;
+    let rows = [
+        row(
+            "an LVM volume comes and goes",
+            "In a guest without hardware virtualisation: `attach`, `waitforattach`, `mountdevice`, `unmountdevice`, `detach` of a \
+             volume with an ext4, called by one caller. The other is a shell driver as such drivers are written, with bash and jq \
+             (`tests/lvm/classic.sh`): it activates, looks, mounts and deactivates as ours does, and keeps no lasting record.",
+            Mark::Ratio(0.2),
+        ),
+        row("an LVM volume comes", "The first three of these calls.", Mark::None),
+        row("an LVM volume goes", "The last two.", Mark::None),
+        row(
+            "200 LVM volumes after a reboot",
+            "The guest is started again, and `flexvol up` brings up 200 pods with a volume each, 8 at a time, by the ledger from before. \
+             The other is the first three calls of the shell driver for each of them, 8 at a time, without host or ledger.",
+            Mark::None,
+        ),
+    ];
+    rows.iter().map(|row| row.figure(&heard)).collect()
+}
+
+/// Files for disks, which go with this value.
+struct Disks(PathBuf);
+
+impl Disks {
+    fn new() -> Result<Disks> {
+        let dir = sh::target_dir()?.join("bench").join(format!("disks-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        Ok(Disks(dir))
+    }
+
+    fn blank(&self, name: &str, bytes: u64) -> Result<Disk> {
+        let file = self.0.join(name);
+        let made = File::create_new(&file).and_then(|it| it.set_len(bytes));
+        made.with_context(|| format!("cannot make {}", file.display()))?;
+        Ok(Disk { file, cache: Cache::None })
+    }
+}
+
+impl Drop for Disks {
+    fn drop(&mut self) {
+        // Raw files alone.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Runs a script in a machine of its own, and keeps what it prints.
+fn in_guest(ground: &Ground, disks: &[Disk], script: &str, heard: &mut String) -> Result<()> {
+    let spec = Spec { disks: disks.to_vec(), memory: 1536, smp: 2, ..Spec::plain("bench") };
+    let mut machine = Machine::boot(ground, &spec)?;
+    let argv = ["bash", "-euc", &format!("{BEGIN}{script}")].map(str::to_owned).to_vec();
+    let order = Order { argv, env: vec![("MANY".into(), MANY.to_string())], limit: LIMIT };
+    let outcome = machine.run(&order, &mut |stream, line| match stream {
+        sh::Stream::Out => {
+            heard.push_str(line);
+            heard.push('\n');
+        }
+        sh::Stream::Err => eprintln!("guest: {line}"),
+    });
+    match outcome {
+        Outcome::Ended(Ended::Status(0)) => machine.off(),
+        Outcome::Ended(ended) => bail!("a script in the guest did not end well: {ended:?}"),
+        Outcome::Died(why) => bail!("the guest died: {why}"),
+    }
+}
