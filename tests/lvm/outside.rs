@@ -1,5 +1,7 @@
 //! Cases that run on the host and start guests themselves: what a power cut leaves, and two machines on one wire.
 
+mod kills;
+
 use std::{
     fs::File,
     io::{BufRead, BufReader},
