@@ -27,6 +27,7 @@
 mod effects;
 mod execs;
 mod filter;
+mod part;
 mod report;
 mod spare;
 mod spec;
@@ -36,6 +37,7 @@ mod tree;
 use std::io;
 
 pub use execs::Exec;
+pub use part::Part;
 pub use report::{Effect, Ended, Report};
 pub use spec::{Orphans, Plan, Spec, Verdict, Victim, Writes};
 
