@@ -52,9 +52,7 @@ impl Machine {
         let places = Places::make(&ground.runs(), &ground.kit, spec.share.as_deref())?;
         let sockets = Sockets(&places.sockets);
         let listener = UnixListener::bind(sockets.agent()).context("cannot make a socket for the agent")?;
-        // What lies in a folder of the machine's own never changes, so the guest reads each file once and not at each start of it.
-        let cache = if spec.share.is_some() { "auto" } else { "always" };
-        let mut daemon = share_folder(ground, &places.share, &sockets.share(), cache)?;
+        let mut daemon = share_folder(ground, &places.share, &sockets.share())?;
         if let Err(error) = await_socket(&mut daemon, &sockets.share()) {
             end(&mut daemon);
             return Err(error);
@@ -170,7 +168,9 @@ fn mortal(program: &Path) -> Command {
     command
 }
 
-fn share_folder(ground: &Ground, folder: &Path, socket: &Path, cache: &str) -> Result<Child> {
+/// The guest keeps what it has read once, also beyond the end of a program: without that each start of an executable reads it anew,
+/// page by page, and takes ten times as long. What the host changes in the folder later, the guest may not see.
+fn share_folder(ground: &Ground, folder: &Path, socket: &Path) -> Result<Child> {
     let with = |name: &str, path: &Path| {
         let mut word = OsString::from(name);
         word.push(path);
@@ -180,12 +180,11 @@ fn share_folder(ground: &Ground, folder: &Path, socket: &Path, cache: &str) -> R
     let newer = Path::new("/usr/libexec/virtiofsd");
     let mut daemon = if newer.exists() {
         let mut daemon = mortal(newer);
-        daemon.arg(with("--shared-dir=", folder)).args(["--sandbox=chroot", &format!("--cache={cache}")]);
+        daemon.arg(with("--shared-dir=", folder)).args(["--sandbox=chroot", "--cache=always"]);
         daemon
     } else {
         let mut daemon = mortal(&ground.image.daemon());
-        let cache = format!("cache={cache}");
-        daemon.arg("-o").arg(with("source=", folder)).args(["-o", "sandbox=chroot", "-o", &cache]);
+        daemon.arg("-o").arg(with("source=", folder)).args(["-o", "sandbox=chroot", "-o", "cache=always"]);
         daemon
     };
     daemon.arg(with("--socket-path=", socket));

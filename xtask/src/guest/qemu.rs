@@ -17,7 +17,8 @@ pub(crate) struct Spec {
     pub(crate) udev: bool,
     /// More words for the kernel's command line.
     pub(crate) kernel: Vec<String>,
-    /// The folder of the host that is `/vm` in the guest, if not one that ends with the machine.
+    /// The folder of the host that is `/vm` in the guest, if not one that ends with the machine. What the guest writes there the host
+    /// sees at once; what the host changes while the machine runs, the guest may not see.
     pub(crate) share: Option<PathBuf>,
     /// The end of a wire to another machine.
     pub(crate) plug: Option<Plug>,
