@@ -12,7 +12,8 @@ use std::{
 
 use flexvolume_protocol::{Came, Device, Said, VerbName, tolerant};
 
-use crate::Done;
+/// What a piece of work comes to.
+pub(crate) type Done = Result<(), Box<dyn Error + Send + Sync>>;
 
 /// Of either side; a round more at the beginning is thrown away.
 const ROUNDS: usize = 20;

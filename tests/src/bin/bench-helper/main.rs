@@ -3,7 +3,6 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its lines are its answer")]
 
 use std::{
-    error::Error,
     path::Path,
     process::{Command, ExitCode, Stdio},
     time::{Duration, Instant},
@@ -24,7 +23,7 @@ use flexvolume_protocol::{
 
 mod lvm;
 
-type Done = Result<(), Box<dyn Error + Send + Sync>>;
+use lvm::Done;
 
 /// One way to call the driver.
 type Side = fn(&Path) -> Done;
