@@ -5,8 +5,6 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::supervise::find;
-
 /// The programs that are left alone, by device and inode of their files.
 #[derive(Default)]
 pub(super) struct Spared {
@@ -32,6 +30,16 @@ impl Spared {
         line.take_while(|pid| *pid > 1)
             .any(|pid| identity(Path::new(&format!("/proc/{pid}/exe"))).is_ok_and(|file| self.files.contains(&file)))
     }
+}
+
+/// One path, so that the start is one exec and not one for each folder of PATH.
+pub(super) fn find(exe: &Path) -> io::Result<PathBuf> {
+    if exe.as_os_str().as_encoded_bytes().contains(&b'/') {
+        return Ok(exe.to_path_buf());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(exe)).find(|file| file.is_file());
+    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no {} in PATH", exe.display())))
 }
 
 fn identity(file: &Path) -> io::Result<(u64, u64)> {

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use super::effects::{self, Caller, When};
 use super::execs::Exec;
 use super::filter::{self, Answer};
 use super::report::{Effect, Ended, Log, Report};
-use super::spare::Spared;
+use super::spare::{Spared, find};
 use super::spec::{Orphans, Plan, Spec, Verdict, Victim, Writes};
 use super::tree::{self, Tree};
 
@@ -128,16 +128,6 @@ fn command(
     // SAFETY: between fork and exec it makes system calls only, on memory made before the fork.
     unsafe { command.pre_exec(move || filter::bind_and_send(&program, listener_to.as_fd())) };
     Ok(command)
-}
-
-/// One path, so that the start is one exec and not one for each folder of PATH.
-pub(super) fn find(exe: &Path) -> io::Result<PathBuf> {
-    if exe.as_os_str().as_encoded_bytes().contains(&b'/') {
-        return Ok(exe.to_path_buf());
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join(exe)).find(|file| file.is_file());
-    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no {} in PATH", exe.display())))
 }
 
 impl Run<'_> {
