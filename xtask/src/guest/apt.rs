@@ -40,12 +40,14 @@ impl Apt {
         sh::output(&mut update).map(drop)
     }
 
-    /// Installs packages on the machine itself, each from the suite that is named with it.
-    pub(super) fn install(&self, packages: &[String]) -> Result<()> {
+    /// Installs packages on the machine itself; with a suite, them and what they need from there rather than from elsewhere.
+    pub(super) fn install(&self, packages: &[&str], suite: Option<&str>) -> Result<()> {
         let mut install = self.command("apt-get");
         install.args(["-qq", "-o=Dpkg::Use-Pty=0", "--yes", "--no-install-recommends"]);
-        install.arg("install").args(packages);
-        say::command(&format!("apt-get install {}", packages.join(" ")));
+        let from = suite.map(|suite| format!("--target-release={suite}"));
+        install.args(&from).arg("install").args(packages);
+        let from = from.map_or_else(String::new, |from| format!("{from} "));
+        say::command(&format!("apt-get {from}install {}", packages.join(" ")));
         sh::run(&mut install).context("the packages could not be installed")
     }
 

@@ -40,9 +40,14 @@ impl Release {
         Ok(Release { codename, backports: number == Self::FIRST })
     }
 
-    /// A package, from the suite that has it as we need it.
+    /// The suite that has emulator and kernel as we need them, if it is not the release itself.
+    pub(super) fn newer_suite(&self) -> Option<String> {
+        self.backports.then(|| format!("{}-backports", self.codename))
+    }
+
+    /// A package from that suite, as apt takes it.
     pub(super) fn newest(&self, package: &str) -> String {
-        if self.backports { format!("{package}/{}-backports", self.codename) } else { package.to_owned() }
+        self.newer_suite().map_or_else(|| package.to_owned(), |suite| format!("{package}/{suite}"))
     }
 
     fn packages(&self) -> Vec<(&'static str, &'static str)> {
@@ -61,8 +66,9 @@ const TOOLS: &[(&str, &str)] = &[
     ("xz", "xz-utils"),
     ("mkfs.ext4", "e2fsprogs"),
     ("setpriv", "util-linux"),
-    (EMULATOR, "qemu-system-x86"),
+    (EMULATOR, EMULATORS_PACKAGE),
 ];
+const EMULATORS_PACKAGE: &str = "qemu-system-x86";
 pub(super) const EMULATOR: &str = "qemu-system-x86_64";
 const DAEMON: &str = "/usr/libexec/virtiofsd";
 
@@ -98,8 +104,13 @@ impl Host {
             Ok(apt) => apt,
             Err(why) => return Ok(Err(why)),
         };
-        let packages: Vec<String> = missing.iter().map(|package| host.pinned(package)).collect();
-        apt.install(&packages)?;
+        // The emulator's own parts must come from where it does.
+        let (newer, plain): (Vec<_>, Vec<_>) = missing.into_iter().partition(|package| *package == EMULATORS_PACKAGE);
+        for (packages, suite) in [(plain, None), (newer, host.release.newer_suite())] {
+            if !packages.is_empty() {
+                apt.install(&packages, suite.as_deref())?;
+            }
+        }
         let missing = host.missing();
         Ok(if missing.is_empty() { Ok(host) } else { Err(NoGuest(format!("still missing: {}", missing.join(" ")))) })
     }
@@ -132,11 +143,6 @@ impl Host {
 
     fn missing(&self) -> Vec<&'static str> {
         missing(&self.release, &|tool| machine::find(tool).is_some(), &|| emulator_version())
-    }
-
-    fn pinned(&self, package: &str) -> String {
-        // The emulator's own parts come from where it does; apt would not take them there by itself.
-        if package == "qemu-system-x86" { self.release.newest(package) } else { package.to_owned() }
     }
 }
 
