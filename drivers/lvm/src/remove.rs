@@ -37,9 +37,11 @@ pub(crate) fn remove(
     }
     let tags = [tag("maker", "lvm"), state.tag()].map(|tag| format!(" && lv_tags={{\"{tag}\"}}")).concat();
     let proof = format!("{}{tags} && lv_role!={{\"thickorigin\"}}", only(&volume.uuid));
-    lvm.change(&format!("remove {storage}"), lock, group, &["lvremove", "-y", "-S", &proof, &storage])?;
-    // Where the selection does not fit, LVM does nothing and says nothing.
+    let done = lvm.change(&format!("remove {storage}"), lock, group, &["lvremove", "-y", "-S", &proof, &storage]);
+    // An earlier call's command may have done it while we waited for it.
     if volume::is_there(&volume.uuid, group, lvm)? {
+        done?;
+        // Where the selection does not fit, LVM does nothing and says nothing.
         let message = format!("{storage} was not removed: it changed while it was looked at; try again");
         return Err(Failure::new(Code::Conflict, message));
     }

@@ -101,10 +101,21 @@ impl Node {
         self.call(&["detach", j.name(), "node"])
     }
 
-    /// Deletes by id.
+    /// Deletes by id, once.
+    #[track_caller]
+    pub fn delete_once(&self, volume: &str) -> Said {
+        self.call(&["deletevolume", &J::default().with("flexvol/id", &self.vg.of(volume)).text()])
+    }
+
+    /// Deletes by id, as a host does: again as long as it is in progress.
     #[track_caller]
     pub fn delete(&self, volume: &str) -> Said {
-        self.call(&["deletevolume", &J::default().with("flexvol/id", &self.vg.of(volume)).text()])
+        loop {
+            let said = self.delete_once(volume);
+            if said.get("status") != "In progress" {
+                return said;
+            }
+        }
     }
 
     /// Asks for a volume by name.
