@@ -59,6 +59,8 @@ impl Bed {
             // Our drivers' own records: of no interest to drivers of other people.
             ("FLEXVOL_RUN", self.sandbox.path().join("run")),
             ("FLEXVOL_STATE", self.sandbox.path().join("state")),
+            // A folder with their settings, if a case makes it.
+            ("FLEXVOL_SETTINGS", self.sandbox.path().join("settings")),
         ]
     }
 

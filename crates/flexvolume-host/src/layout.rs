@@ -31,6 +31,16 @@ impl Layout {
         ["pods", uid, "volumes", driver.dir().as_str(), name.as_str()].iter().collect()
     }
 
+    /// Whether we ourselves mount a volume of that driver at that absolute path: at a global directory or in a pod.
+    pub fn is_of(&self, driver: &DriverName, path: &Path) -> bool {
+        let Ok(path) = path.strip_prefix(&self.root) else { return false };
+        let globals: PathBuf = ["plugins/kubernetes.io/flexvolume", driver.as_str(), "mounts"].iter().collect();
+        let parts: Vec<_> = path.iter().collect();
+        let dir = driver.dir();
+        path.parent() == Some(&globals)
+            || matches!(parts[..], [pods, _, volumes, of, _] if pods == "pods" && volumes == "volumes" && of == dir.as_str())
+    }
+
     /// The ledger's file.
     pub fn ledger(&self) -> PathBuf {
         self.root.join("ledger.db")
@@ -79,6 +89,25 @@ mod tests {
         let path = layout.root().join(place);
         let parts: Vec<_> = path.iter().skip(1).collect();
         assert_eq!((parts[4].to_str(), parts.len()), (Some("u-1"), 8), "{}", path.display());
+    }
+
+    #[test]
+    fn our_own_places_are_known() {
+        let layout = Layout::new("/root");
+        let driver = DriverName::parse("foo/cifs").unwrap();
+        let is = |path: &str| layout.is_of(&driver, Path::new(path));
+        assert!(is("/root/plugins/kubernetes.io/flexvolume/foo/cifs/mounts/other"));
+        assert!(is("/root/pods/u-2/volumes/foo~cifs/other"));
+        for not in [
+            "/mnt",
+            "/root/plugins/kubernetes.io/flexvolume/foo/nfs/mounts/other",
+            "/root/plugins/kubernetes.io/flexvolume/foo/cifs/mounts/other/sub",
+            "/root/pods/u-2/volumes/foo~nfs/other",
+            "/root/pods/u-2/volumes/foo~cifs/other/sub",
+            "/other/pods/u-2/volumes/foo~cifs/other",
+        ] {
+            assert!(!is(not), "{not}");
+        }
     }
 
     #[test]

@@ -49,6 +49,28 @@ fn h_66_two_pods_share_one_attachment() {
     }
 }
 
+/// The driver knows that both stand on one device, and lets go of it with the last.
+#[test]
+fn two_volumes_of_one_storage_go_in_any_order() {
+    let Some(bed) = Bed::with_drivers() else { return };
+    let images = bed.sandbox.dir("images").unwrap();
+    let source = format!(
+        "{{driver: flexvol.io/loopback, options: {{volumeID: one, size: 16m, create: \"true\", directory: {}}}}}",
+        images.display()
+    );
+    let [one, two] =
+        ["one", "two"].map(|name| bed.manifest(&format!("{name}.yaml"), &pod(name, &[(name, source.as_str())])));
+    for order in [["one", "two"], ["two", "one"]] {
+        bed.ok(["up", &one, &two]);
+        fs::write(bed.path_of("one", "one").join("file"), "shared").unwrap();
+        bed.ok(["down", order[0]]);
+        let path = bed.path_of(order[1], order[1]).join("file");
+        assert_eq!(fs::read_to_string(path).unwrap(), "shared");
+        bed.ok(["down", order[1]]);
+        bed.assert_clean();
+    }
+}
+
 #[test]
 fn inline_volumes_of_one_name_with_other_options_never_share() {
     let Some(bed) = Bed::new() else { return };

@@ -17,6 +17,9 @@ use crate::{Error, ErrorKind, Result};
 /// Btrfs leaves the rest of a device that fills no sector of its own unused.
 const SECTOR: u64 = 4095;
 
+/// The kernel refuses to resize a btrfs to less than this, be it larger than before.
+const BTRFS_LEAST: u64 = 256 << 20;
+
 /// Grows the file system on `device`, mounted read-write at `mounted_at`, to the size of the device. One that fills
 /// it already is left as it is. Reaches into the mount: call it in a worker.
 ///
@@ -41,6 +44,10 @@ pub fn grow_fs(device: &Path, mounted_at: &Path) -> Result<()> {
         }
         // Btrfs refuses to resize what is smaller than 256 MiB even if there is nothing to do.
         FsType::Btrfs if usage(mounted_at)?.total >= held.size() & !SECTOR => {}
+        FsType::Btrfs if held.size() < BTRFS_LEAST => {
+            let context = format!("cannot {purpose}: btrfs resizes nothing to less than 256 MiB");
+            return Err(Error::new(ErrorKind::Unsupported, context).with_hint("ask for 256 MiB or more"));
+        }
         // It shows a device number of its own, so the mount cannot be compared; it resizes device 1 of what is there.
         FsType::Btrfs => {
             BTRFS.succeed(&purpose, &["filesystem", "resize", "max", &target], Some(&held))?;

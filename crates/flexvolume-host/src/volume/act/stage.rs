@@ -1,9 +1,12 @@
 //! The middle rung: the device awaited and mounted once per node at the global directory, and taken from there.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use flexvolume_linux::mount::{Presence, table};
-use flexvolume_protocol::{Came, Device, Dir, MountDevice, UnmountDevice, WaitForAttach};
+use flexvolume_protocol::{Came, Device, Dir, Extension, MountDevice, UnmountDevice, WaitForAttach};
 
 use super::{Ended, Hands, attach::unfinished, directory::Target};
 use crate::{
@@ -159,8 +162,15 @@ impl Hands<'_> {
             Presence::Corrupted(_) => None,
         };
         if let Some(mounted) = id.map(table::by_id).transpose()?.flatten() {
+            // A staged driver's detach asks who else has the device, so two volumes of one storage go one by one, each by
+            // itself. Other drivers may let go of the device beneath the second.
+            let staged = self.driver().is_ok_and(|driver| driver.extensions.contains(&Extension::Staged));
+            let is_known = |at: &Path| staged && self.ground.layout.is_of(&self.record.driver, at);
             let others = table::of_device(mounted.dev)?;
-            if let Some(other) = others.iter().find(|o| o.root.starts_with(&mounted.root) && o.point != target.path) {
+            if let Some(other) = others
+                .iter()
+                .find(|o| o.root.starts_with(&mounted.root) && o.point != target.path && !is_known(&o.point))
+            {
                 return Err(Error::new(
                     Kind::Refused,
                     format!("the volume is also mounted at {}", other.point.display()),
