@@ -33,6 +33,11 @@ impl Case {
     pub(super) fn is_outside(&self) -> bool {
         self.name.starts_with("outside::")
     }
+
+    /// Cases of the module `udev` run in machines where udev runs.
+    pub(super) fn wants_udev(&self) -> bool {
+        self.name.starts_with("udev::")
+    }
 }
 
 /// What cases run by, and in.
@@ -182,7 +187,8 @@ const WISH: &str = "FLEXVOL_POWERCUT_";
 /// A machine for many cases, begun when the first wants it. Its disks are nobody's, so it need not be powered off in good order.
 struct Lane<'a> {
     work: &'a Work<'a>,
-    machine: Option<Machine>,
+    /// And whether udev runs in it.
+    machine: Option<(Machine, bool)>,
 }
 
 impl Runner for Lane<'_> {
@@ -191,7 +197,10 @@ impl Runner for Lane<'_> {
             return on_host(self.work.exe, case, "outside", self.work.times)
                 .unwrap_or_else(|error| Listener::new().lost(format!("{error:#}")));
         }
-        let mut machine = match self.machine.take().map_or_else(|| self.boot(), Ok) {
+        let udev = case.wants_udev();
+        // Taken first, so that one of the other kind has ended before the next begins.
+        let fitting = self.machine.take().filter(|(_, has_udev)| *has_udev == udev);
+        let mut machine = match fitting.map_or_else(|| self.boot(udev), |(machine, _)| Ok(machine)) {
             Ok(machine) => machine,
             Err(error) => return Listener::new().lost(format!("{error:#}")),
         };
@@ -206,7 +215,7 @@ impl Runner for Lane<'_> {
             Outcome::Ended(Ended::Status(status)) => {
                 // One that failed may have left anything behind.
                 if status == 0 {
-                    self.machine = Some(machine);
+                    self.machine = Some((machine, udev));
                 }
                 listener.end(status)
             }
@@ -220,8 +229,8 @@ impl Runner for Lane<'_> {
 }
 
 impl Lane<'_> {
-    fn boot(&self) -> Result<Machine> {
-        Machine::boot(self.work.ground, &self.work.spec)
+    fn boot(&self, udev: bool) -> Result<Machine> {
+        Machine::boot(self.work.ground, &Spec { udev, ..self.work.spec.clone() })
             .map_err(|error| anyhow!("there was no machine for it: {error:#}"))
     }
 }
