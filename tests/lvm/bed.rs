@@ -76,9 +76,19 @@ impl Bed {
 
     /// A volume group over new disks of so many MiB. Its name is of this bed alone.
     pub fn group(&self, disks: &[u64]) -> Group {
+        self.group_over(disks.iter().map(|mib| self.disk(*mib)).collect())
+    }
+
+    /// The same over these disks.
+    pub fn group_over(&self, disks: Vec<Disk>) -> Group {
         let number = self.disks.fetch_add(1, Ordering::Relaxed);
         let tag = self.sandbox.tag().trim_start_matches("flexvol-").trim_start_matches('.');
-        Group::new(&format!("vg{number}_{tag}"), disks.iter().map(|mib| self.disk(*mib)).collect())
+        Group::new(&format!("vg{number}_{tag}"), disks)
+    }
+
+    /// The same with a name that a case is about; no other group may have it.
+    pub fn group_named(&self, name: &str, disks: &[u64]) -> Group {
+        Group::new(name, disks.iter().map(|mib| self.disk(*mib)).collect())
     }
 
     /// A name for a device of this bed that device-mapper has not got.

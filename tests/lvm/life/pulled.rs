@@ -1,0 +1,93 @@
+//! A disk that is pulled from under a mounted volume: pods get errors and nobody hangs, nothing new takes its place, and it comes back.
+
+use std::path::PathBuf;
+
+use super::home::Home;
+use crate::{
+    bed::Bed,
+    group::{Disk, dmsetup, lvm, targets},
+    tools::{run, text, tool},
+};
+
+/// A disk behind a table of device-mapper's, by which it can be taken away.
+struct Pullable {
+    name: String,
+    /// What of the disk below is shown: not its beginning, lest LVM finds its label there too.
+    linear: String,
+    sectors: u64,
+    device: PathBuf,
+}
+
+impl Pullable {
+    fn new(bed: &Bed, mib: u64) -> (Pullable, Disk) {
+        let (below, name) = (bed.disk(mib + 1), bed.name("pull").replace('.', "_"));
+        let sectors = mib << 11;
+        let linear = format!("0 {sectors} linear {} 2048", text(&below.device));
+        run(dmsetup().args(["create", &name, "--table", &linear]));
+        let device = PathBuf::from(format!("/dev/mapper/{name}"));
+        (Pullable { name, linear, sectors, device: device.clone() }, Disk { file: below.file, device })
+    }
+
+    fn table(&self, table: &str) {
+        run(dmsetup().args(["suspend", "--nolockfs", "--noflush", &self.name]));
+        run(dmsetup().args(["load", &self.name, "--table", table]));
+        run(dmsetup().args(["resume", &self.name]));
+    }
+
+    fn pull(&self) {
+        self.table(&format!("0 {} error", self.sectors));
+    }
+
+    fn plug(&self) {
+        self.table(&self.linear);
+    }
+}
+
+/// A program in the pod that is to end with an error, and soon.
+#[track_caller]
+fn gets_an_error(home: &Home, script: &str) {
+    let script = format!("if timeout 100 sh -euc '{script}'; then exit 9; else echo ended with $?; fi");
+    let said = home.exec("web", &script);
+    assert!(said.starts_with("ended with") && !said.contains("124"), "{said}");
+}
+
+#[test]
+fn pods_get_errors_and_the_volume_comes_back() {
+    let Some(bed) = Bed::new() else { return };
+    let Some(()) = targets(&["linear", "error"]) else { return };
+    let ((pull, second), first) = (Pullable::new(&bed, 64), bed.disk(64));
+    let (here, there) = (text(&first.device).to_owned(), text(&second.device).to_owned());
+    let vg = bed.group_over(vec![first, second]);
+    let home = Home::over(bed, vg);
+    home.vg.create("here", "24m", &["--activate", "n", &here]);
+    home.vg.create("there", "24m", &["--activate", "n", &there]);
+    let source = |volume| home.source("ext4", volume, &[("adopt", "true"), ("create", "true"), ("size", "24m")]);
+    let pod = home.pod("web", &[("here", &source("here")), ("there", &source("there"))]);
+    home.bed.ok(["up", &pod]);
+    home.exec("web", "for at in /data/*; do echo kept >$at/file; done; sync");
+
+    pull.pull();
+    gets_an_error(&home, "dd if=/dev/zero of=/data/there/more bs=1M count=4 conv=fsync");
+    gets_an_error(
+        &home,
+        "echo 3 >/proc/sys/vm/drop_caches; ls -lR /data/there && dd if=/dev/zero of=/data/there/x bs=1M count=1 conv=fsync",
+    );
+    home.exec("web", "echo more >/data/here/more; sync -f /data/here/more; cat /data/here/file");
+    home.bed.ok(["ls", "--usage"]);
+    home.bed.ok(["down", "web"]);
+    home.assert_down();
+
+    let ran = home.fails(&["up", &pod], &["there", "missing", "pvs"]);
+    assert!(!ran.stderr.contains(&home.vg.of("here")), "{ran:?}");
+    assert_eq!(home.exec("web", "cat /data/here/file /data/here/more; ls /data"), "kept\nmore\nhere\nthere");
+    assert_eq!(home.vg.volumes(), ["here", "there"]);
+
+    pull.plug();
+    home.bed.ok(["up", &pod]);
+    assert_eq!(home.exec("web", "cat /data/*/file"), "kept\nkept");
+    home.exec("web", "echo again >/data/there/again; sync");
+    home.bed.ok(["down", &pod]);
+    home.assert_down();
+    lvm(["lvchange", "--activate", "y", &home.vg.of("there")]);
+    tool("e2fsck", &["-fn", text(&home.vg.device("there"))]);
+}

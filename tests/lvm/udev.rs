@@ -1,0 +1,38 @@
+//! What is true without udev is true with it. The door runs these cases in a machine where it does.
+
+use std::path::Path;
+
+use flexvolume_testkit::skip;
+
+use crate::{
+    bed,
+    life::{
+        home::{Home, POOL},
+        inside, whole,
+    },
+};
+
+fn has_udev() -> Option<()> {
+    bed::device_mapper()?;
+    if !Path::new("/run/udev/control").exists() {
+        skip("udev does not run here");
+        return None;
+    }
+    Some(())
+}
+
+#[test]
+fn volumes_live() {
+    let Some(()) = has_udev() else { return };
+    let Some(home) = Home::with_pool(&[560], 480) else { return };
+    whole::life(&home, &[("ext4", "24m"), ("xfs", "300m")], &[("thinpool", POOL)]);
+    whole::life(&home, &[("ext4", "24m")], &[]);
+}
+
+#[test]
+fn nothing_inside_a_volume_is_started() {
+    let Some(()) = has_udev() else { return };
+    let Some(home) = Home::new(&[200]) else { return };
+    assert!(inside::starts_by_itself(&home), "a machine that would start nothing proves nothing");
+    inside::never_started(&home);
+}
