@@ -56,7 +56,10 @@ fn asked(mut words: impl Iterator<Item = OsString>) -> io::Result<(Spec, Plan)> 
                 spec.writes = one_of(&text(value)?, &all)?;
             }
             "--spare" => spec.spare.push(value.ok_or_else(usage)?.into()),
-            "--spared" => spec.spared_count = one_of(&text(value)?, &[("yes", true), ("no", false)])?,
+            "--spared" => {
+                let do_count = one_of(&text(value)?, &[("yes", true), ("no", false)])?;
+                spec.spared_count = if do_count { |_| true } else { |_| false };
+            }
             "--limit" => spec.limit = Some(Duration::from_secs(number(value)?)),
             "--log" => spec.log = Some(value.ok_or_else(usage)?.into()),
             _ => return Err(usage()),

@@ -90,9 +90,9 @@ pub struct Spec {
     /// Programs that no plan kills or fails, and neither what they start: tools that must never be torn off. Each is a
     /// file, recognised by its inode whatever it is called; without a slash it is looked up in PATH. A script is none.
     pub spare: Vec<PathBuf>,
-    /// Whether what the spared do counts, so that the plan kills the host or the tree at it, and them not. Where it would
-    /// strike them themselves, nothing is struck.
-    pub spared_count: bool,
+    /// Whether what a spared one does counts, by its command line with blanks between the words: the plan then kills the
+    /// host or the tree at it, and them not. Where it would strike them themselves, nothing is struck.
+    pub spared_count: fn(&str) -> bool,
     /// Whether the report tells of each exec with its arguments and environment.
     pub execs: bool,
     /// Where to log as JSON lines; see [`Report::read`](super::Report::read).
@@ -112,7 +112,7 @@ impl Spec {
             limit: Some(Duration::from_secs(120)),
             writes: Writes::Runs,
             spare: Vec::new(),
-            spared_count: false,
+            spared_count: |_| false,
             execs: false,
             log: None,
         }

@@ -211,7 +211,7 @@ impl Run<'_> {
         let Some(row) = effects::row_of(i64::from(request.data.nr)) else {
             return self.answer(request.id, Answer::Run);
         };
-        let passes = spared && !self.spec.spared_count;
+        let passes = spared && !(self.spec.spared_count)(&tree::command_line(pid));
         if passes || !caller.changes_state(row) || !self.counts(pid, row.when, caller.args[0]) {
             return self.answer(request.id, Answer::Run);
         }

@@ -92,6 +92,12 @@ pub(super) fn process_of(tid: u32) -> Option<(u32, String)> {
     Some((pid, comm.trim_end().to_owned()))
 }
 
+/// What a process was started with, blanks between the words.
+pub(super) fn command_line(pid: u32) -> String {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&line).replace('\0', " ").trim_end().to_owned()
+}
+
 pub(super) fn has_ended(process: BorrowedFd<'_>) -> bool {
     wait_end(process, Duration::ZERO)
 }

@@ -231,7 +231,7 @@ impl Bench {
 
     fn spec(&self, script: &str) -> Spec {
         let spec = sh(self.dir.path(), script).sparing(self.dir.path().join("tools/sh"));
-        Spec { spared_count: true, ..spec }
+        Spec { spared_count: |_| true, ..spec }
     }
 
     fn go(&self) {
@@ -284,6 +284,17 @@ fn the_spared_may_be_left_at_work() {
         eventually("the spared one's second step", || bench.has("two"));
         assert!(!bench.has("end"));
     }
+}
+
+#[test]
+fn the_spared_count_by_their_command_lines() {
+    let script = "tools/sh -c ': count me; >one'; tools/sh -c '>two'";
+    let bench = Bench::new();
+    let spec = Spec { spared_count: |line| line.contains("sh -c : count me"), ..bench.spec(script) };
+    let report = run(&spec, Plan::Count).unwrap();
+    let spared: Vec<&str> = report.effects.iter().filter(|it| it.spared).map(|it| it.detail.as_str()).collect();
+    assert!(matches!(spared[..], [detail] if detail.ends_with("one")), "{:#?}", report.effects);
+    assert!(bench.has("one") && bench.has("two"));
 }
 
 #[test]
