@@ -112,10 +112,18 @@ fn the_power_goes_at_any_moment_of_a_thin_volume() {
 }
 
 #[test]
-fn a_driver_that_does_not_sync_its_intent_is_found_out() {
-    let unsynced = |effect: &Effect| {
-        effect.comm == "lvm" && effect.syscall.ends_with("sync") && effect.detail.contains("/format/")
-    };
+fn an_intent_to_format_that_is_not_synced_is_found_out() {
+    let unsynced = |effect: &Effect| effect.syscall.ends_with("sync") && effect.detail.contains("/format/");
     let Some(outcome) = live("intent-unsynced", Part::during("begin mount"), Kind::Thick, unsynced) else { return };
     outcome.is_found_out("an intent to format that is not synced");
+}
+
+/// LVM flushes nothing itself, and what it acknowledged is on another disk by then.
+#[test]
+fn a_group_that_is_not_flushed_is_found_out() {
+    let unflushed = |effect: &Effect| {
+        effect.comm == "lvm" && effect.syscall.ends_with("sync") && effect.detail.starts_with("/dev/dm-")
+    };
+    let Some(outcome) = live("group-unflushed", Part::during("done attach"), Kind::Thick, unflushed) else { return };
+    outcome.is_found_out("a volume group that is not flushed");
 }
