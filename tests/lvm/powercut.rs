@@ -5,6 +5,7 @@
 //! says how many that were; `FLEXVOL_POWERCUT_POINTS` (a number, or `all`) says otherwise. `FLEXVOL_POWERCUT_SEED` decides
 //! which come first, and which writes are lost where some are.
 
+mod branch;
 mod life;
 mod loopback;
 mod node;

@@ -10,19 +10,19 @@ use super::node::{Node, Omitted, content, marker, text, write_durably};
 use super::sweep::Crash;
 
 /// Names of the steps in the story.
-const CREATE: &str = "create";
-const MOUNT: &str = "mount";
-const WRITE: &str = "write";
+pub(super) const CREATE: &str = "create";
+pub(super) const MOUNT: &str = "mount";
+pub(super) const WRITE: &str = "write";
 const EXPAND: &str = "expand";
 const EXPAND_FS: &str = "expand its file system";
-const WRITE_MORE: &str = "write more";
+pub(super) const WRITE_MORE: &str = "write more";
 const DELETE: &str = "delete";
 const CREATE_NEXT: &str = "create next";
 const MOUNT_NEXT: &str = "mount next";
 const WRITE_NEXT: &str = "write next";
 
 /// How much a tenant writes, in KiB.
-const WRITTEN: usize = 64;
+pub(super) const WRITTEN: usize = 64;
 
 /// The disks of a node, and how a driver's storage comes up on them.
 pub trait Disks {
@@ -51,13 +51,13 @@ pub struct Lived<'a> {
 }
 
 /// A volume, as a host knows it.
-struct Volume<'a> {
+pub(super) struct Volume<'a> {
     life: &'a Life<'a>,
     tenant: &'static str,
 }
 
 impl<'a> Life<'a> {
-    fn volume(&'a self, tenant: &'static str) -> Volume<'a> {
+    pub(super) fn volume(&'a self, tenant: &'static str) -> Volume<'a> {
         Volume { life: self, tenant }
     }
 
@@ -124,16 +124,16 @@ impl Lived<'_> {
 }
 
 impl Volume<'_> {
-    fn dir(&self) -> PathBuf {
+    pub(super) fn dir(&self) -> PathBuf {
         self.life.node.dir(&format!("mounts/{}", self.tenant))
     }
 
-    fn call(&self, words: &[&str]) -> Result<Value, String> {
+    pub(super) fn call(&self, words: &[&str]) -> Result<Value, String> {
         self.life.node.call(words)
     }
 
     /// What `createvolume` is called with. The second is as large as the first became, so that it gets all its blocks.
-    fn wish(&self) -> String {
+    pub(super) fn wish(&self) -> String {
         let (small, large) = self.life.disks.sizes();
         let mut wish = self.life.disks.parameters();
         wish["flexvol/name"] = format!("volume-{}", self.tenant).into();
@@ -142,7 +142,7 @@ impl Volume<'_> {
     }
 
     /// What every later call gets, by the answer of `createvolume`.
-    fn kept(&self, created: &Value) -> String {
+    pub(super) fn kept(&self, created: &Value) -> String {
         let mut all = created["options"].as_object().cloned().unwrap_or_default();
         all.insert("flexvol/id".into(), created["id"].clone());
         all.insert("kubernetes.io/fsType".into(), "ext4".into());
@@ -153,7 +153,7 @@ impl Volume<'_> {
 
     /// Called again from its creation on, it holds what was acknowledged and nothing that nobody wrote; no block of
     /// it is that of the tenant `before`.
-    fn is_there(&self, story: Story<'_>, files: &[&str], before: Option<&str>) -> Result<(), String> {
+    pub(super) fn is_there(&self, story: Story<'_>, files: &[&str], before: Option<&str>) -> Result<(), String> {
         let j = self.kept(&self.call(&["createvolume", &self.wish()])?);
         let device = device(&self.call(&["attach", &j, "node"])?);
         if let Some(before) = before
@@ -182,7 +182,7 @@ impl Volume<'_> {
         Ok(())
     }
 
-    fn holds(&self, story: Story<'_>, files: &[&str]) -> Result<(), String> {
+    pub(super) fn holds(&self, story: Story<'_>, files: &[&str]) -> Result<(), String> {
         let dir = self.dir();
         for file in files {
             let found = fs::read(dir.join(file)).unwrap_or_default();
@@ -224,7 +224,7 @@ impl Volume<'_> {
 }
 
 /// What a host that knows nothing else can say of a volume.
-fn by_id(j: &str) -> String {
+pub(super) fn by_id(j: &str) -> String {
     let j: Value = serde_json::from_str(j).unwrap();
     json!({"flexvol/id": j["flexvol/id"]}).to_string()
 }
@@ -238,6 +238,6 @@ fn find(device: &Path, needle: &[u8]) -> Result<Option<usize>, String> {
     Ok(seen.map(|(n, _)| n * 4096).next())
 }
 
-fn device(answer: &Value) -> String {
+pub(super) fn device(answer: &Value) -> String {
     answer["device"].as_str().unwrap_or_default().to_owned()
 }

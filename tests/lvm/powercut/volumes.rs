@@ -8,6 +8,7 @@ use flexvolume_testkit::killat::Effect;
 use flexvolume_testkit::powercut::{Range, Source};
 use serde_json::{Value, json};
 
+use super::branch::Branch;
 use super::life::{Disks, Life};
 use super::node::{Node, Omitted, mounted, nothing, run, text};
 use super::sweep::{Outcome, Part, sweep};
@@ -50,7 +51,7 @@ impl Disks for Kind {
 impl Kind {
     /// The image of a disk with the volume group on it, as an administrator makes it.
     fn group(self, node: &Node) -> PathBuf {
-        let image = node.image("group", 80);
+        let image = node.image("group", 112);
         let device = tool("losetup", &["--find", "--show", text(&image)]);
         let lvm = |words: &[&str]| {
             let ran =
@@ -59,7 +60,7 @@ impl Kind {
         };
         lvm(&["vgcreate", GROUP, &device]);
         if self == Kind::Thin {
-            lvm(&["lvcreate", "--yes", "--type", "thin-pool", "--size", "48m", "--name", POOL, GROUP]);
+            lvm(&["lvcreate", "--yes", "--type", "thin-pool", "--size", "64m", "--name", POOL, GROUP]);
             lvm(&["vgchange", "-an", GROUP]);
         }
         tool("losetup", &["--detach", &device]);
@@ -81,7 +82,8 @@ fn config(node: &Node, devices: &str) -> PathBuf {
     dir
 }
 
-fn live(name: &str, part: Part, kind: Kind, omitted: Omitted) -> Option<Outcome> {
+/// A node for such volumes, and its disks.
+fn node(kind: Kind) -> Option<(Node, PathBuf, PathBuf)> {
     let mut node = Node::new("lvm")?;
     if kind == Kind::Thin {
         group::targets(&["thin-pool"])?;
@@ -90,13 +92,28 @@ fn live(name: &str, part: Part, kind: Kind, omitted: Omitted) -> Option<Outcome>
     node.env("LVM_SYSTEM_DIR", conf);
     let (group, state) = (kind.group(&node), node.image("state", 16));
     run("mkfs.ext4", &["-q", text(&state)]).unwrap();
+    Some((node, group, state))
+}
+
+fn sources<'a>(group: &'a Path, state: &'a Path) -> [Source<'a>; 2] {
+    [
+        Source { name: "group", image: group, ordered: METADATA },
+        Source { name: "state", image: state, ordered: Range::NONE },
+    ]
+}
+
+fn live(name: &str, part: Part, kind: Kind, omitted: Omitted) -> Option<Outcome> {
+    let (node, group, state) = node(kind)?;
     let life = Life { node: &node, disks: &kind };
-    let sources = [
-        Source { name: "group", image: &group, ordered: METADATA },
-        Source { name: "state", image: &state, ordered: Range::NONE },
-    ];
-    let lived = life.record(&sources, omitted);
+    let lived = life.record(&sources(&group, &state), omitted);
     Some(sweep(name, part, &lived.recording, &node, |crash| lived.recover(crash)))
+}
+
+fn branch(name: &str, kind: Kind) -> Option<Outcome> {
+    let (node, group, state) = node(kind)?;
+    let branch = Branch { life: Life { node: &node, disks: &kind } };
+    let branched = branch.record(&sources(&group, &state));
+    Some(sweep(name, Part::ALL, &branched.recording, &node, |crash| branched.recover(crash)))
 }
 
 #[test]
@@ -108,6 +125,18 @@ fn the_power_goes_at_any_moment_of_a_volume() {
 #[test]
 fn the_power_goes_at_any_moment_of_a_thin_volume() {
     let Some(outcome) = live("thin", Part::ALL, Kind::Thin, nothing) else { return };
+    outcome.is_well();
+}
+
+#[test]
+fn the_power_goes_at_any_moment_of_a_snapshot_and_a_clone() {
+    let Some(outcome) = branch("snapshot", Kind::Thick) else { return };
+    outcome.is_well();
+}
+
+#[test]
+fn the_power_goes_at_any_moment_of_a_thin_snapshot_and_a_clone() {
+    let Some(outcome) = branch("thin-snapshot", Kind::Thin) else { return };
     outcome.is_well();
 }
 
