@@ -11,6 +11,7 @@ use crate::{
     active::refresh,
     copy::{self, From},
     create::{self, Wish},
+    decide::partial,
     end,
     group::Group,
     mount,
@@ -149,7 +150,7 @@ fn source_of(place: Place, is_snapshot: bool, rows: &[Volume]) -> Result<From<'_
         )));
     }
     if volume.partial {
-        return Err(Failure::internal(format!("a disk of {storage} is missing; bring it back, then see: pvs")));
+        return Err(partial(&place, volume));
     }
     Ok(From { place, volume, bytes: taken.bytes, snapshot: true })
 }
@@ -219,7 +220,9 @@ fn lvcreate(
     let lock = world.lock(&place.group_lock_key())?;
     let rows = volume::all(&place.vg, Some(&group.uuid), lvm, world)?.1;
     let pool = Pool::look(pool, &rows, group, lvm)?;
-    let bytes = create::rounded(wish, &volume::group(group, lvm)?)?;
+    // A size that LVM has made is one of whole extents.
+    let larger = wish.bytes > from.volume.bytes;
+    let bytes = if larger { create::rounded(wish, &volume::group(group, lvm)?)? } else { from.volume.bytes };
     pool.guard(bytes, &Settings::read(world)?)?;
     if wish.ours.wipe != Wipe::None {
         pool.keeps_secrets()?;
@@ -239,7 +242,7 @@ fn lvcreate(
         }
         return Err(failure);
     }
-    if bytes > from.volume.bytes {
+    if larger {
         let size = format!("{bytes}b");
         lvm.change(&purpose, &lock, group, &["lvextend", "-L", &size, &storage])?;
     }

@@ -6,11 +6,7 @@
 //! ```
 //! The snapshot has a tag that says for which volume it is. If that volume is no more, or is whole, it goes.
 
-use std::{
-    num::NonZeroU64,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{num::NonZeroU64, path::PathBuf, time::Instant};
 
 use flexvolume::{Code, Failure, Lock, Options, Result, World};
 use flexvolume_linux::block::{Alone, Erase};
@@ -23,6 +19,7 @@ use crate::{
     names::{LvName, Uuid},
     place::{Place, copied},
     report::Volume,
+    settings::Settings,
     snapshot::{self, Wish},
     snapshot_room::Room,
     tags::{Ours, State, Wipe},
@@ -31,11 +28,8 @@ use crate::{
     volume,
 };
 
-/// For so long one call works.
-const SLICE: Duration = Duration::from_secs(10);
-
 /// As much is copied before the clock is looked at.
-const STEP: NonZeroU64 = NonZeroU64::new(32 << 20).unwrap();
+const STEP: NonZeroU64 = NonZeroU64::new(16 << 20).unwrap();
 
 /// As much is zeroed at the end of a clone that is larger than its source: what every probe reads there.
 const END: u64 = 1 << 20;
@@ -115,7 +109,7 @@ fn work(
         let mut now = earlier.unwrap_or(Progress { snapshot: still.uuid.clone(), done: 0, woke: false });
         let device = awake((&still_place, &still), rows, &mut now.woke, (group, lvm), world)?;
         let target_device = activate(place, target, group, lock, lvm)?;
-        let end = Instant::now() + SLICE;
+        let end = Instant::now() + Settings::read(world)?.slice.time();
         let alone = Alone::open(&target_device)?;
         match alone.copy_from(&device, now.done, STEP, &mut |_| Instant::now() < end) {
             Ok(done) => now.done = done,

@@ -95,8 +95,9 @@ fn of_row(row: &Volume, held: Option<&Held>) -> Vec<Finding> {
     let mut found = Vec::new();
     if row.partial {
         let message = format!(
-            "a disk of {storage} is missing ({} missing in the volume group {}); bring it back, then see: pvs",
-            row.missing_disks, row.vg
+            "a disk of {storage} is missing (the volume group {} misses {}); bring it back; if LVM goes on calling it \
+             missing: vgextend --restoremissing {} DISK",
+            row.vg, row.missing_disks, row.vg
         );
         found.push(Finding(Condition::Inaccessible, message));
     } else if !row.health.is_empty() {
@@ -180,7 +181,7 @@ fn survey(rows: &[Volume], held: &dyn Fn(&Volume) -> Option<Held>, settings: &Se
     let touched: BTreeMap<&VgName, u64> = ours.iter().map(|row| (&row.vg, row.missing_disks)).collect();
     let mut found = Vec::new();
     for (vg, missing) in touched.iter().filter(|(_, missing)| **missing > 0) {
-        let message = format!("{missing} disks of the volume group {vg} are missing; bring them back, then see: pvs");
+        let message = format!("{missing} disks of the volume group {vg} are missing; bring them back; see: pvs");
         found.push(Finding(Condition::Inaccessible, message));
     }
     for pool in rows.iter().filter(|row| row.kind == Kind::ThinPool && touched.contains_key(&row.vg)) {

@@ -57,7 +57,11 @@ fn what_is_lost_and_what_never_was() {
 #[test]
 fn a_missing_disk_a_device_that_stands_still_and_one_that_is_gone() {
     let rows = with("db", |row| (row.partial, row.missing_disks, row.health) = (true, 1, "partial".into()));
-    is(&of("db", &rows, None, None).unwrap(), Condition::Inaccessible, &["a disk of vg/db is missing", "pvs"]);
+    is(
+        &of("db", &rows, None, None).unwrap(),
+        Condition::Inaccessible,
+        &["a disk of vg/db is missing", "--restoremissing"],
+    );
     let rows = with("db", |row| row.suspended = true);
     is(&of("db", &rows, None, None).unwrap(), Condition::Inaccessible, &["stands still", "lvchange --refresh vg/db"]);
     let rows = with("db", |row| row.active = false);

@@ -1,6 +1,6 @@
 //! What an administrator may set of this driver.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use flexvolume::{Code, Failure, Result, World};
 use serde::Deserialize;
@@ -21,6 +21,9 @@ pub(crate) struct Settings {
     /// From how many percent of data or metadata on a thin pool is spoken of.
     #[serde(default)]
     pub(crate) thin_warn: Percent,
+    /// For so long one call wipes or copies, before it answers "In progress".
+    #[serde(default)]
+    pub(crate) slice: Slice,
 }
 
 impl Settings {
@@ -87,6 +90,36 @@ impl TryFrom<f64> for Overcommit {
 impl fmt::Display for Overcommit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// Seconds, more than none and up to ten minutes.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "f64")]
+pub(crate) struct Slice(Duration);
+
+impl Slice {
+    /// How long that is.
+    pub(crate) fn time(self) -> Duration {
+        self.0
+    }
+}
+
+impl Default for Slice {
+    fn default() -> Self {
+        Self(Duration::from_secs(10))
+    }
+}
+
+impl TryFrom<f64> for Slice {
+    type Error = &'static str;
+
+    fn try_from(seconds: f64) -> std::result::Result<Self, Self::Error> {
+        if seconds > 0.0 && seconds <= 600.0 {
+            Ok(Self(Duration::from_secs_f64(seconds)))
+        } else {
+            Err("a slice is more than no seconds and at most 600")
+        }
     }
 }
 
@@ -167,6 +200,9 @@ mod tests {
             r#"{"thinOvercommit":"2"}"#,
             r#"{"thinWarn":0}"#,
             r#"{"thinWarn":101}"#,
+            r#"{"slice":0}"#,
+            r#"{"slice":601}"#,
+            r#"{"slice":-1}"#,
             r#"{"volumegroup":"../x"}"#,
             r#"{"volumegroups":["-x"]}"#,
         ] {
@@ -177,5 +213,6 @@ mod tests {
         let settings = Settings::read(&world).unwrap();
         assert_eq!(settings.thin_overcommit.of(1000), 2500);
         assert!(!settings.thin_warn.reached_by(89.0));
+        assert_eq!(settings.slice.time(), Duration::from_secs(10));
     }
 }

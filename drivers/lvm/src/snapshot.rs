@@ -8,7 +8,7 @@ use flexvolume::{Code, Failure, Id, Lock, Options, OptionsExt, Result, Snapshot,
 use crate::{
     active::{refresh, retag},
     create::room,
-    decide::is_snapshot,
+    decide::{is_snapshot, partial},
     end,
     group::Group,
     names::{LvName, Uuid},
@@ -99,7 +99,7 @@ pub(crate) fn usable<'a>(of: &Place, rows: &'a [Volume]) -> Result<&'a Volume> {
         return Err(Failure::new(Code::NotFound, format!("{storage} is being made or deleted, or is another volume")));
     }
     if volume.partial {
-        return Err(Failure::internal(format!("a disk of {storage} is missing; bring it back, then see: pvs")));
+        return Err(partial(of, volume));
     }
     Ok(volume)
 }
@@ -236,7 +236,7 @@ fn deletable(place: &Place, volume: &Volume, rows: &[Volume]) -> Result<Ours> {
         return Err(Failure::new(Code::Unsupported, message));
     }
     if volume.partial {
-        return Err(Failure::internal(format!("a disk of {storage} is missing; bring it back, then see: pvs")));
+        return Err(partial(place, volume));
     }
     let is_made_of_it = |one: &&Volume| {
         let unfinished = one.tags.ours().is_some_and(|ours| ours.state == Some(State::Creating));

@@ -17,11 +17,9 @@ use crate::{
     names::Uuid,
     notes::{Lasting, Note},
     place::Place,
+    settings::Settings,
     tags::Wipe,
 };
-
-/// For so long one call works.
-const SLICE: Duration = Duration::from_secs(10);
 
 /// As much is asked of the device at once: a slow one is done with it long before a slice is over.
 const STEP: NonZeroU64 = NonZeroU64::new(32 << 20).unwrap();
@@ -58,7 +56,9 @@ pub(crate) fn slice(place: &Place, lv: &Uuid, device: &Path, how: Wipe, world: &
     let note = note(lv, world)?;
     let begin = note.read::<Offset>()?.map_or(0, |offset| offset.done);
     let alone = Alone::open(device)?;
-    let until = work(&alone, begin, how, SLICE, &|why| world.log(format_args!("{}: {why}", place.storage())))?;
+    let until = work(&alone, begin, how, Settings::read(world)?.slice.time(), &|why| {
+        world.log(format_args!("{}: {why}", place.storage()))
+    })?;
     if until >= alone.size() {
         return Ok(Progress::Done);
     }

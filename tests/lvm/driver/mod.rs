@@ -1,9 +1,13 @@
 //! The LVM driver, called as hosts call it, on volume groups of a case.
 
+mod copies;
 mod cutoff;
+mod hosted;
+mod looks;
 mod loss;
 mod node;
 mod provision;
 mod refusals;
 mod staged;
 mod stranger;
+mod thick;

@@ -1,0 +1,214 @@
+//! Thick snapshots, which lose everything when they are full, and thick clones, which are copied in slices.
+
+use std::{
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use flexvolume_testkit::driver::J;
+
+use super::{
+    copies::beside,
+    hosted::{Hosted, Volume, fill, sum},
+};
+use crate::{
+    group::lvm,
+    tools::{shell, text, tool},
+};
+
+/// Each call works for a moment only, so that there are many.
+const BRIEF: &str = r#"{"slice": 0.01}"#;
+
+#[test]
+fn a_snapshot_holds_until_it_overflows() {
+    let Some(host) = Hosted::new(&[300], BRIEF) else { return };
+    let volume = host.volume("db", "ext4", &[("size", "48m")]);
+    let at = host.up(&volume);
+    fill(&at, "before", 2000);
+    let then = sum(&at);
+    let good = host.snapshot("good", &volume, &[("snapshotSize", "100%")]);
+    let full = host.snapshot("full", &volume, &[("snapshotSize", "4m")]);
+    assert!(good.get("ready") == true && full.get("ready") == true);
+    shell("head -c 8000000 /dev/urandom >$1/more; sync -f $1", &[text(&at)]);
+    fill(&at, "after", 2000);
+
+    let listed = host.done("listsnapshots", &J::default().with("flexvol/id", &volume.id));
+    let ready: Vec<bool> = listed.get("snapshots").as_array().unwrap().iter().map(|one| one["ready"] == true).collect();
+    assert_eq!(ready, [false, true], "in the order of their ids");
+    let (condition, message) = host.health(Some(&volume));
+    assert!(condition == "degraded" && message.contains("snap-full is lost"), "{condition}: {message}");
+    let lost = J::default().with("flexvol/name", "c").with("flexvol/sourceSnapshot", &full.word("snapshot"));
+    host.end_of("createvolume", &lost).fails("", &["is lost", "snapshotSize"]);
+
+    // What has snapshots neither goes nor grows.
+    let by_id = J::default().with("flexvol/id", &volume.id);
+    host.end_of("deletevolume", &by_id).fails("busy", &[]);
+    let grow = ["expandvolume", &volume.j.text(), text(&at), "67108864", "0"];
+    host.call(&grow).fails("busy", &["thick snapshots"]);
+
+    let clone = host.clone_of("old", ("flexvol/sourceSnapshot", &good.word("snapshot")), "ext4", &[]);
+    beside(&host, &volume, &clone, &then);
+    host.unsnapshot(&good);
+    host.unsnapshot(&full);
+    host.call(&grow).ok();
+    for one in [&clone, &volume] {
+        host.down(one);
+        host.drop_volume(one);
+    }
+    host.assert_only(&[]);
+}
+
+#[test]
+fn what_a_snapshot_kept_reaches_nobody() {
+    let Some(host) = Hosted::new(&[100], BRIEF) else { return };
+    for (wipe, left) in [("none", true), ("zero", false)] {
+        let marker = format!("SECRET-{wipe}-{}", host.vg.name);
+        let volume = host.volume(&format!("db-{wipe}"), "ext4", &[("size", "16m"), ("wipe", wipe)]);
+        let device = host.device(&volume);
+        shell("yes $2 | head -c 2000000 | dd of=$1 bs=1M seek=8 conv=fsync status=none", &[text(&device), &marker]);
+        let snapshot = host.snapshot(wipe, &volume, &[("snapshotSize", "12m")]);
+        // Now only the snapshot has it.
+        shell("dd if=/dev/zero of=$1 bs=1M seek=8 count=2 conv=fsync status=none", &[text(&device)]);
+        assert!(host.holds(&marker));
+        host.unsnapshot(&snapshot);
+        assert_eq!(host.holds(&marker), left, "wipe: {wipe}");
+        host.detach(&volume.j).ok();
+        host.drop_volume(&volume);
+    }
+    host.assert_only(&[]);
+}
+
+#[test]
+fn a_clone_is_whole_while_its_source_is_written_to() {
+    let Some(host) = Hosted::new(&[900], BRIEF) else { return };
+    let volume = host.volume("db", "xfs", &[("size", "300m"), ("snapshotSize", "50%")]);
+    let at = host.up(&volume);
+    fill(&at, "before", 2000);
+    let then = sum(&at);
+    // What was there when it was first asked for counts, whatever is written meanwhile.
+    let writer = "while [ ! -e $1/stop ]; do date >$1/noise; sync -f $1; sleep 0.1; done";
+    let mut child = Command::new("sh").args(["-euc", writer, "sh", text(&at)]).stdin(Stdio::null()).spawn().unwrap();
+    let clone = host.clone_of("c", ("flexvol/sourceVolume", &volume.id), "xfs", &[]);
+    shell(": >$1/stop", &[text(&at)]);
+    child.wait().unwrap();
+    beside(&host, &volume, &clone, &then);
+    assert_eq!(host.vg.volumes(), ["c", "db"], "the snapshot for the copy is gone");
+}
+
+#[test]
+fn a_source_that_nobody_has_attached_has_no_device_afterwards() {
+    let Some(host) = Hosted::new(&[300], BRIEF) else { return };
+    let volume = host.volume("db", "ext4", &[("size", "40m")]);
+    let at = host.up(&volume);
+    fill(&at, "before", 100);
+    let then = sum(&at);
+    host.down(&volume);
+    let clone = host.clone_of("c", ("flexvol/sourceVolume", &volume.id), "ext4", &[("size", "64m")]);
+    assert!(!host.is_active("db") && !host.is_active("c"));
+    assert_eq!(host.vg.row("c", "lv_size")["lv_size"], (64_u64 << 20).to_string());
+    beside(&host, &volume, &clone, &then);
+    let at = host.up(&clone);
+    let room: u64 = shell("stat -f -c '%b %S' $1 | { read b s; echo $((b * s)); }", &[text(&at)]).parse().unwrap();
+    assert!(room > 50 << 20, "{room}");
+}
+
+#[test]
+fn a_copy_that_is_cut_off_goes_on() {
+    let Some(host) = Hosted::new(&[300], BRIEF) else { return };
+    let volume = host.volume("db", "ext4", &[("size", "64m")]);
+    let device = host.device(&volume);
+    shell("yes $2 | head -c 67108864 | dd of=$1 bs=1M iflag=fullblock conv=fsync status=none", &[text(&device), "x"]);
+    let j = J::default().with("flexvol/name", "c").with("flexvol/sourceVolume", &volume.id);
+    // Each is killed a little later than the one before; what LVM does for it meanwhile goes on.
+    let mut patience = Duration::from_millis(50);
+    let said = loop {
+        let start = Instant::now();
+        let mut child = host.command(&["createvolume", &j.text()]);
+        let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while start.elapsed() < patience && child.try_wait().unwrap().is_none() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let _ = child.kill();
+        child.wait().unwrap();
+        patience = patience * 3 / 2;
+        if patience > Duration::from_secs(8) {
+            break host.done("createvolume", &j);
+        }
+    };
+    let clone = Volume::of(&said, "");
+    shell("cmp $1 $2", &[text(&device), text(&host.device(&clone))]);
+    host.detach(&clone.j).ok();
+    assert_eq!(host.vg.volumes(), ["c", "db"], "the snapshot for the copy is gone");
+    assert!(!host.tags("c").iter().any(|tag| tag.contains("state")));
+    host.drop_volume(&clone);
+    host.detach(&volume.j).ok();
+    host.drop_volume(&volume);
+    host.assert_only(&[]);
+}
+
+#[test]
+fn a_copy_that_is_given_up_leaves_nothing() {
+    let Some(host) = Hosted::new(&[300], BRIEF) else { return };
+    let marker = format!("COPIED-{}", host.vg.name);
+    let volume = host.volume("db", "ext4", &[("size", "64m")]);
+    let device = host.device(&volume);
+    shell(
+        "yes $2 | head -c 67108864 | dd of=$1 bs=1M iflag=fullblock conv=fsync status=none",
+        &[text(&device), &marker],
+    );
+    let j = J::default().with("flexvol/name", "c").with("flexvol/sourceVolume", &volume.id);
+    let begun = host.call(&["createvolume", &j.text()]);
+    assert_eq!(begun.get("status"), "In progress", "{begun:?}");
+    // It is nobody's to use.
+    let half = J::default().with("flexvol/id", &host.vg.of("c")).with("kubernetes.io/pvOrVolumeName", "pv-c");
+    host.attach(&half).fails("notFound", &["not finished"]);
+    let listed = host.done("listvolumes", &J::default());
+    assert_eq!(listed.get("volumes").as_array().unwrap().len(), 1, "{listed:?}");
+    assert_eq!(host.vg.volumes(), ["c", "copy-c", "db"]);
+    host.end_of("deletevolume", &J::default().with("flexvol/id", &volume.id)).fails("busy", &[]);
+    host.done("deletevolume", &J::default().with("flexvol/id", &host.vg.of("c")));
+    assert_eq!(host.vg.volumes(), ["db"]);
+    host.detach(&volume.j).ok();
+    host.drop_volume(&volume);
+    assert!(!host.holds(&marker));
+    host.assert_only(&[]);
+}
+
+#[test]
+fn a_copy_whose_snapshot_overflows_says_so_and_leaves_nothing() {
+    let Some(host) = Hosted::new(&[300], BRIEF) else { return };
+    let volume = host.volume("db", "ext4", &[("size", "64m")]);
+    let device = host.device(&volume);
+    let j = J::default().with("flexvol/name", "c").with("flexvol/sourceVolume", &volume.id);
+    let begun = host.call(&["createvolume", &j.clone().with("snapshotSize", "4m").text()]);
+    assert_eq!(begun.get("status"), "In progress", "{begun:?}");
+    shell("dd if=/dev/urandom of=$1 bs=1M count=12 conv=fsync status=none", &[text(&device)]);
+    host.end_of("createvolume", &j).fails("exhausted", &["snapshotSize"]);
+    host.done("deletevolume", &J::default().with("flexvol/id", &host.vg.of("c")));
+    assert_eq!(host.vg.volumes(), ["db"]);
+    // With no room for the snapshot nothing is begun.
+    host.end_of("createvolume", &j.with("snapshotSize", "1000%")).fails("exhausted", &[&host.vg.name]);
+    host.done("deletevolume", &J::default().with("flexvol/id", &host.vg.of("c")));
+    assert_eq!(host.vg.volumes(), ["db"]);
+}
+
+#[test]
+fn an_origin_is_not_left_suspended() {
+    let Some(host) = Hosted::new(&[200], BRIEF) else { return };
+    let volume = host.volume("db", "ext4", &[("size", "16m")]);
+    let at = host.up(&volume);
+    fill(&at, "before", 10);
+    // As a command leaves it that was torn off.
+    let name = format!("{}-db", host.vg.name.replace('-', "--"));
+    tool("dmsetup", &["suspend", "--nolockfs", &name]);
+    let (condition, message) = host.health(Some(&volume));
+    assert!(condition == "inaccessible" && message.contains("stands still"), "{condition}: {message}");
+    let snapshot = host.snapshot("s", &volume, &[]);
+    fill(&at, "after", 10);
+    assert_eq!(host.health(Some(&volume)).0, "ok");
+    host.unsnapshot(&snapshot);
+    host.down(&volume);
+    host.drop_volume(&volume);
+    lvm(["vgck", &host.vg.name]);
+}
