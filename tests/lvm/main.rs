@@ -12,5 +12,6 @@ mod life;
 mod outside;
 mod powercut;
 mod spine;
+mod sweep;
 mod tools;
 mod udev;

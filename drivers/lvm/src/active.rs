@@ -127,6 +127,34 @@ pub(crate) fn activate(place: &Place, volume: &Volume, group: &Group, lock: &Loc
     Err(Failure::internal(message))
 }
 
+/// Takes the device away of a volume that was active for our own work alone; one that is attached keeps it. `lock` is the
+/// volume's own.
+///
+/// # Errors
+/// LVM's own: somebody has it open, for one.
+pub(crate) fn lay_down(
+    place: &Place,
+    uuid: &Uuid,
+    (group, lock, lvm): (&Group, &Lock, &Lvm),
+    world: &World,
+) -> Result<()> {
+    if Held::read(place, world)?.is_some_and(|held| held.lv_uuid == *uuid) {
+        return Ok(());
+    }
+    let (storage, only) = (place.storage(), only(uuid));
+    lvm.change(&format!("deactivate {storage}"), lock, group, &["lvchange", "-an", "-S", &only, &storage])
+}
+
+/// Sees to it that a volume that was only made has no device; a call may have been cut off before it took that away.
+pub(crate) fn idle(place: &Place, volume: &Volume, change: (&Group, &Lock, &Lvm), world: &World) {
+    if !volume.active || volume.open {
+        return;
+    }
+    if let Err(failure) = lay_down(place, &volume.uuid, change, world) {
+        world.log(format_args!("{} is made, and stays active: {failure}", place.storage()));
+    }
+}
+
 /// Lets a suspended device go on, by the metadata that LVM has now.
 pub(crate) fn refresh(place: &Place, uuid: &Uuid, group: &Group, lock: &Lock, lvm: &Lvm) -> Result<()> {
     let storage = place.storage();
@@ -170,7 +198,7 @@ pub(crate) fn awake(place: &Place, held: &Held, world: &World) -> Result<()> {
         return Ok(());
     }
     let lvm = Lvm::find()?;
-    let lock = world.lock(&place.lock_key())?;
+    let lock = place.lock(world)?;
     refresh(place, &held.lv_uuid, &group_of(place, held, &lvm, world), &lock, &lvm)
 }
 
@@ -218,7 +246,7 @@ pub(crate) fn detach(attachment: &Attachment, world: &World) -> Result<()> {
             None => return Ok(()),
         },
     };
-    let lock = world.lock(&place.lock_key())?;
+    let lock = place.lock(world)?;
     let held = match held {
         Some(held) => Some(held),
         // Cut off before it was noted, or somebody cleaned up.

@@ -29,7 +29,7 @@ pub(crate) fn attach(place: &Place, options: &Options, world: &World) -> Result<
     // What could only fail later fails before anything is made.
     mount::check(options)?;
     let lvm = Lvm::find()?;
-    let lock = world.lock(&place.lock_key())?;
+    let lock = place.lock(world)?;
     let seen = Seen::read(place, world)?;
     let held = Held::read(place, world)?;
     let pool: Vec<&str> = seen.iter().filter_map(|seen| seen.pool.as_deref()).collect();

@@ -8,7 +8,7 @@ use flexvolume::{Code, Created, Failure, Id, Lock, Options, OptionsExt, Result, 
 use flexvolume_linux::fs::fresh_uuid;
 
 use crate::{
-    active::refresh,
+    active::{idle, refresh},
     copy::{self, From},
     create::{self, Wish},
     decide::partial,
@@ -48,13 +48,14 @@ pub(crate) fn create(options: &Options, source: &Source, world: &World) -> Resul
     Id::parse(&place.id())?;
     mount::check(options)?;
     let lvm = Lvm::find()?;
-    let lock = world.lock(&place.lock_key())?;
+    let lock = place.lock(world)?;
     let (group, mut rows) = volume::all(&place.vg, place.vg_uuid.as_ref(), &lvm, world)?;
     let target = rows.iter().find(|one| one.is(&place.lv));
     let step = step(&place, &name, target, &of, &rows)?;
     match (step, target) {
         (Step::Done, Some(volume)) => {
             fits(&place, volume.bytes, options)?;
+            idle(&place, volume, (&group, &lock, &lvm), world);
             return created(&place, &volume.vg_uuid, volume.bytes, options);
         }
         (Step::End, Some(left)) => {

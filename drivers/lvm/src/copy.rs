@@ -13,7 +13,7 @@ use flexvolume_linux::block::{Alone, Erase};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    active::{Held, activate, only},
+    active::{self, activate, idle},
     create, end,
     group::Group,
     names::{LvName, Uuid},
@@ -137,12 +137,7 @@ fn work(
     let group_lock = world.lock(&place.group_lock_key())?;
     create::publish(place, &target.uuid, (group, &group_lock, lvm))?;
     drop(group_lock);
-    let (storage, only) = (place.storage(), only(&target.uuid));
-    if let Err(failure) =
-        lvm.change(&format!("deactivate {storage}"), lock, group, &["lvchange", "-an", "-S", &only, &storage])
-    {
-        world.log(format_args!("{storage} is made, and stays active: {failure}"));
-    }
+    idle(place, &Volume { active: true, ..target.clone() }, (group, lock, lvm), world);
     note.remove()
 }
 
@@ -165,7 +160,7 @@ fn temporary(
     world: &World,
 ) -> Result<(Place, Volume)> {
     let still = Place { lv: place.lv.for_copy(), ..place.clone() };
-    let lock = world.lock(&still.lock_key())?;
+    let lock = still.lock(world)?;
     if let Some(there) = rows.iter().find(|one| one.is(&still.lv)) {
         match Taken::read(there).filter(|taken| taken.copied_to.is_some()) {
             Some(taken) if taken.ours.state.is_none() && taken.copied_to.as_ref() == Some(&target.uuid) => {
@@ -200,11 +195,11 @@ fn awake(
     if let Some((of, volume)) = &parent
         && !(volume.active && still.active)
     {
-        let lock = world.lock(&of.lock_key())?;
+        let lock = of.lock(world)?;
         *woke |= !volume.active;
         activate(of, volume, group, &lock, lvm)?;
     }
-    let lock = world.lock(&place.lock_key())?;
+    let lock = place.lock(world)?;
     let now = Volume { active: parent.is_some() || still.active, ..still.clone() };
     activate(place, &now, group, &lock, lvm)
 }
@@ -224,12 +219,8 @@ fn lay_down(from: &From<'_>, rows: &[Volume], (group, lvm): (&Group, &Lvm), worl
             Some(parent) => parent,
             None => (from.place.clone(), from.volume.clone()),
         };
-        let lock = world.lock(&place.lock_key())?;
-        if Held::read(&place, world)?.is_some_and(|held| held.lv_uuid == volume.uuid) {
-            return Ok(());
-        }
-        let (storage, only) = (place.storage(), only(&volume.uuid));
-        lvm.change(&format!("deactivate {storage}"), &lock, group, &["lvchange", "-an", "-S", &only, &storage])
+        let lock = place.lock(world)?;
+        active::lay_down(&place, &volume.uuid, (group, &lock, lvm), world)
     };
     if let Err(failure) = done() {
         world.log(format_args!("{} stays active after it was copied: {failure}", from.place.storage()));
@@ -260,7 +251,7 @@ pub(crate) fn drop_temporary(
     for row in rows.iter().filter(|row| is_left(row, volume, &rows)) {
         let Some(taken) = Taken::read(row) else { continue };
         let still = Place { lv: LvName::parse(&row.name)?, ..place.clone() };
-        let lock = world.lock(&still.lock_key())?;
+        let lock = still.lock(world)?;
         end::go_on(&still, row, &taken.ours, (group, &lock, lvm), world)?;
     }
     Ok(())

@@ -23,7 +23,7 @@ pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
     let id: String = options.required(keys::ID)?;
     let place = Place { vg_uuid: options.optional(VG_UUID)?, ..Place::of_id(&id, world)? };
     let lvm = Lvm::find()?;
-    let lock = world.lock(&place.lock_key())?;
+    let lock = place.lock(world)?;
     let looked = volume::look(&place, &[], &lvm, world).map_err(end::not_deleted)?;
     let (group, mut volume) = match looked.volume {
         Some(volume) => (looked.group, volume),

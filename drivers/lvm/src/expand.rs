@@ -21,7 +21,7 @@ use crate::{
 pub(crate) fn expand(options: &Options, bytes: u64, world: &World) -> Result<u64> {
     let place = Place::of(options, world)?;
     let lvm = Lvm::find()?;
-    let volume_lock = world.lock(&place.lock_key())?;
+    let volume_lock = place.lock(world)?;
     let lock = world.lock(&place.group_lock_key())?;
     let looked = volume::look(&place, &[], &lvm, world)?;
     let volume = growable(&place, looked.volume)?;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use flexvolume::{Code, Failure, Options, OptionsExt, Result, World, keys};
+use flexvolume::{Code, Failure, Lock, Options, OptionsExt, Result, World, keys};
 use flexvolume_linux::fs::Intents;
 
 use crate::{
@@ -74,9 +74,16 @@ impl Place {
         self.storage()
     }
 
-    /// The key of the driver's own lock on this volume.
-    pub(crate) fn lock_key(&self) -> String {
-        self.storage()
+    /// The driver's own lock on this volume. Whoever has it is alone with the volume: what an earlier call that died has
+    /// left at work on it has ended, also what was lent the group's lock.
+    ///
+    /// # Errors
+    /// `busy`: another call, or what one left, has one of them for too long.
+    pub(crate) fn lock(&self, world: &World) -> Result<Lock> {
+        let lock = world.lock(&self.storage())?;
+        // Who changes this volume under the group's lock has taken this lock first. So nobody who lives does it now.
+        drop(world.lock(&self.group_lock_key())?);
+        Ok(lock)
     }
 
     /// The key of the driver's own lock on the group: whoever changes LVM's metadata holds it. Taken after the

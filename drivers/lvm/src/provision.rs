@@ -3,7 +3,7 @@
 use flexvolume::{Code, Created, Failure, Id, Lock, Options, OptionsExt, Result, Size, World, keys};
 
 use crate::{
-    active::only,
+    active::idle,
     create::{self, Wish},
     end,
     group::Group,
@@ -39,14 +39,17 @@ pub(crate) fn create(options: &Options, world: &World) -> Result<Created> {
     mount::check(options)?;
     let wish = Wish::of(&place, &name, bytes, most, options)?;
     let lvm = Lvm::find()?;
-    let lock = world.lock(&place.lock_key())?;
+    let lock = place.lock(world)?;
     let looked = volume::look(&place, &[], &lvm, world)?;
     let found = match looked.volume {
         Some(volume) => known(&place, volume, &wish, (&looked.group, &lock, &lvm), world)?,
         None => None,
     };
     let (uuid, bytes) = match found {
-        Some(same) => (same.vg_uuid, same.bytes),
+        Some(same) => {
+            idle(&place, &same, (&looked.group, &lock, &lvm), world);
+            (same.vg_uuid, same.bytes)
+        }
         None => made(&place, &wish, &lock, &lvm, world)?,
     };
     created(&place, &uuid, bytes, options)
@@ -73,11 +76,7 @@ fn made(place: &Place, wish: &Wish, lock: &Lock, lvm: &Lvm, world: &World) -> Re
         return Err(Failure::new(Code::NotFound, message));
     }
     let (group, volume) = create::make(place, wish, lvm, world)?;
-    let storage = place.storage();
-    let words = ["lvchange", "-an", "-S", &only(&volume.uuid), &storage];
-    if let Err(failure) = lvm.change(&format!("deactivate {storage}"), lock, &group, &words) {
-        world.log(format_args!("{storage} is made, and stays active: {failure}"));
-    }
+    idle(place, &volume, (&group, lock, lvm), world);
     Ok((volume.vg_uuid, volume.bytes))
 }
 

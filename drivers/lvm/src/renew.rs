@@ -25,7 +25,7 @@ pub(crate) fn before_mount(place: &Place, held: Held, fs_type: FsType, world: &W
     if held.pending.renew.is_none() {
         return Ok(held);
     }
-    let _lock = world.lock(&place.lock_key())?;
+    let _lock = place.lock(world)?;
     // Another call may have done it while this one waited.
     let held = Held::read(place, world)?.filter(|now| now.lv_uuid == held.lv_uuid).unwrap_or(held);
     let Some(uuid) = held.pending.renew.clone() else { return Ok(held) };
@@ -47,7 +47,7 @@ pub(crate) fn after_mount(place: &Place, held: Held, dir: &Path, world: &World) 
     if !held.pending.grow {
         return Ok(());
     }
-    let _lock = world.lock(&place.lock_key())?;
+    let _lock = place.lock(world)?;
     grow_fs(&held.device, dir)?;
     let done = Pending { renew: None, grow: true };
     finished(place, held, &done, world).map(drop)

@@ -35,7 +35,7 @@ pub(crate) fn create(options: &Options, world: &World) -> Result<Snapshot> {
     let place = Place { lv: LvName::for_snapshot(&name), ..of.clone() };
     Id::parse(&place.id())?;
     let (room, lvm) = (Room::of(options)?, Lvm::find()?);
-    let lock = world.lock(&place.lock_key())?;
+    let lock = place.lock(world)?;
     let (group, mut rows) = volume::all(&of.vg, of.vg_uuid.as_ref(), &lvm, world)?;
     if let Some(there) = rows.iter().find(|one| one.is(&place.lv)) {
         match known(&place, there, &name, (&of, &rows))? {
@@ -211,7 +211,7 @@ pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
     let id: String = options.required(keys::SNAPSHOT)?;
     let place = Place { vg_uuid: options.optional(VG_UUID)?, ..Place::of_id(&id, world)? };
     let lvm = Lvm::find()?;
-    let lock = world.lock(&place.lock_key())?;
+    let lock = place.lock(world)?;
     let (group, rows) = volume::all(&place.vg, place.vg_uuid.as_ref(), &lvm, world).map_err(end::not_deleted)?;
     let Some(volume) = rows.iter().find(|one| one.is(&place.lv)) else { return Ok(()) };
     let ours = deletable(&place, volume, &rows)?;

@@ -5,7 +5,7 @@ mod cutoff;
 mod hosted;
 mod looks;
 mod loss;
-mod node;
+pub mod node;
 mod provision;
 mod refusals;
 mod staged;

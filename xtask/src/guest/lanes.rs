@@ -181,8 +181,8 @@ const PLACE: &str = "FLEXVOL_GUEST";
 /// Tells a case outside by which executable it can start machines.
 const DOOR: &str = "FLEXVOL_DOOR";
 
-/// What a person wishes of the cases about power cuts is passed on to them.
-const WISH: &str = "FLEXVOL_POWERCUT_";
+/// What a person wishes of the cases about power cuts and of kill sweeps is passed on to them.
+const WISHES: [&str; 2] = ["FLEXVOL_POWERCUT_", "FLEXVOL_SWEEP"];
 
 /// A machine for many cases, begun when the first wants it. Its disks are nobody's, so it need not be powered off in good order.
 struct Lane<'a> {
@@ -208,7 +208,8 @@ impl Runner for Lane<'_> {
         order.argv.push(format!("/vm/bin/{}", self.work.program));
         order.argv.extend(words(case).map(str::to_owned));
         order.env.push((PLACE.into(), "guest".into()));
-        let wishes = std::env::vars().filter(|(name, _)| name == "RUST_BACKTRACE" || name.starts_with(WISH));
+        let is_wish = |name: &str| name == "RUST_BACKTRACE" || WISHES.iter().any(|wish| name.starts_with(wish));
+        let wishes = std::env::vars().filter(|(name, _)| is_wish(name));
         order.env.extend(wishes);
         let mut listener = Listener::new();
         match machine.run(&order, &mut |stream, line| listener.line(stream, line)) {
