@@ -93,12 +93,14 @@ impl Scene {
         let value = dir.path().to_string_lossy().into_owned();
         let words = ["caller".as_ref(), dir.path().as_os_str(), value.as_ref()];
         let own = env::current_exe().unwrap();
-        let mut command = Command::new(if terminal.is_some() { "setsid".as_ref() } else { own.as_os_str() });
+        // Whoever runs us may ignore signals, as a shell does for what it runs in the background; the caller must not.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=HUP,INT,QUIT,TERM");
         match terminal {
-            Some(terminal) => command.arg("--ctty").arg(own).stdin(terminal),
+            Some(terminal) => command.args(["setsid", "--ctty"]).stdin(terminal),
             None => command.stdin(Stdio::null()).process_group(0),
         };
-        command.args(words).env(MARK, &value).stdout(Stdio::null()).stderr(Stdio::null());
+        command.arg(own).args(words).env(MARK, &value).stdout(Stdio::null()).stderr(Stdio::null());
         let scene = Self { caller: command.spawn().unwrap(), dir, value };
         until("both run", || scene.is("apart.up") && scene.is("plain.up"));
         scene
