@@ -32,6 +32,13 @@ impl Driver {
         Driver { exe: exe.to_owned(), env }
     }
 
+    /// The same with one more variable.
+    #[must_use]
+    pub fn with_env(mut self, name: &str, value: &Path) -> Driver {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// The executable.
     pub fn exe(&self) -> &Path {
         &self.exe

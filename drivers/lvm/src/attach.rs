@@ -6,6 +6,7 @@ use flexvolume::{Code, Failure, Options, OptionsExt, Result, Size, World};
 
 use crate::{
     active::{Held, activate, retag},
+    again,
     create::{self, Wish},
     decide::{Facts, Step, decide},
     dm::Dm,
@@ -32,6 +33,13 @@ pub(crate) fn attach(place: &Place, options: &Options, world: &World) -> Result<
     let lock = place.lock(world)?;
     let seen = Seen::read(place, world)?;
     let held = Held::read(place, world)?;
+    let adopt = options.flag("adopt")?;
+    if let Some(seen) = seen.as_ref().filter(|seen| !adopt || seen.is_ours())
+        && let Some(now) = again::attach(place, seen, held.as_ref(), (&lock, &lvm), world)?
+    {
+        usable(place, &now.device, options, world)?;
+        return noted(place, held.as_ref(), &now, world);
+    }
     let pool: Vec<&str> = seen.iter().filter_map(|seen| seen.pool.as_deref()).collect();
     let looked = volume::look(place, &pool, &lvm, world)?;
     let mark = seen::note(place, world)?;
@@ -42,7 +50,7 @@ pub(crate) fn attach(place: &Place, options: &Options, world: &World) -> Result<
         seen: seen.as_ref().map(|seen| (seen, mark.path())),
         attached: looked.volume.as_ref().is_some_and(is_held),
         create: options.flag("create")?,
-        adopt: options.flag("adopt")?,
+        adopt,
         reads_only: mount::reads_only(options),
     })?;
     let (group, volume) = match (step, looked.volume) {
@@ -62,15 +70,19 @@ pub(crate) fn attach(place: &Place, options: &Options, world: &World) -> Result<
     }
     let device = activate(place, &volume, &group, &lock, &lvm)?;
     usable(place, &device, options, world)?;
-    let now = Seen::of(&volume);
+    let now = Seen::of(&volume, &device);
     if seen.as_ref() != Some(&now) {
         now.write(place, world)?;
     }
-    let now = Held::of(&volume, device.clone(), group.devices);
-    if held.as_ref() != Some(&now) {
-        Held::note(place, world)?.write(&now)?;
+    noted(place, held.as_ref(), &Held::of(&volume, device, group.devices), world)
+}
+
+/// Notes what is attached now, if that is not noted, and answers its device.
+fn noted(place: &Place, held: Option<&Held>, now: &Held, world: &World) -> Result<String> {
+    if held != Some(now) {
+        Held::note(place, world)?.write(now)?;
     }
-    Ok(device.display().to_string())
+    Ok(now.device.display().to_string())
 }
 
 /// What only the active device tells: whether it can be written, and whether it is as large as was asked for.

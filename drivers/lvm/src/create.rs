@@ -157,7 +157,8 @@ fn finish(place: &Place, wish: &Wish, (group, lock, lvm): (&Group, &Lock, &Lvm),
         zero_ends(&device)?;
     }
     publish(place, &volume.uuid, (group, lock, lvm))?;
-    Ok(Volume { active: true, ..volume })
+    let tags = volume.tags.clone().without(&State::Creating.tag());
+    Ok(Volume { active: true, tags, ..volume })
 }
 
 /// From now on it may be used. `lock` is that of the group.

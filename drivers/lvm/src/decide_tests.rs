@@ -56,7 +56,7 @@ type Wishes = (bool, bool, bool);
 
 fn decided(volume: Option<&Volume>, seen: Option<&str>, attached: bool, wishes: Wishes) -> Result<Step> {
     let place = place();
-    let seen = seen.map(|lv| Seen { lv_uuid: uuid(lv), vg_uuid: uuid(TWO), pool: None });
+    let seen = seen.map(|lv| Seen { lv_uuid: uuid(lv), vg_uuid: uuid(TWO), pool: None, last: None });
     let (create, adopt, reads_only) = wishes;
     decide(&Facts {
         place: &place,

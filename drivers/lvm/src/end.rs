@@ -21,6 +21,7 @@ use crate::{
     taken::holds_another,
     thin::Pool,
     tool::Lvm,
+    volume,
     wipe::{self, Progress},
 };
 
@@ -58,7 +59,11 @@ pub(crate) fn go_on(
     };
     if wiped && volume.kind == Kind::Thick {
         drop(group_lock);
-        let device = activate(place, volume, group, lock, lvm)?;
+        let device = match activate(place, volume, group, lock, lvm) {
+            // An earlier call's command has removed it while we waited for it.
+            Err(_) if !volume::is_there(&volume.uuid, group, lvm)? => return forget(place, Some(volume), world),
+            device => device?,
+        };
         match wipe::slice(place, &volume.uuid, &device, ours.wipe, world)? {
             Progress::Done => {}
             Progress::Until(_) => return Err(Failure::in_progress()),

@@ -21,7 +21,7 @@ fn row(name: &str) -> Volume {
 }
 
 fn seen(lv: Uuid) -> Seen {
-    Seen { lv_uuid: lv, vg_uuid: row("vol1").vg_uuid, pool: None }
+    Seen { lv_uuid: lv, vg_uuid: row("vol1").vg_uuid, pool: None, last: None }
 }
 
 fn of(lv: &str, rows: &[Volume], seen: Option<&Seen>, held: Option<&Held>) -> Result<Health> {

@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod active;
+mod again;
 mod attach;
 mod capacity;
 mod clone;

@@ -74,6 +74,21 @@ impl Tags {
         Self(text.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect())
     }
 
+    /// These very tags.
+    pub(crate) fn of(tags: Vec<String>) -> Self {
+        Self(tags)
+    }
+
+    /// All of them, as LVM has them.
+    pub(crate) fn all(&self) -> &[String] {
+        &self.0
+    }
+
+    /// The same without this one.
+    pub(crate) fn without(self, tag: &str) -> Self {
+        Self(self.0.into_iter().filter(|one| one != tag).collect())
+    }
+
     /// The value of one of our tags, decoded; `key` without `flexvol.`.
     pub(crate) fn get(&self, key: &str) -> Option<String> {
         self.values(key).next()

@@ -42,6 +42,9 @@ const ASK: Limits = Limits {
 /// For so long a change is waited for; then it goes on without us, with our lock.
 const CHANGE: Limits = Limits { answer: Duration::from_secs(180), kill: Kill::Never };
 
+/// The same for what is brief unless somebody holds LVM's lock.
+const ACTIVATE: Limits = Limits { answer: Duration::from_secs(45), kill: Kill::Never };
+
 /// The status of a command that did not understand its arguments.
 const BAD_ARGUMENTS: i32 = 3;
 
@@ -110,7 +113,7 @@ impl Lvm {
     /// `purpose` is what is done, for the failure: "cannot `purpose`".
     ///
     /// # Errors
-    /// LVM's own words; code `busy` if it has not ended after three minutes: it is then left to go on, with the lock. Or a
+    /// LVM's own words; code `busy` if it has not ended after some minutes: it is then left to go on, with the lock. Or a
     /// disk could not be flushed.
     pub(crate) fn change(&self, purpose: &str, under: &Lock, group: &Group, words: &[&str]) -> Result<()> {
         let outcome = self.run(Some(group), words, Some(under))?;
@@ -124,7 +127,7 @@ impl Lvm {
             How::Stayed(process) => {
                 let message = format!(
                     "cannot {purpose} yet: {command} (process {process}) still runs after {} s and is left to end by itself",
-                    CHANGE.answer.as_secs()
+                    limits(words).answer.as_secs()
                 );
                 Err(Failure::new(Code::Busy, holder::explain(&message, Some(&group.name))))
             }
@@ -136,6 +139,7 @@ impl Lvm {
         let devices = group.map(|group| group.devices.as_slice()).unwrap_or_default();
         let restricted = devices.iter().flat_map(|device| ["--devices", device]);
         let (command, rest) = words.split_first().unwrap_or((&"version", &[]));
+        let patience = limits(words);
         let words = [*command].into_iter().chain(CONFIG).chain(restricted).chain(rest.iter().copied());
         let mut program =
             Program { args: words.map(|word| word.to_owned().into()).collect(), ..Program::new(&self.exe) };
@@ -146,7 +150,7 @@ impl Lvm {
         program.env.push(variable("LVM_REPORT_FD", &under.as_fd().as_raw_fd().to_string()));
         program.apart = Some(Apart { without: vec!["FLEXVOL_CALL".to_owned()] });
         // "Answered": so that it is waited for no longer than the limit, and nothing is done to it then.
-        Ok(under.lending(|| spawn(&program))?.wait(&CHANGE, &|_, _| true, &mut |_| {}))
+        Ok(under.lending(|| spawn(&program))?.wait(&patience, &|_, _| true, &mut |_| {}))
     }
 
     fn failed(&self, purpose: &str, command: &str, outcome: &Outcome) -> Failure {
@@ -162,6 +166,11 @@ impl Lvm {
             None => error.into(),
         }
     }
+}
+
+/// How long a change is waited for.
+fn limits(words: &[&str]) -> Limits {
+    if writes(words) { CHANGE } else { ACTIVATE }
 }
 
 /// Whether a command changes what LVM has on its disks: only activation does not.

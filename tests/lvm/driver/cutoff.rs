@@ -124,7 +124,8 @@ fn while_a_volume_is_activated() {
 fn while_a_volume_is_grown() {
     let grow = |node: &Node| {
         let to = (64_u64 << 20).to_string();
-        vec!["expandvolume".into(), node.j("vol1").text(), "/".into(), to, "0".into()]
+        let dir = text(&node.place("global")).to_owned();
+        vec!["expandvolume".into(), node.j("vol1").text(), dir, to, "0".into()]
     };
     dies_at("lvextend", made, grow, |node| {
         assert_eq!(node.vg.row("vol1", "lv_size")["lv_size"], (64 << 20).to_string());

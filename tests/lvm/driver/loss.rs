@@ -127,7 +127,7 @@ fn two_groups_of_one_name_and_two_copies_of_one_disk_are_told() {
     let Some(node) = Node::new(&[64]) else { return };
     let (j, vg) = (used(&node, "vol1"), node.vg.name.as_str());
     let uuid = group::report("vgs", "vg_uuid", vg)[0]["vg_uuid"].clone();
-    let forget = || fs::remove_dir_all(node.bed.sandbox.path().join("run/groups")).unwrap();
+    let forget = || fs::remove_dir_all(node.bed.sandbox.path().join("run/lvm/groups")).unwrap();
     let other = node.bed.group(&[64]);
     pull(&node.vg.disks[0]);
     lvm(["vgrename", &other.name, vg]);

@@ -142,7 +142,7 @@ impl Node {
 
     /// The file that says that the volume was handed out here.
     pub fn seen(&self, volume: &str) -> PathBuf {
-        self.bed.sandbox.path().join("state/seen").join(&self.vg.name).join(format!("{volume}.json"))
+        self.bed.sandbox.path().join("state/lvm/seen").join(&self.vg.name).join(format!("{volume}.json"))
     }
 
     /// No volume but a pool has a device, and nothing is mounted or recorded as attached.

@@ -1,12 +1,14 @@
 //! Volumes made, grown and deleted at a host's word; what a deleted one held reaches nobody.
 
+use std::fs;
+
 use flexvolume_testkit::driver::J;
 
 use super::node::{Kind, Node, POOL};
 use crate::{
     bed::Bed,
     group::{Group, dmsetup, lvm, targets},
-    tools::{run, shell, text, tool},
+    tools::{run, shell, text},
 };
 
 #[test]
@@ -97,7 +99,12 @@ fn a_wipe_goes_on_where_it_was() {
     let slow = format!("/dev/mapper/{name}");
     let vg = name.replace('.', "_");
     lvm(["vgcreate", "--quiet", &vg, &slow]);
-    let node = Node { vg: Group { name: vg, disks: vec![disk] }, driver: bed.driver("lvm"), bed };
+    // What lies below the slow disk has the very same content.
+    let conf = bed.sandbox.dir("conf").unwrap();
+    let _ = fs::copy("/etc/lvm/lvmlocal.conf", conf.join("lvmlocal.conf"));
+    fs::write(conf.join("lvm.conf"), "devices {\n global_filter=[ \"r|^/dev/loop|\" ]\n hints=\"none\"\n}\n").unwrap();
+    let driver = bed.driver("lvm").with_env("LVM_SYSTEM_DIR", &conf);
+    let node = Node { vg: Group { name: vg, disks: vec![disk] }, driver, bed };
     node.make("vol1", "600000000", &[]).ok();
     let device = node.attach(&node.j_found("vol1")).ok().word("device");
     shell("printf secret | dd of=$1 bs=1M seek=500 conv=notrunc status=none; sync", &[&device]);
@@ -109,7 +116,7 @@ fn a_wipe_goes_on_where_it_was() {
         let said = if delay > 0 { node.delete_once("vol1") } else { node.delete("vol1") };
         if delay > 0 {
             assert_eq!(said.get("status"), "In progress", "{said:?}");
-            let notes = super::node::files(&node.bed.sandbox.path().join("state/wipe"));
+            let notes = super::node::files(&node.bed.sandbox.path().join("state/lvm/wipe"));
             assert_eq!(notes.len(), 1, "{notes:?}");
             node.attach(&node.j("vol1")).fails("notFound", &["being deleted"]);
             // A wrong offset would be seen here: what lies before it is not touched again.
@@ -120,6 +127,4 @@ fn a_wipe_goes_on_where_it_was() {
     }
     shell("grep -q mark $1 && ! grep -q secret $1", &[&slow]);
     assert_eq!(node.vg.volumes(), Vec::<String>::new());
-    lvm(["vgremove", "--quiet", &node.vg.name]);
-    tool("dmsetup", &["remove", &name]);
 }

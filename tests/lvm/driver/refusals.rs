@@ -34,7 +34,7 @@ fn an_adopted_volume_is_ours() {
     for wanted in ["flexvol.maker=lvm", "flexvol.name=theirs", "flexvol.wipe=none"] {
         assert!(tags.iter().any(|tag| tag == wanted), "{tags:?}");
     }
-    node.call(&["expandvolume", &j.text(), "/", &(32_u64 << 20).to_string(), "0"]).ok();
+    node.call(&["expandvolume", &j.text(), text(&node.place("pod")), &(32_u64 << 20).to_string(), "0"]).ok();
     node.delete("theirs").fails("busy", &["attached"]);
     node.detach(&j).ok();
     node.delete("theirs").ok();
@@ -80,7 +80,9 @@ fn a_tenant_s_own_volume_group_is_never_seen() {
     assert_eq!(active.trim(), "", "the trap is active");
     node.call(&["mountdevice", text(&node.place("global")), "", &node.j_found("tenant").text()])
         .fails("", &["LVM2_member"]);
-    node.detach(&node.j_found("tenant")).ok();
+    for volume in ["tenant", "trap"] {
+        node.detach(&node.j_found(volume)).ok();
+    }
     node.assert_down("after all");
 }
 
@@ -109,6 +111,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_made() {
         let said = node.attach(&j);
         assert!(said.message().contains(word) || word == "128m", "{word}: {said:?}");
         said.fails(code, &[]);
+        node.detach(&j).ok();
     }
     node.assert_only(&[POOL]);
     node.set(&format!(r#"{{"volumegroups":["other"],"volumegroup":"{}"}}"#, node.vg.name));
@@ -180,8 +183,9 @@ fn what_is_being_made_or_deleted_is_not_handed_out() {
     ours("half", "flexvol.state=creating");
     ours("gone", "flexvol.state=deleting");
     ours("later", "flexvol.state=archiving");
-    let expand =
-        |volume: &str| node.call(&["expandvolume", &node.j(volume).text(), "/", &(32_u64 << 20).to_string(), "0"]);
+    let expand = |volume: &str| {
+        node.call(&["expandvolume", &node.j(volume).text(), text(&node.place("pod")), &(32_u64 << 20).to_string(), "0"])
+    };
     node.attach(&node.j_found("half")).fails("notFound", &["not finished"]);
     for j in [node.j("gone"), node.j_found("gone")] {
         node.attach(&j).fails("notFound", &["being deleted"]);
