@@ -37,13 +37,15 @@ pub(super) struct Disk<'a> {
     medium: Pages,
     /// What was written since the last flush, as places in the log.
     cached: Vec<usize>,
+    /// Of these, what lasts all the same.
+    fua: Vec<usize>,
     /// The same, all of it applied.
     front: Layer,
 }
 
 impl<'a> Disk<'a> {
     pub(super) fn new(log: &'a Log, base: Pages, ordered: Range) -> Disk<'a> {
-        Disk { log, ordered, medium: base, cached: Vec::new(), front: Layer::default() }
+        Disk { log, ordered, medium: base, cached: Vec::new(), fua: Vec::new(), front: Layer::default() }
     }
 
     /// Goes on by one entry.
@@ -53,11 +55,13 @@ impl<'a> Disk<'a> {
         if it.flush {
             self.medium.take_in(std::mem::take(&mut self.front));
             self.cached.clear();
+            self.fua.clear();
         }
         match it.what {
             What::Write { .. } | What::Discard(_) => {
                 apply(log, it, &mut self.front, &self.medium, None)?;
                 self.cached.push(entry);
+                self.fua.extend(it.fua.then_some(entry));
             }
             What::Nothing | What::Mark(_) => {}
         }
@@ -66,7 +70,14 @@ impl<'a> Disk<'a> {
 
     /// Whether anything could be lost now.
     pub(super) fn is_safe(&self) -> bool {
-        self.cached.iter().all(|n| self.log.entries()[*n].fua)
+        self.fua.len() == self.cached.len()
+    }
+
+    /// Whether a cut now tells more than one a few writes ago: of a long run that nobody flushes any may be lost, and to try
+    /// each costs as much as there are.
+    pub(super) fn is_telling(&self) -> bool {
+        let many = self.cached.len();
+        many.is_multiple_of(many / 32 + 1)
     }
 
     pub(super) fn medium(&self) -> &Pages {
@@ -75,15 +86,20 @@ impl<'a> Disk<'a> {
 
     /// What is over the medium after the power was cut now.
     pub(super) fn left(&self, loss: Loss) -> io::Result<Layer> {
+        let mut layer = Layer::default();
         let mut random = match loss {
             Loss::Nothing => return Ok(self.front.clone()),
-            Loss::Everything => None,
-            Loss::Some(seed) => Some(Random::new(seed)),
+            Loss::Everything => {
+                for n in &self.fua {
+                    apply(self.log, &self.log.entries()[*n], &mut layer, &self.medium, None)?;
+                }
+                return Ok(layer);
+            }
+            Loss::Some(seed) => Random::new(seed),
         };
-        let mut layer = Layer::default();
         let cached = || self.cached.iter().map(|n| &self.log.entries()[*n]);
         let in_order = cached().filter(|entry| self.is_ordered(entry)).count() as u64;
-        let mut kept = random.as_mut().map_or(0, |random| random.below(in_order + 1));
+        let mut kept = random.below(in_order + 1);
         for entry in cached() {
             let part = if entry.fua {
                 None
@@ -94,7 +110,7 @@ impl<'a> Disk<'a> {
                 };
                 None
             } else {
-                Some(self.fate(entry, random.as_mut()))
+                Some(fate(entry, &mut random))
             };
             apply(self.log, entry, &mut layer, &self.medium, part)?;
         }
@@ -113,26 +129,24 @@ impl<'a> Disk<'a> {
         let within = |range: Range| range.at >= self.ordered.at && range.end() <= self.ordered.end();
         matches!(entry.what, What::Write { range, .. } if within(range))
     }
+}
 
-    /// Which bytes of an entry, counted from its first, survive.
-    fn fate(&self, entry: &Entry, random: Option<&mut Random>) -> Range {
-        let Range { at, bytes } = match entry.what {
-            What::Write { range, .. } | What::Discard(range) => range,
-            What::Nothing | What::Mark(_) => Range { at: 0, bytes: 0 },
-        };
-        let all = Range { at: 0, bytes };
-        let Some(random) = random else { return Range { at: 0, bytes: 0 } };
-        match random.below(5) {
-            0 | 1 => all,
-            2 | 3 => Range { at: 0, bytes: 0 },
-            // A beginning or an end of it.
-            _ => {
-                // From the first byte to the next border that the medium has, then from border to border.
-                let first = UNIT - at % UNIT;
-                let borders = bytes.saturating_sub(first).div_ceil(UNIT);
-                let cut = (first + random.below(borders.max(1)) * UNIT).min(bytes);
-                if random.below(2) == 0 { Range { at: 0, bytes: cut } } else { Range { at: cut, bytes: bytes - cut } }
-            }
+/// Which bytes of an entry, counted from its first, survive.
+fn fate(entry: &Entry, random: &mut Random) -> Range {
+    let Range { at, bytes } = match entry.what {
+        What::Write { range, .. } | What::Discard(range) => range,
+        What::Nothing | What::Mark(_) => Range::NONE,
+    };
+    match random.below(5) {
+        0 | 1 => Range { at: 0, bytes },
+        2 | 3 => Range::NONE,
+        // A beginning or an end of it.
+        _ => {
+            // From the first byte to the next border that the medium has, then from border to border.
+            let first = UNIT - at % UNIT;
+            let borders = bytes.saturating_sub(first).div_ceil(UNIT);
+            let cut = (first + random.below(borders.max(1)) * UNIT).min(bytes);
+            if random.below(2) == 0 { Range { at: 0, bytes: cut } } else { Range { at: cut, bytes: bytes - cut } }
         }
     }
 }
