@@ -13,10 +13,11 @@ use crate::{
     devices,
     dm::Dm,
     group::Group,
-    names::{Uuid, dm_uuid},
+    names::{LvName, Uuid, dm_uuid},
     notes::{Lasting, Note},
     place::Place,
     report::Volume,
+    seal,
     taken::Pending,
     tool::Lvm,
     volume,
@@ -102,12 +103,21 @@ pub(crate) fn only(uuid: &Uuid) -> String {
     format!("lv_uuid={uuid}")
 }
 
-/// Gives the volume a device, revives a suspended one, and says where it is. `lock` is the volume's own.
+/// Gives the volume a device, sealed, revives a suspended one, and says where it is. `lock` is the volume's own.
 ///
 /// # Errors
 /// LVM's own; or the device is not there although LVM says so.
-pub(crate) fn activate(place: &Place, volume: &Volume, group: &Group, lock: &Lock, lvm: &Lvm) -> Result<PathBuf> {
+pub(crate) fn activate(
+    place: &Place,
+    volume: &Volume,
+    (group, lock, lvm): (&Group, &Lock, &Lvm),
+    world: &World,
+) -> Result<PathBuf> {
     let storage = place.storage();
+    seal::set(place, world)?;
+    if volume.thick_origin && !volume.active {
+        seal_snapshots(place, group, lvm, world)?;
+    }
     if volume.suspended {
         refresh(place, &volume.uuid, group, lock, lvm)?;
     }
@@ -127,6 +137,18 @@ pub(crate) fn activate(place: &Place, volume: &Volume, group: &Group, lock: &Loc
     Err(Failure::internal(message))
 }
 
+/// Thick snapshots get a device whenever their volume does. Their seals stay until they are deleted.
+fn seal_snapshots(place: &Place, group: &Group, lvm: &Lvm, world: &World) -> Result<()> {
+    let rows = lvm.ask::<Volume>(Some(group), &[group.name.as_str()])?.rows;
+    for row in rows.iter().filter(|row| row.origin.as_deref() == Some(place.lv.as_str())) {
+        // One that is called otherwise is not ours.
+        if let Ok(lv) = LvName::parse(&row.name) {
+            seal::set(&Place { lv, ..place.clone() }, world)?;
+        }
+    }
+    Ok(())
+}
+
 /// Takes the device away of a volume that was active for our own work alone; one that is attached keeps it. `lock` is the
 /// volume's own.
 ///
@@ -142,7 +164,8 @@ pub(crate) fn lay_down(
         return Ok(());
     }
     let (storage, only) = (place.storage(), only(uuid));
-    lvm.change(&format!("deactivate {storage}"), lock, group, &["lvchange", "-an", "-S", &only, &storage])
+    lvm.change(&format!("deactivate {storage}"), lock, group, &["lvchange", "-an", "-S", &only, &storage])?;
+    seal::lift(place, world)
 }
 
 /// Sees to it that a volume that was only made has no device; a call may have been cut off before it took that away.
@@ -258,6 +281,7 @@ pub(crate) fn detach(attachment: &Attachment, world: &World) -> Result<()> {
     if let Some(held) = held {
         deactivate(&place, &held, &lock, world)?;
     }
+    seal::lift(&place, world)?;
     Held::note(&place, world)?.remove()
 }
 

@@ -15,6 +15,7 @@ use crate::{
     dm::Dm,
     names::dm_uuid,
     place::Place,
+    seal,
     seen::{Last, Seen},
     tags::Tags,
     taken::Pending,
@@ -38,6 +39,7 @@ pub(crate) fn attach(
         return Ok(ours.filter(|_| !dm.suspended()).cloned());
     }
     let Ok(found) = devices::find(&place.vg, Some(&seen.vg_uuid), lvm, world) else { return Ok(None) };
+    seal::set(place, world)?;
     let (storage, condition) = (place.storage(), condition(seen, last));
     let words = ["lvchange", "-ay", "-K", "-S", &condition, &storage];
     match lvm.change(&format!("activate {storage}"), lock, &found.group, &words) {
@@ -67,7 +69,7 @@ fn fits(place: &Place, seen: &Seen, last: &Last) -> bool {
 fn condition(seen: &Seen, last: &Last) -> String {
     let tags: Vec<String> = last.tags.iter().map(|tag| format!("\"{tag}\"")).collect();
     format!(
-        "{} && lv_tags=[{}] && lv_role={{\"public\"}} && lv_health_status!=\"partial\"",
+        "{} && lv_tags=[{}] && lv_role=[\"public\"] && lv_health_status!=\"partial\"",
         only(&seen.lv_uuid),
         tags.join(" && ")
     )

@@ -68,7 +68,7 @@ pub(crate) fn attach(place: &Place, options: &Options, world: &World) -> Result<
     for warning in looked.others.iter().flat_map(|pool| thin::warnings(pool, &settings)) {
         world.log(format_args!("{}: {warning}", place.storage()));
     }
-    let device = activate(place, &volume, &group, &lock, &lvm)?;
+    let device = activate(place, &volume, (&group, &lock, &lvm), world)?;
     usable(place, &device, options, world)?;
     let now = Seen::of(&volume, &device);
     if seen.as_ref() != Some(&now) {

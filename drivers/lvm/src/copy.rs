@@ -108,7 +108,7 @@ fn work(
         let earlier = progress.take().filter(|progress| progress.snapshot == still.uuid);
         let mut now = earlier.unwrap_or(Progress { snapshot: still.uuid.clone(), done: 0, woke: false });
         let device = awake((&still_place, &still), rows, &mut now.woke, (group, lvm), world)?;
-        let target_device = activate(place, target, group, lock, lvm)?;
+        let target_device = activate(place, target, (group, lock, lvm), world)?;
         let end = Instant::now() + Settings::read(world)?.slice.time();
         let alone = Alone::open(&target_device)?;
         match alone.copy_from(&device, now.done, STEP, &mut |_| Instant::now() < end) {
@@ -132,7 +132,7 @@ fn work(
     }
     drop_temporary(place, target, (group, lvm), world)?;
     if progress.is_some_and(|progress| progress.woke) {
-        lay_down(from, rows, (group, lvm), world);
+        let_rest(from, rows, (group, lvm), world);
     }
     let group_lock = world.lock(&place.group_lock_key())?;
     create::publish(place, &target.uuid, (group, &group_lock, lvm))?;
@@ -197,11 +197,11 @@ fn awake(
     {
         let lock = of.lock(world)?;
         *woke |= !volume.active;
-        activate(of, volume, group, &lock, lvm)?;
+        activate(of, volume, (group, &lock, lvm), world)?;
     }
     let lock = place.lock(world)?;
     let now = Volume { active: parent.is_some() || still.active, ..still.clone() };
-    activate(place, &now, group, &lock, lvm)
+    activate(place, &now, (group, &lock, lvm), world)
 }
 
 /// The volume that a thick snapshot is of.
@@ -213,7 +213,7 @@ fn parent(place: &Place, still: &Volume, rows: &[Volume]) -> Result<Option<(Plac
 }
 
 /// Takes the device of the source away again, if nobody has attached it since.
-fn lay_down(from: &From<'_>, rows: &[Volume], (group, lvm): (&Group, &Lvm), world: &World) {
+fn let_rest(from: &From<'_>, rows: &[Volume], (group, lvm): (&Group, &Lvm), world: &World) {
     let done = || -> Result<()> {
         let (place, volume) = match parent(&from.place, from.volume, rows)? {
             Some(parent) => parent,

@@ -18,6 +18,7 @@ use crate::{
     place::Place,
     remove::remove,
     report::{Vg, Volume},
+    seal,
     settings::Settings,
     tags::{Ours, State, Wipe},
     thin::{Pool, size},
@@ -126,7 +127,7 @@ fn begin<T>(
             }
         }
     }
-    match lvcreate(place, wish, bytes, (&group, lock, lvm)).and_then(|()| next(&group)) {
+    match lvcreate(place, wish, bytes, (&group, lock, lvm), world).and_then(|()| next(&group)) {
         Ok(made) => Ok(made),
         Err(failure) => match undo(place, (&group, lock, lvm), world) {
             Ok(()) => Err(failure),
@@ -135,7 +136,15 @@ fn begin<T>(
     }
 }
 
-fn lvcreate(place: &Place, wish: &Wish, bytes: u64, (group, lock, lvm): (&Group, &Lock, &Lvm)) -> Result<()> {
+fn lvcreate(
+    place: &Place,
+    wish: &Wish,
+    bytes: u64,
+    (group, lock, lvm): (&Group, &Lock, &Lvm),
+    world: &World,
+) -> Result<()> {
+    // It is active from the start, with whatever its blocks held before.
+    seal::set(place, world)?;
     let (bytes, tags) = (format!("{bytes}b"), wish.all_tags());
     let mut words = vec!["lvcreate", "-y", "-n", place.lv.as_str(), "-Wn"];
     match &wish.pool {
@@ -152,7 +161,7 @@ fn finish(place: &Place, wish: &Wish, (group, lock, lvm): (&Group, &Lock, &Lvm),
     let volume = volume::look(place, &[], lvm, world)?
         .volume
         .ok_or_else(|| Failure::internal(format!("{} was made and is not there", place.storage())))?;
-    let device = activate(place, &volume, group, lock, lvm)?;
+    let device = activate(place, &volume, (group, lock, lvm), world)?;
     if wish.pool.is_none() {
         zero_ends(&device)?;
     }
@@ -186,9 +195,11 @@ fn zero_ends(device: &Path) -> Result<()> {
 fn undo(place: &Place, change: (&Group, &Lock, &Lvm), world: &World) -> Result<()> {
     match volume::look(place, &[], change.2, world)?.volume {
         Some(left) if left.tags.ours().is_some_and(|ours| ours.state == Some(State::Creating)) => {
-            remove(place, &left, State::Creating, change)
+            remove(place, &left, State::Creating, change)?;
+            seal::lift(place, world)
         }
-        Some(_) | None => Ok(()),
+        None => seal::lift(place, world),
+        Some(_) => Ok(()),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
     place::{Place, copied, intents},
     remove::remove,
     report::{Kind, Volume},
+    seal,
     seen::Seen,
     tags::{Ours, State, Wipe},
     taken::holds_another,
@@ -59,7 +60,7 @@ pub(crate) fn go_on(
     };
     if wiped && volume.kind == Kind::Thick {
         drop(group_lock);
-        let device = match activate(place, volume, group, lock, lvm) {
+        let device = match activate(place, volume, (group, lock, lvm), world) {
             // An earlier call's command has removed it while we waited for it.
             Err(_) if !volume::is_there(&volume.uuid, group, lvm)? => return forget(place, Some(volume), world),
             device => device?,
@@ -136,5 +137,6 @@ pub(crate) fn forget(place: &Place, volume: Option<&Volume>, world: &World) -> R
         copied(uuid, world)?.remove()?;
     }
     place.note("attached", Lasting::ThisBoot, world)?.remove()?;
+    seal::lift(place, world)?;
     Seen::remove(place, world)
 }

@@ -27,6 +27,7 @@ mod provision;
 mod remove;
 mod renew;
 mod report;
+mod seal;
 mod seen;
 mod settings;
 mod snapshot;

@@ -14,6 +14,7 @@ use crate::{
     names::{LvName, Uuid},
     place::{Place, VG_UUID},
     report::{Kind, Volume},
+    seal,
     settings::Settings,
     snapshot_room::Room,
     tags::{Ours, State},
@@ -153,6 +154,10 @@ pub(crate) fn take(
         copied_to: wish.copied_to.cloned(),
     };
     let (tags, origin) = (taken.tags(), of.storage());
+    // A thick one has a device from the start, if its volume has.
+    if cow.is_some() {
+        seal::set(place, world)?;
+    }
     let mut words = vec!["lvcreate", "-s", "-y", "-n", place.lv.as_str()];
     match &cow {
         Some(bytes) => words.extend(["-L", bytes]),

@@ -5,11 +5,11 @@ use std::{fs, path::Path};
 use super::home::Home;
 use crate::{
     group::{lvm, report, targets},
-    tools::{kernel_name, shell, text, tool},
+    tools::{shell, text, tool},
 };
 
 /// A volume with an array of one disk in it, and one with a volume group, as tenants that are given a device may make them.
-const KINDS: [&str; 2] = ["md", "pv"];
+const KINDS: [&str; 2] = ["pv", "md"];
 
 #[test]
 fn no_array_and_no_group_is_started() {
@@ -17,9 +17,13 @@ fn no_array_and_no_group_is_started() {
     never_started(&home);
 }
 
-/// Lets udev come to rest, where it runs.
+/// Where udev runs, it looks at every mapped device, and has come to rest. Of its own it would look a moment later.
 fn settle() {
-    shell("if [ -e /run/udev/control ]; then udevadm settle --timeout=100; fi", &[]);
+    let script = "if [ -e /run/udev/control ]; then
+        udevadm trigger --settle --action=change --subsystem-match=block --sysname-match='dm-*'
+        udevadm settle --timeout=100
+    fi";
+    shell(script, &[]);
 }
 
 fn options<'a>(home: &Home, volume: &str, more: &[(&'a str, &'a str)]) -> String {
@@ -56,13 +60,15 @@ fn write(kind: &str, device: &str, vg: &str) {
             &[device],
         );
     } else {
-        // On a disk that LVM looks at, then copied: it would not look into a volume.
-        shell(
-            "truncate -s 32M $2; loop=$(losetup --find --show $2)
-             vgcreate -q tenant-$3 $loop; lvcreate -q -y -an -Zn -Wn -L 8m -n inner tenant-$3
-             vgchange -q -an tenant-$3; dd if=$loop of=$1 bs=1M conv=fsync status=none; losetup -d $loop; rm $2",
-            &[device, &format!("/tmp/{vg}.tenant"), vg],
-        );
+        // On a disk that LVM looks at, which would not look into a volume; there it may well be started.
+        let file = format!("/tmp/{vg}.tenant");
+        let make = "truncate -s 32M $1; loop=$(losetup --find --show $1)
+             vgcreate -q tenant-$2 $loop; lvcreate -q -y -an -Zn -Wn -L 8m -n inner tenant-$2; echo $loop";
+        let disk = shell(make, &[&file, vg]);
+        settle();
+        shell("vgchange -q -an tenant-$2; losetup -d $1", &[disk.lines().last().unwrap(), vg]);
+        // What udev has started once it does not start again, unless that is forgotten.
+        shell("rm -rf /run/lvm/*_online; dd if=$1 of=$2 bs=1M conv=fsync status=none; rm $1", &[&file, device]);
     }
     settle();
 }
@@ -73,12 +79,11 @@ fn assert_nothing_started(home: &Home, about: &str) {
     assert!(!arrays.lines().any(|line| line.starts_with("md")), "{about}: {arrays}");
     let maps = tool("dmsetup", &["ls"]);
     assert!(!maps.contains("inner"), "{about}: {maps}");
-    for volume in KINDS {
-        let active = report("lvs", "lv_active,lv_dm_path", &home.vg.of(volume)).remove(0);
-        if active["lv_active"] == "active" {
-            let device = kernel_name(Path::new(&active["lv_dm_path"]));
-            let holders = fs::read_dir(format!("/sys/class/block/{device}/holders")).unwrap();
-            assert_eq!(holders.count(), 0, "{about}: {volume}");
+    for row in report("lvs", "lv_name,lv_active,lv_kernel_major,lv_kernel_minor", &home.vg.name) {
+        if row["lv_active"] == "active" {
+            let device = format!("/sys/dev/block/{}:{}", row["lv_kernel_major"], row["lv_kernel_minor"]);
+            let holders = fs::read_dir(Path::new(&device).join("holders")).unwrap();
+            assert_eq!(holders.count(), 0, "{about}: {row:?}");
         }
     }
 }
@@ -86,40 +91,35 @@ fn assert_nothing_started(home: &Home, about: &str) {
 /// The whole of it, whether udev runs or not.
 pub fn never_started(home: &Home) {
     let Some(()) = targets(&["linear"]) else { return };
-    let _ = tool("modprobe", &["-a", "md-mod", "raid1"]);
-    // Twice: the second time new volumes are made over what the first left there, for nothing of it is wiped.
-    for turn in ["first", "second"] {
-        for kind in KINDS {
-            let device = attach(home, kind);
-            write(kind, &device, &home.vg.name);
-            assert_nothing_started(home, &format!("{turn}: written"));
-            detach(home, kind);
-        }
-        for kind in KINDS {
-            attach(home, kind);
-            assert_nothing_started(home, &format!("{turn}: attached again"));
-            // Whoever has the device open for writing makes udev look at it again.
-            shell(": >>$1", &[text(&home.vg.device(kind))]);
-            settle();
-            assert_nothing_started(home, &format!("{turn}: looked at again"));
-            detach(home, kind);
-        }
-        let rebooted = home.reboot();
-        settle();
-        let sources = KINDS.map(|kind| home.source("ext4", kind, &[("create", "true"), ("size", "32m")]));
-        let pod = home.pod("web", &[("md", &sources[0]), ("pv", &sources[1])]);
-        home.fails(&["up", &pod], &["linux_raid_member", "LVM2_member"]);
-        settle();
-        assert_nothing_started(home, &format!("{turn}: up"));
-        home.bed.ok(["down", &pod]);
-        settle();
-        assert_nothing_started(home, &format!("{turn}: down"));
-        drop(rebooted);
-        for kind in KINDS {
-            home.deleted(kind);
-        }
+    tool("modprobe", &["-a", "md-mod", "raid1"]);
+    for kind in KINDS {
+        let device = attach(home, kind);
+        write(kind, &device, &home.vg.name);
+        assert_nothing_started(home, &format!("{kind}: written"));
+        detach(home, kind);
+        attach(home, kind);
+        assert_nothing_started(home, &format!("{kind}: attached again"));
+        detach(home, kind);
     }
+    let rebooted = home.reboot();
     settle();
+    let sources = KINDS.map(|kind| home.source("ext4", kind, &[("create", "true"), ("size", "32m")]));
+    let pod = home.pod("web", &[("md", &sources[0]), ("pv", &sources[1])]);
+    home.fails(&["up", &pod], &["linux_raid_member", "LVM2_member"]);
+    settle();
+    assert_nothing_started(home, "up");
+    home.bed.ok(["down", &pod]);
+    settle();
+    assert_nothing_started(home, "down");
+    drop(rebooted);
+    KINDS.iter().for_each(|kind| home.deleted(kind));
+    // New ones over what those left there, for nothing of it is wiped.
+    for kind in KINDS {
+        attach(home, kind);
+        assert_nothing_started(home, &format!("{kind}: made again"));
+        detach(home, kind);
+        home.deleted(kind);
+    }
     assert_eq!(home.vg.volumes(), Vec::<String>::new());
 }
 
@@ -127,15 +127,16 @@ pub fn never_started(home: &Home) {
 pub fn starts_by_itself(home: &Home) -> bool {
     let device = home.vg.create("other", "32m", &[]);
     write("md", text(&device), &home.vg.name);
-    lvm(["lvchange", "--activate", "n", &home.vg.of("other")]);
-    lvm(["lvchange", "--activate", "y", &home.vg.of("other")]);
-    settle();
     let arrays = fs::read_to_string("/proc/mdstat").unwrap_or_default();
     let array = arrays.lines().find_map(|line| line.split(' ').next().filter(|word| word.starts_with("md")));
+    // Stopped and emptied while nobody looks; else it is started again at once.
+    tool("udevadm", &["control", "--stop-exec-queue"]);
     if let Some(array) = array {
         tool("mdadm", &["--stop", &format!("/dev/{array}")]);
     }
-    let started = array.is_some();
+    shell("dd if=/dev/zero of=$1 bs=1M count=1 conv=fsync status=none", &[text(&device)]);
+    tool("udevadm", &["control", "--start-exec-queue"]);
+    settle();
     lvm(["lvremove", "--yes", &home.vg.of("other")]);
-    started
+    array.is_some()
 }
