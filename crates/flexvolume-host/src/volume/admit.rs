@@ -114,7 +114,8 @@ pub fn admit(record: &mut Record, request: &Request) -> Result<()> {
         }
     }
     record.users.insert(place.to_owned(), request.user.clone());
-    record.capacity_wanted = record.capacity_wanted.max(request.capacity.unwrap_or(0));
+    // The newest word counts: a size that cannot be had is not asked for for ever. Nothing is shrunk.
+    record.capacity_wanted = request.capacity.unwrap_or(record.capacity_wanted);
     if record.is_small() && !request.user.read_only {
         // The place is finished once more: growing is a part of that.
         record.state.places.entry(place.to_owned()).and_modify(|at| {
