@@ -47,8 +47,16 @@ pub(crate) fn create(options: &Options, source: &Source, world: &World) -> Resul
     let place = Place { vg: of.vg.clone(), lv: LvName::for_volume(&name), vg_uuid: options.optional(VG_UUID)? };
     Id::parse(&place.id())?;
     mount::check(options)?;
+    if place.lv == of.lv {
+        return Err(Failure::new(
+            Code::Conflict,
+            format!("{} is the source, and cannot be its own clone", of.storage()),
+        ));
+    }
     let lvm = Lvm::find()?;
     let lock = place.lock(world)?;
+    // Until the clone says what it is made of, nobody deletes that; a volume is held by the snapshot that is taken of it.
+    let source_lock = if is_snapshot { Some(of.lock(world)?) } else { None };
     let (group, mut rows) = volume::all(&place.vg, place.vg_uuid.as_ref(), &lvm, world)?;
     let target = rows.iter().find(|one| one.is(&place.lv));
     let step = step(&place, &name, target, &of, &rows)?;
@@ -75,9 +83,13 @@ pub(crate) fn create(options: &Options, source: &Source, world: &World) -> Resul
     let change = (&group, &lock, &lvm);
     let made = match (from.volume.pool(), rows.iter().find(|one| one.is(&place.lv))) {
         (Some(pool), _) => thin(&place, &wish, &from, pool, change, world)?,
-        (None, Some(begun)) => copy::go_on(&place, begun, (&from, &rows), options, change, world)?,
+        (None, Some(begun)) => {
+            drop(source_lock);
+            copy::go_on(&place, begun, (&from, &rows), options, change, world)?
+        }
         (None, None) => {
             let begun = create::half(&place, &wish, &lvm, world)?;
+            drop(source_lock);
             copy::go_on(&place, &begun, (&from, &rows), options, change, world)?
         }
     };
@@ -220,6 +232,11 @@ fn lvcreate(
 ) -> Result<Volume> {
     let lock = world.lock(&place.group_lock_key())?;
     let rows = volume::all(&place.vg, Some(&group.uuid), lvm, world)?.1;
+    let is_usable = |one: &Volume| one.tags.ours().is_some_and(|ours| ours.state.is_none());
+    if !rows.iter().any(|one| one.uuid == from.volume.uuid && is_usable(one)) {
+        let message = format!("{} is being deleted", from.place.storage());
+        return Err(Failure::new(Code::NotFound, message));
+    }
     let pool = Pool::look(pool, &rows, group, lvm)?;
     // A size that LVM has made is one of whole extents.
     let larger = wish.bytes > from.volume.bytes;

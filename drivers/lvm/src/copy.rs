@@ -22,7 +22,7 @@ use crate::{
     settings::Settings,
     snapshot::{self, Wish},
     snapshot_room::Room,
-    tags::{Ours, State, Wipe},
+    tags::State,
     taken::Taken,
     tool::Lvm,
     volume,
@@ -176,10 +176,8 @@ fn temporary(
             }
         }
     }
-    let wipe = from.volume.tags.ours().map_or_else(Wipe::default, |ours| ours.wipe);
-    let ours = Ours { name: still.lv.to_string(), id: still.id(), state: Some(State::Creating), wipe };
-    let wish = Wish { place: &still, ours, copied_to: Some(&target.uuid), room };
-    let (_, volume) = snapshot::take(&wish, (&from.place, from.volume, rows), (group, &lock, lvm), world)?;
+    let wish = Wish { place: &still, name: still.lv.to_string(), copied_to: Some(&target.uuid), room };
+    let (_, volume) = snapshot::take(&wish, &from.place, (group, &lock, lvm), world)?;
     Ok((still, volume))
 }
 

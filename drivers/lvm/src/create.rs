@@ -21,6 +21,7 @@ use crate::{
     seal,
     settings::Settings,
     tags::{Ours, State, Wipe},
+    taken::holds_another,
     thin::{Pool, size},
     tool::Lvm,
     volume,
@@ -109,7 +110,8 @@ fn begin<T>(
     let settings = Settings::read(world)?;
     let (group, volumes) = volume::all(&place.vg, place.vg_uuid.as_ref(), lvm, world)?;
     if let Some(left) = volumes.iter().find(|one| one.is(&place.lv)) {
-        if left.tags.ours().is_none_or(|ours| ours.state != Some(State::Creating)) {
+        let is_blank = left.tags.ours().is_some_and(|ours| ours.state == Some(State::Creating));
+        if !is_blank || holds_another(&left.tags) {
             let message = format!("{} has come while it was to be made; try again", place.storage());
             return Err(Failure::new(Code::Busy, message));
         }

@@ -1,7 +1,7 @@
 //! What this driver has made, in pages: volumes and snapshots that are whole, in the groups that it may touch.
 
 use flexvolume::{
-    Code, Created, Failure, Id, Options, OptionsExt, Page, Result, Snapshot, SnapshotList, VolumeList, World, keys,
+    Code, Created, Id, Options, OptionsExt, Page, Result, Snapshot, SnapshotList, VolumeList, World, keys,
 };
 
 use crate::{
@@ -34,10 +34,7 @@ pub(crate) fn volumes(options: &Options, world: &World) -> Result<VolumeList> {
 pub(crate) fn snapshots(options: &Options, world: &World) -> Result<SnapshotList> {
     let page = Page::of(options)?;
     let (of, only) = (wish(options, keys::ID)?, wish(options, keys::SNAPSHOT)?);
-    let mut found = Vec::new();
-    for row in every(world)? {
-        found.extend(taken(&row)?);
-    }
+    let mut found: Vec<Snapshot> = every(world)?.iter().filter_map(taken).collect();
     found.retain(|one| of.as_ref().is_none_or(|id| one.id.as_ref() == Some(id)));
     found.retain(|one| only.as_ref().is_none_or(|id| one.snapshot == *id));
     let (snapshots, next) = page.cut(found, |one| &one.snapshot);
@@ -86,13 +83,12 @@ fn listed(row: &Volume) -> Option<Created> {
 }
 
 /// The snapshot as its host was told of it, if it is one that somebody asked for.
-fn taken(row: &Volume) -> Result<Option<Snapshot>> {
+fn taken(row: &Volume) -> Option<Snapshot> {
     let asked_for = |taken: &Taken| {
         let called = LvName::parse(&row.name).is_ok_and(|lv| taken.ours.is_called(&lv));
         called && taken.ours.state.is_none() && taken.copied_to.is_none()
     };
-    let found = Taken::read(row).filter(asked_for);
-    found.map(|taken| taken.answer(row)).transpose().map_err(|failure: Failure| failure)
+    Taken::read(row).filter(asked_for)?.answer(row).ok()
 }
 
 #[cfg(test)]
@@ -108,7 +104,7 @@ mod tests {
         assert_eq!(volumes[1].options["mkfsOptions"], "-m 1");
         assert_eq!(volumes[1].options["volumeID"], "vol1");
 
-        let snapshots: Vec<Snapshot> = rows.iter().filter_map(|row| taken(row).unwrap()).collect();
+        let snapshots: Vec<Snapshot> = rows.iter().filter_map(taken).collect();
         let told: Vec<(&str, &str)> =
             snapshots.iter().map(|one| (one.snapshot.as_str(), one.id.as_ref().unwrap().as_str())).collect();
         let wanted = [("vg/snap-full", "vg/vol1"), ("vg/snap-good", "vg/vol1"), ("vg/snap-thin", "vg/db")];

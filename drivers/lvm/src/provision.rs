@@ -4,6 +4,7 @@ use flexvolume::{Code, Created, Failure, Id, Lock, Options, OptionsExt, Result, 
 
 use crate::{
     active::idle,
+    copy,
     create::{self, Wish},
     end,
     group::Group,
@@ -14,6 +15,7 @@ use crate::{
     seen::{self, Seen},
     settings::Settings,
     tags::State,
+    taken::holds_another,
     thin::is_in,
     tool::Lvm,
     volume,
@@ -98,9 +100,13 @@ fn known(
     match ours.state {
         Some(State::Unknown) => Err(conflict("a state that only a later version of this driver knows")),
         Some(State::Deleting) => end::go_on(place, &volume, &ours, change, world).map(|()| None),
+        Some(State::Creating) if holds_another(&volume.tags) => {
+            copy::drop_temporary(place, &volume, (change.0, change.2), world)?;
+            end::go_on(place, &volume, &ours, change, world).map(|()| None)
+        }
         Some(State::Creating) => Ok(None),
         None if !is_in(&volume, wish.pool.as_ref()) => Err(conflict("another thin pool, or none")),
-        None if volume.tags.get("from").is_some() => Err(conflict("the content of another")),
+        None if holds_another(&volume.tags) => Err(conflict("the content of another")),
         None if volume.bytes < wish.bytes || wish.most.is_some_and(|most| volume.bytes > most) => {
             Err(conflict(&format!("another size ({} bytes)", volume.bytes)))
         }

@@ -37,19 +37,15 @@ pub(crate) fn create(options: &Options, world: &World) -> Result<Snapshot> {
     Id::parse(&place.id())?;
     let (room, lvm) = (Room::of(options)?, Lvm::find()?);
     let lock = place.lock(world)?;
-    let (group, mut rows) = volume::all(&of.vg, of.vg_uuid.as_ref(), &lvm, world)?;
+    let (group, rows) = volume::all(&of.vg, of.vg_uuid.as_ref(), &lvm, world)?;
     if let Some(there) = rows.iter().find(|one| one.is(&place.lv)) {
         match known(&place, there, &name, (&of, &rows))? {
             Known::Same(snapshot) => return Ok(snapshot),
             Known::End(ours) => end::go_on(&place, there, &ours, (&group, &lock, &lvm), world)?,
         }
-        rows = volume::all(&of.vg, Some(&group.uuid), &lvm, world)?.1;
     }
-    let source = usable(&of, &rows)?;
-    let wipe = source.tags.ours().map_or_else(Default::default, |theirs| theirs.wipe);
-    let ours = Ours { name, id: place.id(), state: Some(State::Creating), wipe };
-    let wish = Wish { place: &place, ours, copied_to: None, room };
-    let (taken, volume) = take(&wish, (&of, source, &rows), (&group, &lock, &lvm), world)?;
+    let wish = Wish { place: &place, name, copied_to: None, room };
+    let (taken, volume) = take(&wish, &of, (&group, &lock, &lvm), world)?;
     taken.answer(&volume)
 }
 
@@ -109,8 +105,8 @@ pub(crate) fn usable<'a>(of: &Place, rows: &'a [Volume]) -> Result<&'a Volume> {
 pub(crate) struct Wish<'a> {
     /// Where.
     pub(crate) place: &'a Place,
-    /// What it says of itself as any volume does, in the state `creating`.
-    pub(crate) ours: Ours,
+    /// The name it was asked for by.
+    pub(crate) name: String,
     /// The volume that it is copied to, if that is all it is for.
     pub(crate) copied_to: Option<&'a Uuid>,
     /// If it is thick.
@@ -121,21 +117,24 @@ pub(crate) struct Wish<'a> {
 /// nothing that is ever taken for a snapshot, and its volume is not left suspended.
 ///
 /// # Errors
-/// `exhausted`: there is no room for it. Or LVM's own.
+/// Those of [`usable`]. `exhausted`: there is no room for it. Or LVM's own.
 pub(crate) fn take(
     wish: &Wish<'_>,
-    (of, source, rows): (&Place, &Volume, &[Volume]),
+    of: &Place,
     (group, lock, lvm): (&Group, &Lock, &Lvm),
     world: &World,
 ) -> Result<(Taken, Volume)> {
     let (place, storage) = (wish.place, wish.place.storage());
     let group_lock = world.lock(&place.group_lock_key())?;
+    // Under the lock: from here on nobody marks it as being deleted.
+    let rows = volume::all(&of.vg, Some(&group.uuid), lvm, world)?.1;
+    let source = usable(of, &rows)?;
     if source.suspended {
         refresh(of, &source.uuid, group, &group_lock, lvm)?;
     }
     let cow = match source.pool() {
         Some(pool) => {
-            Pool::look(pool, rows, group, lvm)?.guard(source.bytes, &Settings::read(world)?)?;
+            Pool::look(pool, &rows, group, lvm)?.guard(source.bytes, &Settings::read(world)?)?;
             None
         }
         None => {
@@ -145,8 +144,9 @@ pub(crate) fn take(
             Some(format!("{bytes}b"))
         }
     };
+    let wipe = source.tags.ours().map_or_else(Default::default, |theirs| theirs.wipe);
     let taken = Taken {
-        ours: wish.ours.clone(),
+        ours: Ours { name: wish.name.clone(), id: place.id(), state: Some(State::Creating), wipe },
         source: of.id(),
         source_uuid: source.uuid.clone(),
         created: now(),
