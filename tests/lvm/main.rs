@@ -15,3 +15,4 @@ mod spine;
 mod sweep;
 mod tools;
 mod udev;
+mod witness;

@@ -4,7 +4,7 @@
 //! All points take hours where one command takes a sixth of a second. So each sweep tries its usual part, always the same, and says which;
 //! the variable `FLEXVOL_SWEEP` names another for all of them: `all`, `7`, or `7/3` for every 7th point from the 3rd on.
 
-mod field;
+pub mod field;
 mod host;
 mod orphan;
 mod provision;

@@ -12,6 +12,7 @@ mod sh;
 mod tally;
 mod test;
 mod tidy;
+mod witness;
 
 use std::process::ExitCode;
 

@@ -33,6 +33,15 @@ impl Kit {
         Ok(kit)
     }
 
+    /// Also what says there why an executable could not be built, if it could not.
+    pub(crate) fn add_reason(&mut self, name: &str) -> Result<()> {
+        let file = sh::bin_dir()?.join(name);
+        if file.is_file() {
+            self.add(&file, name);
+        }
+        Ok(())
+    }
+
     /// Puts all into a folder: as further names of the same files where it can be. The guest sees them read-only.
     pub(super) fn fill(&self, dir: &Path) -> Result<()> {
         for (file, name) in &self.0 {

@@ -34,6 +34,11 @@ impl Case {
         self.name.starts_with("outside::")
     }
 
+    /// Cases of the module `witness` ask Kubernetes' own host.
+    pub(super) fn asks_the_witness(&self) -> bool {
+        self.name.starts_with("witness::")
+    }
+
     /// Cases of the module `udev` run in machines where udev runs.
     pub(super) fn wants_udev(&self) -> bool {
         self.name.starts_with("udev::")

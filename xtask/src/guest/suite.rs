@@ -8,7 +8,7 @@ use super::{
     qemu::Spec,
     times::Times,
 };
-use crate::{say, sh, tally::Tally};
+use crate::{say, sh, tally::Tally, witness};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -107,9 +107,13 @@ fn begun(suite: &Suite, filter: Option<&str>, here: bool, times: Times, tally: &
         println!("{}: {count} cases on this machine's own kernel", suite.name);
         return lanes::here(&exe, cases, times, tally);
     }
+    if cases.iter().any(Case::asks_the_witness) {
+        witness::build()?;
+    }
     let program = format!("test-{}", suite.name);
     let mut kit = Kit::of_build()?;
     kit.add(&exe, &program);
+    kit.add_reason(witness::REASON)?;
     let ground = match Ground::ready(kit)? {
         Ok(ground) => ground,
         Err(NoGuest(why)) => {

@@ -1,11 +1,9 @@
 //! The door that says whether all is well: format, lints, rules, every test, the book's code, and the demo in both of its lives.
 
-mod witness;
-
 use crate::{
     book, demo, guest, machine, say, sh,
     tally::{Reader, Tally},
-    tidy,
+    tidy, witness,
 };
 use anyhow::{Context, Result, bail};
 use sh::{End, Stream};
@@ -52,7 +50,7 @@ pub(crate) fn main(filter: Option<&str>) -> Result<()> {
     ];
     let phases: &[Phase] = match filter {
         None => &all,
-        Some(filter) if filter.starts_with("witness") => &[build, witness, tests],
+        Some(filter) if filter.starts_with("witness") => &[build, witness, tests, guests],
         // A suite's own name is no part of any other test's.
         Some(filter) if guest::is_suite(filter) => &[build, guests],
         Some(_) => &[build, tests, guests],

@@ -9,6 +9,9 @@ use std::time::Duration;
 /// After this a build is taken for hung; the first one on a busy machine takes a quarter of it.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
 
+/// What is left in its place where it cannot be built: a file that says why.
+pub(crate) const REASON: &str = "witness.reason";
+
 /// The Go module, in the project's folder.
 const MODULE: &str = "tests/witness";
 
@@ -20,9 +23,9 @@ struct Builder {
 
 /// Builds it beside the tests. Where that cannot be tried, the reason is left there instead, and each test that needs the witness is
 /// skipped for it; what is tried and fails is a failure.
-pub(super) fn build() -> Result<()> {
-    let exe = sh::bin_dir()?.join("witness");
-    let reason = exe.with_extension("reason");
+pub(crate) fn build() -> Result<()> {
+    let dir = sh::bin_dir()?;
+    let (exe, reason) = (dir.join("witness"), dir.join(REASON));
     for old in [&exe, &reason] {
         match std::fs::remove_file(old) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -77,7 +80,8 @@ impl Builder {
 
     fn command(&self) -> Command {
         let mut go = Command::new(&self.go);
-        go.current_dir(&self.module);
+        // Static, so that it runs in guests too, whatever libraries those have.
+        go.current_dir(&self.module).env("CGO_ENABLED", "0");
         go
     }
 
