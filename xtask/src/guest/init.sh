@@ -49,8 +49,8 @@ if [ -n "$address" ]; then
 fi
 
 mount -t virtiofs vm /vm || echo "guest: the shared folder cannot be mounted"
-# The executables are the host's own files.
-mount --bind /vm/bin /vm/bin && mount -o remount,bind,ro /vm/bin
+mkdir -p /vm/bin
+mount -t virtiofs -o ro kit /vm/bin || echo "guest: the executables cannot be mounted"
 
 for port in /sys/class/virtio-ports/*; do
     [ "$(cat "$port/name")" = agent ] && agent=/dev/${port##*/}

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// The folder's name below `/vm`.
+/// The name below `/vm` of the folder where the guest finds them.
 pub(super) const DIR: &str = "bin";
 
 /// Files of the host, each with its name in the guest.

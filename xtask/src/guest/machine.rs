@@ -1,28 +1,28 @@
 //! A running guest: two processes of the host and a link to the agent inside, all of which end with this value and with this process.
 
 use super::{
+    folder::{Cache, Folder},
     ground::Ground,
     host::EMULATOR,
     link::{Ended, Frame, Order},
     places::Places,
     qemu::{self, Sockets, Spec},
+    running::Running,
 };
 use crate::{machine, sh::Stream};
 use anyhow::{Context, Result, bail};
 use std::collections::VecDeque;
-use std::ffi::OsString;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A machine that has not come up by then does not; on a busy host it takes a tenth of it.
-const BOOT: Duration = Duration::from_secs(180);
+/// A machine that has not come up by then does not; it takes five seconds of a processor, which a busy host may be slow to give.
+const BOOT: Duration = Duration::from_secs(600);
 /// How long an agent may take to say that it has ended something at its limit, or a machine to power off.
-const GRACE: Duration = Duration::from_secs(30);
+const GRACE: Duration = Duration::from_secs(60);
 /// So many of the last lines of the console are kept.
 const CONSOLE: usize = 400;
 
@@ -36,13 +36,13 @@ pub(crate) enum Outcome {
 
 /// A machine that is up. Dropped, it is cut off as by a power failure.
 pub(crate) struct Machine {
-    emulator: Child,
-    daemon: Child,
+    emulator: Running,
     link: UnixStream,
     heard: Receiver<Frame>,
     console: Arc<Mutex<VecDeque<String>>>,
     /// The kernel that it runs.
     pub(crate) kernel: String,
+    _daemons: [Running; 2],
     _places: Places,
 }
 
@@ -52,38 +52,27 @@ impl Machine {
         let places = Places::make(&ground.runs(), &ground.kit, spec.share.as_deref())?;
         let sockets = Sockets(&places.sockets);
         let listener = UnixListener::bind(sockets.agent()).context("cannot make a socket for the agent")?;
-        let mut daemon = share_folder(ground, &places.share, &sockets.share())?;
-        if let Err(error) = await_socket(&mut daemon, &sockets.share()) {
-            end(&mut daemon);
-            return Err(error);
-        }
-        let mut emulator = mortal(&machine::find(EMULATOR).unwrap_or_else(|| EMULATOR.into()));
+        let daemon = ground.image.daemon();
+        let shared = Folder { daemon: &daemon, folder: &places.share, socket: &sockets.share(), cache: Cache::Auto };
+        let kit = Folder { daemon: &daemon, folder: &places.kit, socket: &sockets.kit(), cache: Cache::Always };
+        let daemons = [shared.serve()?, kit.serve()?];
+        let mut emulator = Running::command(&machine::find(EMULATOR).unwrap_or_else(|| EMULATOR.into()));
         emulator.args(qemu::args(spec, &ground.image.files(), &sockets)).env("TMPDIR", &places.scratch);
-        emulator.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut emulator = match emulator.spawn() {
-            Ok(emulator) => emulator,
-            Err(error) => {
-                end(&mut daemon);
-                return Err(error).context("cannot start the emulator");
-            }
-        };
+        emulator.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut emulator = Running::start(&mut emulator).context("cannot start the emulator")?;
         let console = Arc::new(Mutex::new(VecDeque::new()));
-        if let Some(out) = emulator.stdout.take() {
+        if let Some(out) = emulator.0.stdout.take() {
             keep(out, &console);
         }
-        if let Some(err) = emulator.stderr.take() {
+        if let Some(err) = emulator.0.stderr.take() {
             keep(err, &console);
         }
-        let (link, heard, kernel) = match greet(&listener, &mut emulator) {
-            Ok(greeted) => greeted,
-            Err(error) => {
-                end(&mut emulator);
-                end(&mut daemon);
-                let said = last_words(&console);
-                return Err(error.context(format!("the guest did not come up; its console said:\n{said}")));
-            }
-        };
-        Ok(Machine { emulator, daemon, link, heard, console, kernel, _places: places })
+        let greeted = greet(&listener, &mut emulator);
+        let (link, heard, kernel) = greeted.map_err(|error| {
+            let said = last_words(&console);
+            error.context(format!("the guest did not come up; its console said:\n{said}"))
+        })?;
+        Ok(Machine { emulator, link, heard, console, kernel, _daemons: daemons, _places: places })
     }
 
     /// Runs a command, one at a time, and hands over each line it prints.
@@ -108,7 +97,7 @@ impl Machine {
         Frame::Quit.write(&mut self.link).context("the guest cannot be told to power off")?;
         let start = Instant::now();
         while start.elapsed() < GRACE {
-            if let Some(status) = self.emulator.try_wait().context("cannot wait for the emulator")? {
+            if let Some(status) = self.emulator.0.try_wait().context("cannot wait for the emulator")? {
                 if status.success() {
                     return Ok(());
                 }
@@ -133,10 +122,10 @@ impl Machine {
     }
 
     fn died(&mut self, how: &str) -> Outcome {
-        // What has ended by itself tells its own status, which `end` would hide.
+        // What has ended by itself tells its own status, which ending it would hide.
         std::thread::sleep(Duration::from_millis(100));
-        let status = self.emulator.try_wait().ok().flatten();
-        end(&mut self.emulator);
+        let status = self.emulator.0.try_wait().ok().flatten();
+        self.emulator.end();
         // The threads that read the console have the rest of it soon.
         std::thread::sleep(Duration::from_millis(100));
         let status = status.map_or_else(String::new, |status| format!(" ({status})"));
@@ -154,71 +143,12 @@ impl Cutter {
     }
 }
 
-impl Drop for Machine {
-    fn drop(&mut self) {
-        end(&mut self.emulator);
-        end(&mut self.daemon);
-    }
-}
-
-/// A process that the kernel kills when the thread that starts it ends, however that comes.
-fn mortal(program: &Path) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
-    command
-}
-
-/// The guest keeps what it has read once, also beyond the end of a program: without that each start of an executable reads it anew,
-/// page by page, and takes ten times as long. What the host changes in the folder later, the guest may not see.
-fn share_folder(ground: &Ground, folder: &Path, socket: &Path) -> Result<Child> {
-    let with = |name: &str, path: &Path| {
-        let mut word = OsString::from(name);
-        word.push(path);
-        word
-    };
-    // The one written in Rust, from Debian 13 on, or the older one written in C.
-    let newer = Path::new("/usr/libexec/virtiofsd");
-    let mut daemon = if newer.exists() {
-        let mut daemon = mortal(newer);
-        daemon.arg(with("--shared-dir=", folder)).args(["--sandbox=chroot", "--cache=always"]);
-        daemon
-    } else {
-        let mut daemon = mortal(&ground.image.daemon());
-        daemon.arg("-o").arg(with("source=", folder)).args(["-o", "sandbox=chroot", "-o", "cache=always"]);
-        daemon
-    };
-    daemon.arg(with("--socket-path=", socket));
-    daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    daemon.spawn().context("cannot start virtiofsd")
-}
-
-fn await_socket(daemon: &mut Child, socket: &Path) -> Result<()> {
-    let start = Instant::now();
-    while !socket.exists() {
-        if let Some(status) = daemon.try_wait().context("cannot wait for virtiofsd")? {
-            let mut said = String::new();
-            // What it said is only more about an error that is told anyway.
-            let _ = daemon.stderr.take().map(|mut err| err.read_to_string(&mut said));
-            bail!("virtiofsd ended with {status}: {}", said.trim());
-        }
-        if start.elapsed() > GRACE {
-            bail!("virtiofsd makes no socket");
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    // Nobody reads what it says from now on, so it must not be able to wait for that.
-    if let Some(err) = daemon.stderr.take() {
-        std::thread::spawn(move || std::io::copy(&mut BufReader::new(err), &mut std::io::sink()));
-    }
-    Ok(())
-}
-
 /// Waits for the emulator to take up the link, and for the agent's first word.
-fn greet(listener: &UnixListener, emulator: &mut Child) -> Result<(UnixStream, Receiver<Frame>, String)> {
+fn greet(listener: &UnixListener, emulator: &mut Running) -> Result<(UnixStream, Receiver<Frame>, String)> {
     let start = Instant::now();
     listener.set_nonblocking(true).context("cannot listen")?;
     let mut alive = || -> Result<()> {
-        if let Some(status) = emulator.try_wait().context("cannot wait for the emulator")? {
+        if let Some(status) = emulator.0.try_wait().context("cannot wait for the emulator")? {
             bail!("the emulator ended with {status}");
         }
         if start.elapsed() > BOOT {
@@ -280,10 +210,4 @@ fn last_words(console: &Mutex<VecDeque<String>>) -> String {
         return "    nothing".into();
     }
     lines.iter().skip(lines.len().saturating_sub(60)).map(|line| format!("    {line}\n")).collect()
-}
-
-fn end(child: &mut Child) {
-    // Already ended is as good.
-    let _ = child.kill();
-    let _ = child.wait();
 }

@@ -6,6 +6,7 @@
 mod agent;
 mod apt;
 mod args;
+mod folder;
 mod ground;
 mod host;
 mod image;
@@ -17,6 +18,7 @@ mod machine;
 mod places;
 mod qemu;
 mod run;
+mod running;
 mod suite;
 mod times;
 

@@ -16,8 +16,8 @@ pub(super) struct Places {
     /// Below the target folder, on the disk that has room.
     pub(super) scratch: PathBuf,
     pub(super) share: PathBuf,
-    /// The executables, where the shared folder is somebody else's.
-    kit: Option<PathBuf>,
+    /// The executables.
+    pub(super) kit: PathBuf,
 }
 
 impl Places {
@@ -26,18 +26,16 @@ impl Places {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let id = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let scratch = runs.join(&id);
-        let ours = scratch.join("vm");
         let sockets = std::env::temp_dir().join(format!("{SOCKETS}{id}"));
-        let mut places = Places { sockets, scratch, share: ours, kit: None };
+        let mut places = Places { sockets, share: scratch.join("vm"), kit: scratch.join("kit"), scratch };
         fs::create_dir(&places.sockets).with_context(|| format!("cannot make {}", places.sockets.display()))?;
-        fs::create_dir_all(&places.share).with_context(|| format!("cannot make {}", places.share.display()))?;
+        for dir in [&places.share, &places.kit] {
+            fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        }
         if let Some(share) = share {
             places.share = share.canonicalize().with_context(|| format!("cannot find {}", share.display()))?;
         }
-        let bin = places.share.join(kit::DIR);
-        fs::create_dir(&bin).with_context(|| format!("cannot make {} for the executables", bin.display()))?;
-        places.kit = share.map(|_| bin.clone());
-        kit.fill(&bin)?;
+        kit.fill(&places.kit)?;
         Ok(places)
     }
 }
@@ -47,9 +45,8 @@ impl Drop for Places {
         // Nothing is mounted in any of them: the guest's mounts are its own. What stays is swept by a later door.
         let _ = fs::remove_dir_all(&self.sockets);
         let _ = fs::remove_dir_all(&self.scratch);
-        if let Some(kit) = &self.kit {
-            let _ = fs::remove_dir_all(kit);
-        }
+        // The guest has made itself a place for the executables there, in a folder that may be somebody's.
+        let _ = fs::remove_dir(self.share.join(kit::DIR));
     }
 }
 
@@ -79,18 +76,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shared_has_the_executables_and_all_goes() {
+    fn a_machine_has_its_executables_and_all_but_what_is_given_goes() {
         let (runs, given) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let mut kit = Kit::default();
         fs::write(runs.path().join("tool"), "x").unwrap();
         kit.add(&runs.path().join("tool"), "it");
-        let places = Places::make(runs.path(), &kit, Some(given.path())).unwrap();
-        let (sockets, scratch) = (places.sockets.clone(), places.scratch.clone());
-        assert!(sockets.is_dir() && scratch.is_dir() && given.path().join("bin/it").is_file());
-        assert!(Places::make(runs.path(), &kit, Some(given.path())).is_err(), "somebody else's executables are there");
-        assert!(given.path().join("bin/it").is_file(), "and stay there");
-        drop(places);
-        assert!(!sockets.exists() && !scratch.exists() && !given.path().join("bin").exists());
+        for share in [None, Some(given.path())] {
+            let places = Places::make(runs.path(), &kit, share).unwrap();
+            let (sockets, scratch) = (places.sockets.clone(), places.scratch.clone());
+            assert!(sockets.is_dir() && places.share.is_dir() && places.kit.join("it").is_file());
+            // As the guest does.
+            fs::create_dir(places.share.join(kit::DIR)).unwrap();
+            fs::write(places.share.join("result"), "x").unwrap();
+            drop(places);
+            assert!(!sockets.exists() && !scratch.exists());
+        }
+        let left: Vec<_> = fs::read_dir(given.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["result"]);
+        assert!(Places::make(runs.path(), &kit, Some(&given.path().join("no"))).is_err());
     }
 
     #[test]

@@ -17,8 +17,7 @@ pub(crate) struct Spec {
     pub(crate) udev: bool,
     /// More words for the kernel's command line.
     pub(crate) kernel: Vec<String>,
-    /// The folder of the host that is `/vm` in the guest, if not one that ends with the machine. What the guest writes there the host
-    /// sees at once; what the host changes while the machine runs, the guest may not see.
+    /// The folder of the host that is `/vm` in the guest, if not one that ends with the machine. Each side sees what the other changes.
     pub(crate) share: Option<PathBuf>,
     /// The end of a wire to another machine.
     pub(crate) plug: Option<Plug>,
@@ -105,6 +104,10 @@ impl Sockets<'_> {
     pub(super) fn share(&self) -> PathBuf {
         self.0.join("share")
     }
+
+    pub(super) fn kit(&self) -> PathBuf {
+        self.0.join("kit")
+    }
 }
 
 /// Features that cost an emulated processor much and that no test is about.
@@ -123,7 +126,7 @@ pub(super) fn args(spec: &Spec, files: &Files, sockets: &Sockets) -> Vec<String>
     let mut add = |words: &[&str]| args.extend(words.iter().map(|word| (*word).to_owned()));
     add(&["-machine", "q35", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", PROCESSOR]);
     add(&["-smp", &spec.smp.to_string(), "-m", &memory.to_string()]);
-    // The daemon of the shared folder reads and writes the guest's memory.
+    // The daemons of shared folders read and write the guest's memory.
     add(&["-object", &format!("memory-backend-memfd,id=memory,size={memory}M,share=on")]);
     add(&["-numa", "node,memdev=memory", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     add(&["-serial", "stdio", "-kernel", &files.kernel.display().to_string(), "-append", &kernel_line(spec)]);
@@ -134,8 +137,10 @@ pub(super) fn args(spec: &Spec, files: &Files, sockets: &Sockets) -> Vec<String>
         "-device",
         "nvme,drive=root,serial=root",
     ]);
-    add(&["-chardev", &format!("socket,id=share,path={}", escaped(&sockets.share()))]);
-    add(&["-device", "vhost-user-fs-pci,chardev=share,tag=vm"]);
+    for (id, socket, tag) in [("share", sockets.share(), "vm"), ("kit", sockets.kit(), "kit")] {
+        add(&["-chardev", &format!("socket,id={id},path={}", escaped(&socket))]);
+        add(&["-device", &format!("vhost-user-fs-pci,chardev={id},tag={tag}")]);
+    }
     add(&["-chardev", &format!("socket,id=agent,path={}", escaped(&sockets.agent()))]);
     add(&["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=agent"]);
     for (number, disk) in spec.disks.iter().enumerate() {
