@@ -22,7 +22,6 @@ fn has_udev() -> Option<()> {
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn volumes_live() {
     let Some(()) = has_udev() else { return };
     let Some(home) = Home::with_pool(&[560], 480) else { return };
@@ -50,7 +49,6 @@ impl Drop for Looking {
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn nothing_inside_a_volume_is_started() {
     let Some(()) = has_udev() else { return };
     let Some(home) = Home::new(&[200]) else { return };

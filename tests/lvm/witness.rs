@@ -123,13 +123,11 @@ fn grows(home: &Home, witness: &mut Witness, source: &Value, place: &Path) {
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn the_original_is_served_with_ext4() {
     serves("ext4", "ext2/ext3");
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn the_original_is_served_with_xfs() {
     serves("xfs", "xfs");
 }

@@ -18,6 +18,7 @@ use crate::{
     place::Place,
     report::Volume,
     seal,
+    seen::Seen,
     taken::Pending,
     tool::Lvm,
     volume,
@@ -237,24 +238,39 @@ pub(crate) fn awake_number(number: (u32, u32), world: &World) -> Result<()> {
     }
 }
 
-/// The volume that was attached as this device, by the notes of this boot.
+/// The volume that was attached as this device: by the notes of this boot, or, where somebody has cleaned up, by the marks
+/// of what was handed out here; then its node is not known.
 fn whose(dm: &Dm, world: &World) -> Option<(Place, Held)> {
-    let groups = std::fs::read_dir(world.run_dir().join("attached")).into_iter().flatten().flatten();
+    let is_it = |vg: &Uuid, lv: &Uuid| dm_uuid(vg, lv) == dm.uuid();
+    let noted = places(&world.run_dir().join("attached")).find_map(|place| {
+        let held = Held::read(&place, world).ok()??;
+        is_it(&held.vg_uuid, &held.lv_uuid).then_some((place, held))
+    });
+    noted.or_else(|| {
+        places(&world.state_dir().ok()?.join("seen")).find_map(|place| {
+            let Seen { vg_uuid, lv_uuid, .. } = Seen::read(&place, world).ok()??;
+            if !is_it(&vg_uuid, &lv_uuid) {
+                return None;
+            }
+            let (device, disks, pending) = (PathBuf::new(), Vec::new(), Pending::default());
+            Some((place, Held { vg_uuid, lv_uuid, device, disks, pending }))
+        })
+    })
+}
+
+/// The places of which there are notes in a folder.
+fn places(notes: &Path) -> impl Iterator<Item = Place> {
+    let groups = std::fs::read_dir(notes).into_iter().flatten().flatten();
     let notes = groups.flat_map(|group| std::fs::read_dir(group.path()).into_iter().flatten().flatten());
-    notes
-        .filter_map(|note| of_note(&note.path(), world))
-        .find(|(_, held)| dm_uuid(&held.vg_uuid, &held.lv_uuid) == dm.uuid())
+    notes.filter_map(|note| {
+        let file = note.path();
+        let (vg, lv) = (file.parent()?.file_name()?.to_str()?, file.file_name()?.to_str()?.strip_suffix(".json")?);
+        Place::recorded(&format!("{vg}/{lv}")).ok()
+    })
 }
 
-fn of_note(file: &Path, world: &World) -> Option<(Place, Held)> {
-    let (vg, lv) = (file.parent()?.file_name()?.to_str()?, file.file_name()?.to_str()?.strip_suffix(".json")?);
-    let place = Place::recorded(&format!("{vg}/{lv}")).ok()?;
-    let held = Held::read(&place, world).ok()??;
-    Some((place, held))
-}
-
-/// Takes the device away that was attached. By the name of the volume; where only the device is known, by that, if a note
-/// says that it is ours.
+/// Takes the device away that was attached. By the name of the volume; where only the device is known, by that, if this node
+/// has attached it.
 ///
 /// # Errors
 /// `busy`: somebody uses it. Else LVM's own.
@@ -265,7 +281,7 @@ pub(crate) fn detach(attachment: &Attachment, world: &World) -> Result<()> {
             (place, held)
         }
         Err(_) => match Dm::at(Path::new(&attachment.device)).and_then(|dm| whose(&dm, world)) {
-            Some((place, held)) => (place, Some(held)),
+            Some((place, held)) => (place, Some(Held { device: PathBuf::from(&attachment.device), ..held })),
             None => return Ok(()),
         },
     };

@@ -5,7 +5,7 @@ use std::path::Path;
 use flexvolume::{Code, Failure, Options, OptionsExt, Result, Size, World};
 
 use crate::{
-    active::{Held, activate, retag},
+    active::{Held, activate, only},
     again,
     create::{self, Wish},
     decide::{Facts, Step, decide},
@@ -108,10 +108,14 @@ fn usable(place: &Place, device: &Path, options: &Options, world: &World) -> Res
     Ok(())
 }
 
-/// From now on the volume is ours.
+/// From now on the volume is ours, and stays inactive at boot.
 fn adopt_it(place: &Place, volume: &Volume, options: &Options, group: &Group, lvm: &Lvm, world: &World) -> Result<()> {
     let wipe = options.optional::<Wipe>("wipe")?.unwrap_or_default();
     let tags = Ours { name: place.lv.to_string(), id: place.id(), state: None, wipe }.tags();
     let lock = world.lock(&place.group_lock_key())?;
-    retag(place, &volume.uuid, &tags, &[], (group, &lock, lvm))
+    let (storage, only) = (place.storage(), only(&volume.uuid));
+    let mut words = vec!["lvchange", "--setautoactivation", "n"];
+    words.extend(tags.iter().flat_map(|tag| ["--addtag", tag]));
+    words.extend(["-S", &only, &storage]);
+    lvm.change(&format!("adopt {storage}"), &lock, group, &words)
 }

@@ -19,11 +19,10 @@ use crate::{
     place::{Place, VG_UUID},
     provision::{created, wanted_size},
     report::Volume,
-    settings::Settings,
     snapshot,
     tags::{State, Wipe},
     taken::{Origin, Pending, Taken},
-    thin::Pool,
+    thin::promise,
     tool::Lvm,
     volume,
 };
@@ -237,11 +236,10 @@ fn lvcreate(
         let message = format!("{} is being deleted", from.place.storage());
         return Err(Failure::new(Code::NotFound, message));
     }
-    let pool = Pool::look(pool, &rows, group, lvm)?;
     // A size that LVM has made is one of whole extents.
     let larger = wish.bytes > from.volume.bytes;
     let bytes = if larger { create::rounded(wish, &volume::group(group, lvm)?)? } else { from.volume.bytes };
-    pool.guard(bytes, &Settings::read(world)?)?;
+    let pool = promise(pool, bytes, &rows, (group, lvm), world)?;
     if wish.ours.wipe != Wipe::None {
         pool.keeps_secrets()?;
     }

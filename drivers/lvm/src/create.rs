@@ -19,10 +19,9 @@ use crate::{
     remove::remove,
     report::{Vg, Volume},
     seal,
-    settings::Settings,
     tags::{Ours, State, Wipe},
     taken::holds_another,
-    thin::{Pool, size},
+    thin::{promise, size},
     tool::Lvm,
     volume,
 };
@@ -107,7 +106,6 @@ fn begin<T>(
     world: &World,
     next: impl FnOnce(&Group) -> Result<T>,
 ) -> Result<T> {
-    let settings = Settings::read(world)?;
     let (group, volumes) = volume::all(&place.vg, place.vg_uuid.as_ref(), lvm, world)?;
     if let Some(left) = volumes.iter().find(|one| one.is(&place.lv)) {
         let is_blank = left.tags.ours().is_some_and(|ours| ours.state == Some(State::Creating));
@@ -122,8 +120,7 @@ fn begin<T>(
     match &wish.pool {
         None => room(&vg, bytes)?,
         Some(pool) => {
-            let pool = Pool::look(pool.as_str(), &volumes, &group, lvm)?;
-            pool.guard(bytes, &settings)?;
+            let pool = promise(pool.as_str(), bytes, &volumes, (&group, lvm), world)?;
             if wish.ours.wipe != Wipe::None {
                 pool.keeps_secrets()?;
             }

@@ -8,8 +8,7 @@ use crate::{
     decide::partial,
     place::Place,
     report::{Kind, Volume},
-    settings::Settings,
-    thin::Pool,
+    thin::promise,
     tool::Lvm,
     volume,
 };
@@ -38,7 +37,7 @@ pub(crate) fn expand(options: &Options, bytes: u64, world: &World) -> Result<u64
         None => room(&vg, wanted - volume.bytes)?,
         Some(pool) => {
             let (_, all) = volume::all(&place.vg, Some(&group.uuid), &lvm, world)?;
-            Pool::look(pool, &all, &group, &lvm)?.guard(wanted - volume.bytes, &Settings::read(world)?)?;
+            promise(pool, wanted - volume.bytes, &all, (&group, &lvm), world)?;
         }
     }
     let (size, storage) = (format!("{wanted}b"), place.storage());

@@ -15,11 +15,10 @@ use crate::{
     place::{Place, VG_UUID},
     report::{Kind, Volume},
     seal,
-    settings::Settings,
     snapshot_room::Room,
     tags::{Ours, State},
     taken::{Origin, Taken},
-    thin::Pool,
+    thin::promise,
     tool::Lvm,
     volume,
 };
@@ -134,7 +133,7 @@ pub(crate) fn take(
     }
     let cow = match source.pool() {
         Some(pool) => {
-            Pool::look(pool, &rows, group, lvm)?.guard(source.bytes, &Settings::read(world)?)?;
+            promise(pool, source.bytes, &rows, (group, lvm), world)?;
             None
         }
         None => {

@@ -1,6 +1,6 @@
 //! Thin pools: how much they promise, how full they are, and whether a block reaches its next owner empty.
 
-use flexvolume::{Code, Failure, Result, Size};
+use flexvolume::{Code, Failure, Result, Size, World};
 
 use crate::{
     group::Group,
@@ -70,7 +70,7 @@ impl Pool {
     ///
     /// # Errors
     /// `exhausted`: it would promise more than the setting `thinOvercommit` allows, or it is full or broken.
-    pub(crate) fn guard(&self, more: u64, settings: &Settings) -> Result<()> {
+    fn guard(&self, more: u64, settings: &Settings) -> Result<()> {
         if !self.health.is_empty() {
             let message = format!("the thin pool {} takes nothing new: LVM says {:?}", self.name, self.health);
             return Err(Failure::new(Code::Exhausted, message));
@@ -120,6 +120,26 @@ pub(crate) fn warnings(pool: &Volume, settings: &Settings) -> Vec<String> {
     let health =
         (!pool.health.is_empty()).then(|| format!("the thin pool {name} is not well: LVM says {:?}", pool.health));
     [health, full("data", pool.data_percent), full("metadata", pool.metadata_percent)].into_iter().flatten().collect()
+}
+
+/// The pool of that name, if it may promise `more` bytes. What a person should hear of it goes to the log; `volumes` are all
+/// of its group.
+///
+/// # Errors
+/// As [`Pool::look`] and [`Pool::guard`].
+pub(crate) fn promise(
+    name: &str,
+    more: u64,
+    volumes: &[Volume],
+    (group, lvm): (&Group, &Lvm),
+    world: &World,
+) -> Result<Pool> {
+    let settings = Settings::read(world)?;
+    let found = volumes.iter().find(|one| one.name == name);
+    found.iter().flat_map(|pool| warnings(pool, &settings)).for_each(|warning| world.log(warning));
+    let pool = Pool::look(name, volumes, group, lvm)?;
+    pool.guard(more, &settings)?;
+    Ok(pool)
 }
 
 /// Whether a volume takes its blocks from that pool.

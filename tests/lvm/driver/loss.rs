@@ -123,7 +123,6 @@ fn a_group_of_another_host_is_the_wrong_node() {
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn two_groups_of_one_name_and_two_copies_of_one_disk_are_told() {
     let Some(node) = Node::new(&[64]) else { return };
     let (j, vg) = (used(&node, "vol1"), node.vg.name.as_str());

@@ -38,7 +38,6 @@ fn assert_sizes(home: &Home, mib: impl Fn(&str, u64, u64) -> u64) {
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn while_it_is_written_to_and_while_nobody_has_it() {
     let Some(home) = Home::with_pool(&[960], 560) else { return };
     let (small, large) = (|_: &str, from: u64, _: u64| from, |_: &str, _: u64, to: u64| to);

@@ -12,7 +12,6 @@ use crate::{
 const KINDS: [&str; 2] = ["pv", "md"];
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn no_array_and_no_group_is_started() {
     let Some(home) = Home::new(&[200]) else { return };
     never_started(&home);

@@ -5,6 +5,7 @@ pub mod inside;
 pub mod whole;
 pub mod writer;
 
+mod copies;
 mod full;
 mod growth;
 mod original;

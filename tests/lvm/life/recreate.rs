@@ -42,7 +42,6 @@ fn reaches_the_next(home: &Home, options: &[(&str, &str)]) -> bool {
 
 /// On a disk that is slow to write, so that wiping takes several calls; one of them is killed.
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn a_thick_volume_is_wiped_though_calls_die() {
     let Some(bed) = Bed::new() else { return };
     let Some(()) = targets(&["delay"]) else { return };
@@ -101,7 +100,6 @@ fn deleting(home: &Home, id: &str) -> Child {
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn what_wipe_says_is_what_happens() {
     let Some(home) = Home::with_pool(&[200], 64) else { return };
     let disk = text(&home.vg.disks[0].device).to_owned();

@@ -32,7 +32,7 @@ impl<'a> Writer<'a> {
     pub fn start(home: &'a Home, pod: &str, dir: &str, kib: u32) -> Writer<'a> {
         let script = format!(
             "cd {dir}; n=0; while [ ! -e stop ]; do n=$((n+1)); \
-             dd if=/dev/urandom of=file$n bs=1k count={kib} conv=fsync status=none; sha256sum file$n >>sums; done"
+             dd if=/dev/urandom of=file$n bs=1k count={kib} conv=fsync status=none; sha256sum file$n >>sums; sync sums; done"
         );
         Writer { home, pod: pod.to_owned(), dir: dir.to_owned(), child: home.start(pod, &script) }
     }

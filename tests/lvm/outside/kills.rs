@@ -52,7 +52,6 @@ ls /mnt/data
 "#;
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn a_driver_goes_on_after_its_machine_was_killed() {
     let Some(door) = Door::new() else { return };
     let (group, state) = (door.disk("group", 128), door.disk("state", 32));

@@ -22,7 +22,7 @@ pub struct Crash<'a> {
 }
 
 /// After so many points it is known how long one takes.
-const FEW: usize = 12;
+const FEW: usize = 6;
 
 /// How many points are tried.
 enum Many {
@@ -63,7 +63,7 @@ pub struct Part {
 
 impl Part {
     /// Anything.
-    pub const ALL: Part = Part { time: Duration::from_secs(75), after: None };
+    pub const ALL: Part = Part { time: Duration::from_secs(60), after: None };
 
     /// While this is being done, for a control that goes red soon.
     pub fn during(begin: &'static str) -> Part {
@@ -86,20 +86,17 @@ pub fn sweep(
     let surveyed = start.elapsed();
     let mut sweep = Sweep { name, recording, node, recover, failures: Vec::new(), pages: 0 };
     let tried = match Many::wished() {
-        Many::Points(many) => {
-            let some = &all[..many.min(all.len())];
-            sweep.go(some);
-            some.len()
-        }
+        Many::Points(many) => sweep.go(&all[..many.min(all.len())]),
         Many::AsTimeAllows => {
-            let (few, rest) = all.split_at(FEW.min(all.len()));
-            let begun = Instant::now();
-            sweep.go(few);
-            let one = begun.elapsed() / few.len().max(1) as u32;
-            let more = part.time.saturating_sub(start.elapsed()).as_millis() / one.as_millis().max(1);
-            let more = &rest[..rest.len().min(more as usize)];
-            sweep.go(more);
-            few.len() + more.len()
+            let (mut tried, mut next, begun) = (0, FEW, Instant::now());
+            while tried < all.len() && next > 0 {
+                tried += sweep.go(&all[tried..all.len().min(tried + next)]);
+                let one = begun.elapsed().as_millis() / tried as u128;
+                // Nine tenths of the rest: the next guess is a better one.
+                let rest = part.time.saturating_sub(start.elapsed()).as_millis() * 9 / 10;
+                next = usize::try_from(rest / one.max(1)).unwrap_or(usize::MAX);
+            }
+            tried
         }
     };
     let took = start.elapsed();
@@ -118,7 +115,8 @@ pub fn sweep(
 }
 
 impl<R: FnMut(&Crash<'_>) -> Result<(), String>> Sweep<'_, R> {
-    fn go(&mut self, points: &[Point]) {
+    /// In their order, for there is no way back; says how many that were.
+    fn go(&mut self, points: &[Point]) -> usize {
         let mut points = points.to_vec();
         points.sort_unstable();
         let dir = tempfile::tempdir_in(self.node.work("points")).unwrap();
@@ -135,6 +133,7 @@ impl<R: FnMut(&Crash<'_>) -> Result<(), String>> Sweep<'_, R> {
             }
             self.node.halt();
         }
+        points.len()
     }
 }
 

@@ -117,35 +117,30 @@ fn branch(name: &str, kind: Kind) -> Option<Outcome> {
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn the_power_goes_at_any_moment_of_a_volume() {
     let Some(outcome) = live("thick", Part::ALL, Kind::Thick, nothing) else { return };
     outcome.is_well();
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn the_power_goes_at_any_moment_of_a_thin_volume() {
     let Some(outcome) = live("thin", Part::ALL, Kind::Thin, nothing) else { return };
     outcome.is_well();
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn the_power_goes_at_any_moment_of_a_snapshot_and_a_clone() {
     let Some(outcome) = branch("snapshot", Kind::Thick) else { return };
     outcome.is_well();
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn the_power_goes_at_any_moment_of_a_thin_snapshot_and_a_clone() {
     let Some(outcome) = branch("thin-snapshot", Kind::Thin) else { return };
     outcome.is_well();
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn an_intent_to_format_that_is_not_synced_is_found_out() {
     let unsynced = |effect: &Effect| effect.syscall.ends_with("sync") && effect.detail.contains("/format/");
     let Some(outcome) = live("intent-unsynced", Part::during("begin mount"), Kind::Thick, unsynced) else { return };
@@ -154,7 +149,6 @@ fn an_intent_to_format_that_is_not_synced_is_found_out() {
 
 /// LVM flushes nothing itself, and what it acknowledged is on another disk by then.
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn a_group_that_is_not_flushed_is_found_out() {
     let unflushed = |effect: &Effect| {
         effect.comm == "lvm" && effect.syscall.ends_with("sync") && effect.detail.starts_with("/dev/dm-")

@@ -135,25 +135,21 @@ fn sweep(name: &'static str, way: Way, usual: Part) {
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn the_host_dies_and_its_orphans_end_first() {
     sweep("the host dies, orphans end first", THE_CALLED_DIES, Part::every(89, 23));
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn the_host_dies_and_is_restarted_while_orphans_run() {
     sweep("the host dies, orphans work on", ORPHANS_WORK_ON, Part::every(61, 17));
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn the_acting_process_dies() {
     sweep("the acting process dies under the host", THE_ACTING_DIES, Part::every(53, 11));
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn everything_dies() {
     sweep("all but LVM die under the host", ALL_DIE, Part::every(61, 37));
 }

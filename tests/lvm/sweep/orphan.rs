@@ -128,7 +128,6 @@ fn answer(args: &[&str], child: Child) -> Value {
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn a_mount_or_unmount_waits_for_what_a_dead_one_began() {
     let Some(scene) = Scene::new() else { return };
     let field = &scene.field;
@@ -164,7 +163,6 @@ fn a_mount_or_unmount_waits_for_what_a_dead_one_began() {
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn a_volume_that_is_adopted_or_revived_waits_too() {
     let Some(scene) = Scene::new() else { return };
     let field = &scene.field;
@@ -183,7 +181,6 @@ fn a_volume_that_is_adopted_or_revived_waits_too() {
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn what_is_provisioned_waits_for_what_a_dead_call_began() {
     let Some(scene) = Scene::new() else { return };
     let field = &scene.field;

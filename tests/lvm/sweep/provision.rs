@@ -177,13 +177,11 @@ impl Storage {
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn all_die_at_every_effect() {
     sweep("all but LVM die, provisioning", ALL_DIE, Part::every(17, 5));
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn the_acting_dies_at_every_effect() {
     sweep("the acting process dies, provisioning", THE_ACTING_DIES, Part::every(7, 3));
 }

@@ -98,32 +98,27 @@ fn beside_another(name: &'static str, way: Way, usual: Part) {
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn all_die_at_every_effect() {
     alone("all but LVM die", ALL_DIE, Part::every(13, 3));
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn the_acting_dies_at_every_effect() {
     alone("the acting process dies", THE_ACTING_DIES, Part::every(11, 5));
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn the_driver_dies_at_every_effect_and_its_tools_work_on() {
     alone("the driver dies and its tools end first", THE_CALLED_DIES, Part::every(29, 7));
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn a_second_pods_calls_die_at_every_effect() {
     beside_another("all but LVM die, beside another pod", ALL_DIE, Part::every(7, 2));
 }
 
 /// The mount table alone leads from the place to the device; once unmounted, it does so no more.
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn an_unmount_without_records_dies_at_every_effect() {
     let Some(field) = Field::new(ALL_DIE) else { return };
     let (place, j) = (field.place("pod"), field.j("v").text());
@@ -146,7 +141,6 @@ fn an_unmount_without_records_dies_at_every_effect() {
 
 /// A volume that is mounted and in use grows, and so does its file system.
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn an_expansion_of_what_is_mounted_dies_at_every_effect() {
     const STEP: u64 = 4 << 20;
     let Some(field) = Field::new(ALL_DIE) else { return };
@@ -190,7 +184,6 @@ fn an_expansion_of_what_is_mounted_dies_at_every_effect() {
 }
 
 #[test]
-#[ignore = "not yet seen to pass with the driver as it is now; see TODO.md"]
 fn the_same_call_has_the_same_effects() {
     let Some(field) = Field::new(ALL_DIE) else { return };
     let place = field.place("pod");
