@@ -121,8 +121,9 @@ impl Bed {
     }
 
     /// Nothing of any volume is left: no mount, no loop device, no record, no directory of a pod.
+    #[track_caller]
     pub fn assert_clean(&self) {
-        assert_eq!(self.sandbox.mounts().unwrap(), [], "mounts left");
+        self.assert_down();
         let loops = || self.sandbox.loops().unwrap().into_iter().map(|bound| bound.backing).collect::<Vec<_>>();
         // The kernel keeps a detached device for as long as somebody has it open, as each `losetup` of another test does
         // for a moment.
@@ -131,6 +132,12 @@ impl Bed {
             std::thread::sleep(Duration::from_millis(20));
         }
         assert_eq!(loops(), Vec::<PathBuf>::new(), "loop devices left");
+    }
+
+    /// Nothing of the host's is left of any volume: no mount, no record, no directory of a pod.
+    #[track_caller]
+    pub fn assert_down(&self) {
+        assert_eq!(self.sandbox.mounts().unwrap(), [], "mounts left");
         assert_eq!(self.json(["ls"]), serde_json::json!([]), "records left");
         let pods = self.sandbox.root().join("pods");
         let left: Vec<_> = std::fs::read_dir(pods).into_iter().flatten().flatten().map(|entry| entry.path()).collect();

@@ -169,13 +169,16 @@ pub(crate) fn lay_down(
     seal::lift(place, world)
 }
 
-/// Sees to it that a volume that was only made has no device; a call may have been cut off before it took that away.
+/// Sees to it that a volume that was only made has neither device nor seal; a call may have been cut off before it took those
+/// away.
 pub(crate) fn idle(place: &Place, volume: &Volume, change: (&Group, &Lock, &Lvm), world: &World) {
-    if !volume.active || volume.open {
-        return;
-    }
-    if let Err(failure) = lay_down(place, &volume.uuid, change, world) {
-        world.log(format_args!("{} is made, and stays active: {failure}", place.storage()));
+    let done = match (volume.active, volume.open) {
+        (true, true) => return,
+        (true, false) => lay_down(place, &volume.uuid, change, world),
+        (false, _) => seal::lift(place, world),
+    };
+    if let Err(failure) = done {
+        world.log(format_args!("{} is made, and stays active or sealed: {failure}", place.storage()));
     }
 }
 

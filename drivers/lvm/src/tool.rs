@@ -145,6 +145,8 @@ impl Lvm {
             Program { args: words.map(|word| word.to_owned().into()).collect(), ..Program::new(&self.exe) };
         program.env = vec![variable("LC_ALL", "C"), variable("LVM_SUPPRESS_FD_WARNINGS", "1")];
         let Some(under) = under else {
+            // What it has to say meanwhile goes elsewhere than its report.
+            program.env.extend([variable("LVM_OUT_FD", "2"), variable("LVM_REPORT_FD", "1")]);
             return Ok(spawn(&program)?.wait(&ASK, &|_, _| false, &mut |_| {}));
         };
         program.env.push(variable("LVM_REPORT_FD", &under.as_fd().as_raw_fd().to_string()));

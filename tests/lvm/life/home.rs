@@ -152,10 +152,7 @@ impl Home {
     /// Nothing of any pod is left: no mount, no record, no directory, and no volume but a pool has a device.
     #[track_caller]
     pub fn assert_down(&self) {
-        assert_eq!(self.bed.sandbox.mounts().unwrap(), [], "mounts left");
-        assert_eq!(self.bed.json(["ls"]), serde_json::json!([]), "records left");
-        let pods = self.bed.sandbox.root().join("pods");
-        assert_eq!(fs::read_dir(pods).into_iter().flatten().count(), 0, "directories of pods left");
+        self.bed.assert_down();
         let active: Vec<_> = report("lvs", "lv_name,lv_active", &self.vg.name)
             .into_iter()
             .filter(|row| !row["lv_active"].is_empty() && row["lv_name"] != POOL)

@@ -87,7 +87,7 @@ impl Host {
 
     #[track_caller]
     fn assert_down(&self, about: &str) {
-        self.bed.assert_clean();
+        self.bed.assert_down();
         assert_eq!(active(&self.group), Vec::<String>::new(), "{about}: devices left");
     }
 
