@@ -59,6 +59,11 @@ fn h_95_a_failed_growth_is_told_and_tried_again() {
     one.comes("small");
     one.wants(&claimed("2Mi", "{driver: v/d}"));
     one.up().fails(1, &["failed to expandfs", "the pool is full"]);
+    // Meanwhile the pod works with what it has.
+    let row = one.bed.json(["ls"])[0].clone();
+    assert_eq!(row["state"], "mounted", "{row}");
+    assert!(row["trouble"].to_string().contains("the pool is full"), "{row}");
+    one.bed.ok(["exec", "web", "--", "test", "-d", "/data"]);
     one.comes("the second try");
     one.comes("and no third");
     assert_eq!(one.count("expandfs"), 2);

@@ -85,7 +85,8 @@ fn mounts(host: &Host, uid: &str) -> Done<Vec<(PathBuf, ContainerMount)>> {
 
 fn is_ready(record: &Record, uid: &str) -> bool {
     match record.state.places.get(uid) {
-        Some(At::Ready) => record.state.doing.is_none(),
+        // One that could not be made larger serves on as it is.
+        Some(At::Ready | At::Growing) => record.state.doing.is_none(),
         Some(At::Half | At::Mounted) | None => false,
     }
 }

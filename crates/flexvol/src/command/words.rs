@@ -47,9 +47,9 @@ pub(super) fn state(host: &Host, record: &Record, uid: &str) -> String {
     let wanted = record.state.want.places.contains(uid);
     let rung = rung(&record.state.rung);
     match (record.state.places.get(uid), wanted) {
-        (Some(At::Ready), true) if host.is_mounted(record, uid) => "mounted".into(),
-        (Some(At::Ready), true) => "lost: flexvol up makes it anew".into(),
-        (Some(At::Ready | At::Mounted | At::Half), false) => "going".into(),
+        (Some(At::Ready | At::Growing), true) if host.is_mounted(record, uid) => "mounted".into(),
+        (Some(At::Ready | At::Growing), true) => "lost: flexvol up makes it anew".into(),
+        (Some(At::Half | At::Mounted | At::Growing | At::Ready), false) => "going".into(),
         (Some(At::Mounted), true) => "mounted, not finished".into(),
         (Some(At::Half), true) => "half mounted".into(),
         (None, true) => format!("waiting ({rung})"),

@@ -120,7 +120,7 @@ pub fn admit(record: &mut Record, request: &Request) -> Result<()> {
         // The place is finished once more: growing is a part of that.
         record.state.places.entry(place.to_owned()).and_modify(|at| {
             if *at == At::Ready {
-                *at = At::Mounted;
+                *at = At::Growing;
             }
         });
     }

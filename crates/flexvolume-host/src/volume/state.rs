@@ -53,6 +53,8 @@ pub enum At {
     Half,
     /// Mounted; ownership is still to be set.
     Mounted,
+    /// Ready for use at the size it has, and to be made larger.
+    Growing,
     /// Ready for use.
     Ready,
 }

@@ -101,7 +101,7 @@ fn useful(state: &State) -> Vec<Op> {
     };
     let serve = state.want.places.iter().filter(|_| staged).filter_map(|place| match state.places.get(place) {
         None => Some(Op::Publish(place.clone())),
-        Some(At::Mounted) => Some(Op::Finish(place.clone())),
+        Some(At::Mounted | At::Growing) => Some(Op::Finish(place.clone())),
         Some(At::Half | At::Ready) => None,
     });
     undo.chain(ladder).chain(serve).collect()
