@@ -56,7 +56,7 @@ fn every_call_of_an_extension_is_read_as_what_it_is() {
 #[test]
 fn what_is_wrong_in_an_answer_of_an_extension_is_told_with_its_place() {
     let Some(bed) = Bed::new() else { return };
-    let snapshots = json!([{"snapshot": "a", "created": TIME, "ready": true}, {"snapshot": "b", "created": "today", "ready": true}]);
+    let snapshots = json!([{"snapshot": "a", "id": "v", "created": TIME, "ready": true}, {"snapshot": "b", "id": "v", "created": "today", "ready": true}]);
     let script = Script::sh()
         .on("init", announces(&["snapshot", "capacity", "list", "health"]))
         .on("createsnapshot", success(json!({"snapshot": "/a", "created": TIME, "ready": true})))

@@ -164,7 +164,9 @@ impl Host {
         let changed = record.generation != read.generation;
         match (record.state.places.get(&place), record.state.doing.is_some()) {
             (Some(At::Ready), false) => Ok(Published { key: record.key, path, changed }),
-            (Some(At::Half | At::Mounted | At::Growing | At::Ready) | None, _) => Err(first(failed, &place, &record.key)),
+            (Some(At::Half | At::Mounted | At::Growing | At::Ready) | None, _) => {
+                Err(first(failed, &place, &record.key))
+            }
         }
     }
 

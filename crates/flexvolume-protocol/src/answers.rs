@@ -125,6 +125,10 @@ impl Answer for SnapshotList {
     fn take(mut fields: Fields) -> Result<Self, String> {
         refuse(&mut fields, &["snapshots", "next"])?;
         let snapshots = fields.snapshots.ok_or_else(|| missing("snapshots", "an array of objects"))?;
+        // Who lists many volumes' snapshots has nothing else to tell them apart by.
+        if let Some(place) = snapshots.iter().position(|one| one.id.is_none()) {
+            return Err(format!("in `snapshots[{place}]` {}", missing("id", "a string")));
+        }
         Ok(Self { snapshots, next: fields.next.filter(|token| !token.is_empty()) })
     }
 }

@@ -41,7 +41,7 @@ pub struct VolumeList {
 pub struct Snapshot {
     /// How the driver finds the snapshot again.
     pub snapshot: Id,
-    /// The volume it was taken of, if the driver says.
+    /// The volume it was taken of. In a list each has it; `createsnapshot` may leave it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<Id>,
     /// The size a volume made of it has at least, in bytes, if the driver says.

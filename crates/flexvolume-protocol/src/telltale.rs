@@ -51,17 +51,14 @@ fn is_old(verb: VerbName, text: &str) -> bool {
         && !text.contains(verb.as_str())
 }
 
-/// Whether the call came with Kubernetes 1.6 or later.
+/// Whether the call came with Kubernetes 1.6 or later; what only extensions know never came with it.
 pub(crate) fn is_since_1_6(verb: VerbName) -> bool {
     match verb {
-        VerbName::Init | VerbName::Attach | VerbName::Detach | VerbName::Mount | VerbName::Unmount => false,
-        VerbName::GetVolumeName
-        | VerbName::IsAttached
-        | VerbName::WaitForAttach
-        | VerbName::MountDevice
-        | VerbName::UnmountDevice
-        | VerbName::ExpandVolume
-        | VerbName::ExpandFs
+        VerbName::Init
+        | VerbName::Attach
+        | VerbName::Detach
+        | VerbName::Mount
+        | VerbName::Unmount
         | VerbName::CreateVolume
         | VerbName::DeleteVolume
         | VerbName::CreateSnapshot
@@ -69,7 +66,14 @@ pub(crate) fn is_since_1_6(verb: VerbName) -> bool {
         | VerbName::ListSnapshots
         | VerbName::GetCapacity
         | VerbName::ListVolumes
-        | VerbName::GetHealth => true,
+        | VerbName::GetHealth => false,
+        VerbName::GetVolumeName
+        | VerbName::IsAttached
+        | VerbName::WaitForAttach
+        | VerbName::MountDevice
+        | VerbName::UnmountDevice
+        | VerbName::ExpandVolume
+        | VerbName::ExpandFs => true,
     }
 }
 

@@ -10,10 +10,12 @@ use std::{
 };
 
 use flexvolume_linux::beneath::{Trust, real_place};
-use flexvolume_protocol::{Answer, Args, Call, Came, Code, Extension, Health, InitReply, VerbName, render_reply};
+use flexvolume_protocol::{
+    Answer, Args, Call, Came, Code, CreateVolume, Created, Extension, Health, InitReply, VerbName, render_reply,
+};
 use zeroize::Zeroizing;
 
-use crate::{Driver, Failure, Result, World, panics, staged};
+use crate::{Driver, Failure, OptionsExt, Result, World, panics, staged};
 
 /// What a driver was called with. [`crate::run`] takes it from the process; a test writes it down.
 ///
@@ -172,7 +174,7 @@ fn route<D: Driver>(driver: &D, call: &Call, world: &World) -> Answered {
             render(verb, staged::expandfs(driver, call, world), world)
         }
         Call::ExpandFs(call) => render(verb, driver.expandfs(call, world), world),
-        Call::CreateVolume(call) => render(verb, driver.createvolume(call, world), world),
+        Call::CreateVolume(call) => render(verb, createvolume(driver, call, world), world),
         Call::DeleteVolume(call) => render(verb, driver.deletevolume(call, world), world),
         Call::CreateSnapshot(call) => render(verb, driver.createsnapshot(call, world), world),
         Call::DeleteSnapshot(call) => render(verb, driver.deletesnapshot(call, world), world),
@@ -185,6 +187,15 @@ fn route<D: Driver>(driver: &D, call: &Call, world: &World) -> Answered {
             render(verb, driver.gethealth(call, world).map(clean), world)
         }
     }
+}
+
+/// Who asks for a copy and got an empty volume would take its data for lost.
+fn createvolume<D: Driver>(driver: &D, call: &CreateVolume, world: &World) -> Result<Created> {
+    if call.options.source()?.is_some() && !D::EXTENSIONS.contains(&Extension::Clone) {
+        let message = "this driver makes empty volumes only, not of other volumes or snapshots";
+        return Err(Failure::new(Code::Unsupported, message));
+    }
+    driver.createvolume(call, world)
 }
 
 fn init<D: Driver>(driver: &D, call: &flexvolume_protocol::Init, world: &World) -> Result<InitReply> {

@@ -23,10 +23,6 @@ const USUAL: u64 = 1 << 30;
 /// Makes the volume called `flexvol/name`; the same name and a fitting size again is the same volume.
 pub(crate) fn create(options: &Options, world: &World) -> Result<Created> {
     let name: String = options.required(keys::NAME)?;
-    if options.source()?.is_some() {
-        let message = "this driver makes empty volumes only, not of other volumes or snapshots";
-        return Err(Failure::new(Code::Unsupported, message));
-    }
     let required = options.optional::<u64>(keys::REQUIRED_BYTES)?;
     let limit = options.optional::<u64>(keys::LIMIT_BYTES)?.filter(|limit| *limit > 0);
     let directory = options.optional::<PathBuf>("directory")?;

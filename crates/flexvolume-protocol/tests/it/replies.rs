@@ -259,14 +259,14 @@ fn replies_of_extensions_come_back() {
         created: time("2026-03-01T12:00:00.5Z"),
         ready: true,
     };
-    let bare = Snapshot { id: None, bytes: None, ready: false, ..snapshot.clone() };
+    let bare = Snapshot { bytes: None, ready: false, ..snapshot.clone() };
     let members = r#""snapshot":"vg/s","id":"vg/v","bytes":4096,"created":"2026-03-01T12:00:00.5Z","ready":true"#;
     back(VerbName::CreateSnapshot, snapshot.clone(), &format!(r#"{{"status":"Success",{members}}}"#));
     back(
         VerbName::ListSnapshots,
         SnapshotList { snapshots: vec![snapshot, bare], next: None },
         &format!(
-            r#"{{"status":"Success","snapshots":[{{{members}}},{{"snapshot":"vg/s","created":"2026-03-01T12:00:00.5Z","ready":false}}]}}"#
+            r#"{{"status":"Success","snapshots":[{{{members}}},{{"snapshot":"vg/s","id":"vg/v","created":"2026-03-01T12:00:00.5Z","ready":false}}]}}"#
         ),
     );
     back(

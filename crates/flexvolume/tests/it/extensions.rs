@@ -230,6 +230,22 @@ fn a_driver_serves_all_that_it_announces() {
     assert_eq!(refused(&shelf, VerbName::ListVolumes, json!({keys::MAX: "many"})), Some(Code::Invalid));
 }
 
+/// An empty volume would pass for the copy that was asked for.
+#[test]
+fn a_source_is_refused_for_a_driver_that_announces_no_clone() {
+    struct Empty;
+    impl Driver for Empty {
+        const EXTENSIONS: &'static [Extension] = &[Extension::Provision];
+        fn createvolume(&self, _: &CreateVolume, _: &World) -> Result<Created> {
+            Ok(Created { id: id_of("v", "empty")?, bytes: None, options: [].into() })
+        }
+    }
+    for key in [keys::SOURCE_VOLUME, keys::SOURCE_SNAPSHOT] {
+        assert_eq!(refused(&Empty, VerbName::CreateVolume, json!({key: "v/a"})), Some(Code::Unsupported), "{key}");
+    }
+    done::<Created>(&Empty, VerbName::CreateVolume, json!({keys::NAME: "a"}));
+}
+
 /// What only asks has no business with "In progress".
 #[test]
 fn in_progress_is_busy_from_verbs_that_only_ask() {

@@ -46,8 +46,12 @@ impl Hands<'_> {
             old: Bytes(self.record.capacity),
         };
         match self.call(driver, &secrets, &verb)? {
-            // Of a driver that announces `expand` the call itself makes a failure of "Not supported".
-            Came::Done(_) | Came::NotSupported => Ok(()),
+            Came::Done(_) => Ok(()),
+            // The call itself makes a failure of this; were it to pass, a file system would be grown over a device that was not.
+            Came::NotSupported => Err(Error::new(
+                Kind::Driver,
+                format!("driver {} announces expand and does not grow volumes", driver.name),
+            )),
             Came::InProgress => {
                 Err(Error::new(Kind::Driver, format!("driver {} is still growing the volume", driver.name))
                     .hint("run flexvol up again: it goes on where it is"))

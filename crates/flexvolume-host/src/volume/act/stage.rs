@@ -1,6 +1,7 @@
 //! The middle rung: the device awaited and mounted once per node at the global directory, and taken from there.
 
 use std::{
+    ffi::OsStr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -162,10 +163,12 @@ impl Hands<'_> {
             Presence::Corrupted(_) => None,
         };
         if let Some(mounted) = id.map(table::by_id).transpose()?.flatten() {
-            // A staged driver's detach asks who else has the device, so two volumes of one storage go one by one, each by
-            // itself. Other drivers may let go of the device beneath the second.
+            // A staged driver's detach leaves the device to whom it is attached by another name, so two volumes of one storage
+            // go one by one, each by itself. Other drivers may let go of the device beneath the second.
             let staged = self.driver().is_ok_and(|driver| driver.extensions.contains(&Extension::Staged));
-            let is_known = |at: &Path| staged && self.ground.layout.is_of(&self.record.driver, at);
+            let own = OsStr::new(self.record.name.as_str());
+            let is_known =
+                |at: &Path| staged && self.ground.layout.is_of(&self.record.driver, at) && at.file_name() != Some(own);
             let others = table::of_device(mounted.dev)?;
             if let Some(other) = others
                 .iter()

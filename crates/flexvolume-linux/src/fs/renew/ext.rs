@@ -130,9 +130,11 @@ impl Super {
         unsigned || self.0[CHECKSUM_TYPE] == 1 && self.number(CHECKSUM) == self.checksum()
     }
 
+    /// The field for its group is too small for large file systems: mke2fs writes the largest number then, others the low bits.
     fn is_copy(&self, group: u64) -> bool {
+        let written = u64::from(u16::from_le_bytes(at(&self.0, GROUP)));
         self.0[MAGIC..MAGIC + 2] == [0x53, 0xef]
-            && u64::from(u16::from_le_bytes(at(&self.0, GROUP))) == group & 0xffff
+            && [group & 0xffff, group.min(0xffff)].contains(&written)
             && self.is_whole()
     }
 
