@@ -12,6 +12,9 @@ use serde_json::{Map, Value};
 
 use crate::{Failure, Result};
 
+/// What the kit itself reads of them, for every driver.
+const OF_THE_KIT: [&str; 2] = ["log", "stateDir"];
+
 /// The settings of a driver, read when first asked for. A file that is not there is an empty object. It may hold a
 /// backend's credentials: it has no `Debug`, and no error shows a value.
 pub struct Settings {
@@ -43,12 +46,15 @@ impl Settings {
         }
     }
 
-    /// All settings as a type of the driver's own.
+    /// All settings as a type of the driver's own, without those that the kit reads itself. A type that denies unknown
+    /// fields finds what is misspelt.
     ///
     /// # Errors
     /// The file cannot be read, is no JSON object, or does not fit the type.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_value(Value::Object(self.all()?.clone())).map_err(|error| self.wrong(&shape_only(&error)))
+        let mut all = self.all()?.clone();
+        all.retain(|key, _| !OF_THE_KIT.contains(&key.as_str()));
+        serde_json::from_value(Value::Object(all)).map_err(|error| self.wrong(&shape_only(&error)))
     }
 
     fn all(&self) -> Result<&Map<String, Value>> {
@@ -101,6 +107,19 @@ mod tests {
         assert_eq!(settings.text("directory").unwrap(), Some("/images"));
         assert_eq!(settings.text("none").unwrap(), None);
         assert!(settings.text("n").unwrap_err().to_string().contains("\"n\""));
+    }
+
+    #[test]
+    fn what_the_kit_reads_is_no_unknown_field_of_a_driver() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Own {
+            size: u32,
+        }
+        let (_tmp, good) = settings(r#"{"size":1,"log":"syslog","stateDir":"/state"}"#);
+        assert_eq!(good.read::<Own>().unwrap().size, 1);
+        let (_tmp, bad) = settings(r#"{"size":1,"sise":2}"#);
+        assert!(bad.read::<Own>().unwrap_err().to_string().contains("unknown field `sise`"));
     }
 
     #[test]

@@ -291,7 +291,9 @@ pub(crate) fn detach(attachment: &Attachment, world: &World) -> Result<()> {
     let lock = place.lock(world)?;
     let held = match held {
         Some(held) => Some(held),
-        // Cut off before it was noted, or somebody cleaned up.
+        // We activate nothing without its seal: an attach that was refused leaves whatever it found to whose it is.
+        None if !seal::is_set(&place, world)? => None,
+        // Cut off before it was noted.
         None => match find(&place, world) {
             Err(failure) if failure.code() == Some(Code::NotFound) => None,
             held => held?,
@@ -321,8 +323,19 @@ fn deactivate(place: &Place, held: &Held, lock: &Lock, world: &World) -> Result<
     if held.dm().is_some() && !block::is_free(&held.device)? {
         return Err(in_use(place, &dm));
     }
-    let words = ["lvchange", "-an", "-S", &only(&held.lv_uuid), &storage];
-    let done = lvm.change(&format!("deactivate {storage}"), lock, &group, &words);
+    // Without its name: that may be another by now.
+    let selection = only(&held.lv_uuid);
+    let off = |group: &Group| {
+        lvm.change(&format!("deactivate {storage}"), lock, group, &["lvchange", "-an", "-S", &selection])
+    };
+    let mut done = off(&group);
+    if held.dm_anywhere()?.is_some_and(|dm| dm.users().is_empty())
+        && let Ok(now) = devices::ask(&place.vg, Some(&held.vg_uuid), &lvm, world)
+        && now.devices != group.devices
+    {
+        // It was moved to other disks meanwhile.
+        done = off(&now);
+    }
     match held.dm_anywhere()? {
         None => Ok(()),
         Some(dm) => match (done, dm.users()) {

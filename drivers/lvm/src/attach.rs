@@ -64,10 +64,7 @@ pub(crate) fn attach(place: &Place, options: &Options, world: &World) -> Result<
             create::make(place, &Wish::at_attach(place, options)?, &lvm, world)?
         }
     };
-    let settings = Settings::read(world)?;
-    for warning in looked.others.iter().flat_map(|pool| thin::warnings(pool, &settings)) {
-        world.log(format_args!("{}: {warning}", place.storage()));
-    }
+    warn(place, &volume, looked.others, (&group, &lvm), world)?;
     let device = activate(place, &volume, (&group, &lock, &lvm), world)?;
     usable(place, &device, options, world)?;
     let now = Seen::of(&volume, &device);
@@ -75,6 +72,26 @@ pub(crate) fn attach(place: &Place, options: &Options, world: &World) -> Result<
         now.write(place, world)?;
     }
     noted(place, held.as_ref(), &Held::of(&volume, device, group.devices), world)
+}
+
+/// What a person should hear of the pool that the volume takes its blocks from. At a first attach it was not asked for yet.
+fn warn(
+    place: &Place,
+    volume: &Volume,
+    mut others: Vec<Volume>,
+    (group, lvm): (&Group, &Lvm),
+    world: &World,
+) -> Result<()> {
+    let Some(name) = volume.pool() else { return Ok(()) };
+    if !others.iter().any(|one| one.name == name) {
+        others = lvm.ask::<Volume>(Some(group), &[&format!("{}/{name}", group.name)])?.rows;
+    }
+    let settings = Settings::read(world)?;
+    let pool = others.iter().find(|one| one.name == name && one.vg_uuid == group.uuid);
+    for warning in pool.into_iter().flat_map(|pool| thin::warnings(pool, &settings)) {
+        world.log(format_args!("{}: {warning}", place.storage()));
+    }
+    Ok(())
 }
 
 /// Notes what is attached now, if that is not noted, and answers its device.

@@ -158,7 +158,16 @@ fn of_storage(world: &World) -> Result<Health> {
                 }
             }
         }
-        None => rows = lvm.ask::<Volume>(None, &[])?.rows,
+        None => {
+            let answer = lvm.ask::<Volume>(None, &[])?;
+            match answer.failed {
+                Some(failure) if answer.rows.is_empty() => {
+                    found.push(Finding(Condition::Inaccessible, failure.to_string()));
+                }
+                // Groups that LVM could not read are nobody's concern, or are named in the settings.
+                Some(_) | None => rows = answer.rows,
+            }
+        }
     }
     let held = |row: &Volume| -> Option<Held> {
         let lv = LvName::parse(&row.name).ok()?;

@@ -59,8 +59,6 @@ pub(crate) struct Volume {
     pub(crate) open: bool,
     /// Its device takes no I/O: a command was cut off.
     pub(crate) suspended: bool,
-    /// Nothing can be written to it.
-    pub(crate) read_only: bool,
     /// A disk of it is missing.
     pub(crate) partial: bool,
     /// What LVM says of its health; empty if all is well.
@@ -73,8 +71,6 @@ pub(crate) struct Volume {
     pub(crate) overflowed: bool,
     /// The metadata of a thin pool has to be checked before it takes anything new. Known of active ones only.
     pub(crate) check_needed: bool,
-    /// When it was made, as LVM writes it.
-    pub(crate) time: String,
     /// `/dev/VG/LV`, as LVM says it; inner ones have none.
     pub(crate) path: Option<PathBuf>,
     /// `/dev/mapper/…`, as LVM says it.
@@ -105,7 +101,7 @@ impl Row for Volume {
     const COMMAND: &str = "lvs";
     const KEY: &str = "lv";
     const FIELDS: &str = "lv_name,lv_uuid,vg_name,vg_uuid,lv_size,lv_tags,lv_layout,lv_role,pool_lv,origin,lv_active,\
-        lv_device_open,lv_suspended,lv_permissions,lv_health_status,data_percent,metadata_percent,lv_snapshot_invalid,lv_check_needed,lv_time,lv_path,\
+        lv_device_open,lv_suspended,lv_health_status,data_percent,metadata_percent,lv_snapshot_invalid,lv_check_needed,lv_path,\
         lv_dm_path,vg_missing_pv_count";
 
     fn read(fields: &Fields) -> Result<Self> {
@@ -123,14 +119,12 @@ impl Row for Volume {
             active: fields.text("lv_active")? == "active",
             open: fields.text("lv_device_open")? == "open",
             suspended: fields.text("lv_suspended")? == "suspended",
-            read_only: fields.text("lv_permissions")?.starts_with("read-only"),
             partial: health == "partial",
             health,
             data_percent: fields.percent("data_percent")?,
             metadata_percent: fields.percent("metadata_percent")?,
             overflowed: fields.text("lv_snapshot_invalid")? == "snapshot invalid",
             check_needed: fields.text("lv_check_needed")? == "check needed",
-            time: fields.text("lv_time")?.to_owned(),
             path: fields.some("lv_path")?.map(PathBuf::from),
             dm_path: fields.some("lv_dm_path")?.map(PathBuf::from),
             missing_disks: fields.number("vg_missing_pv_count")?,
@@ -183,14 +177,12 @@ pub(crate) struct Vg {
     pub(crate) extent: u64,
     /// Disks of it that are missing.
     pub(crate) missing_disks: u64,
-    /// What stands on it.
-    pub(crate) tags: Tags,
 }
 
 impl Row for Vg {
     const COMMAND: &str = "vgs";
     const KEY: &str = "vg";
-    const FIELDS: &str = "vg_name,vg_uuid,vg_size,vg_free,vg_extent_size,vg_missing_pv_count,vg_tags";
+    const FIELDS: &str = "vg_name,vg_uuid,vg_size,vg_free,vg_extent_size,vg_missing_pv_count";
 
     fn read(fields: &Fields) -> Result<Self> {
         Ok(Self {
@@ -200,7 +192,6 @@ impl Row for Vg {
             free: fields.number("vg_free")?,
             extent: fields.number("vg_extent_size")?,
             missing_disks: fields.number("vg_missing_pv_count")?,
-            tags: Tags::parse(fields.text("vg_tags")?),
         })
     }
 }

@@ -51,9 +51,8 @@ struct Sealed {}
 /// # Errors
 /// The note or the rule cannot be written.
 pub(crate) fn set(place: &Place, world: &World) -> Result<()> {
-    let note = note(place, world)?;
-    if !note.path().exists() {
-        note.write(&Sealed {})?;
+    if !is_set(place, world)? {
+        note(place, world)?.write(&Sealed {})?;
     }
     let notes = world.run_dir().join("sealed");
     if keep_rule(Path::new(UDEV), world.name().as_str(), &world.name().dir(), &notes)? {
@@ -68,6 +67,14 @@ pub(crate) fn set(place: &Place, world: &World) -> Result<()> {
 /// The note cannot be removed.
 pub(crate) fn lift(place: &Place, world: &World) -> Result<()> {
     note(place, world)?.remove()
+}
+
+/// Whether the volume is sealed, and so may have been activated by us.
+///
+/// # Errors
+/// The folder of notes is not known.
+pub(crate) fn is_set(place: &Place, world: &World) -> Result<bool> {
+    Ok(note(place, world)?.path().exists())
 }
 
 fn note(place: &Place, world: &World) -> Result<Note> {

@@ -9,7 +9,7 @@ use crate::names::VgName;
 
 /// The settings; without a file all of them have their defaults.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Settings {
     /// The volume group of volumes that name none.
     pub(crate) volumegroup: Option<VgName>,
@@ -205,6 +205,8 @@ mod tests {
             r#"{"slice":-1}"#,
             r#"{"volumegroup":"../x"}"#,
             r#"{"volumegroups":["-x"]}"#,
+            // A list that nobody reads would allow everything.
+            r#"{"volumeGroups":["kube_vg"]}"#,
         ] {
             let (_tmp, world) = world(bad);
             assert!(Settings::read(&world).is_err(), "{bad}");

@@ -39,6 +39,9 @@ const ASK: Limits = Limits {
     kill: Kill::After { at: Duration::from_secs(45), grace: Duration::from_secs(5) },
 };
 
+/// The most that an answer may have: some seventy thousand volumes.
+const LONGEST: usize = 64 << 20;
+
 /// For so long a change is waited for; then it goes on without us, with our lock.
 const CHANGE: Limits = Limits { answer: Duration::from_secs(180), kill: Kill::Never };
 
@@ -95,6 +98,11 @@ impl Lvm {
         let mut words = vec![T::COMMAND];
         words.extend(FORMAT.iter().chain(&["-o", T::FIELDS]).chain(args));
         let (outcome, how) = (self.run(group, &words, None)?, T::COMMAND);
+        if outcome.cut {
+            return Err(Failure::internal(format!(
+                "{how} has more to say than the {LONGEST} bytes that are read of it"
+            )));
+        }
         match outcome.how {
             How::Exited(0) => Ok(Answer { rows: report::read(&outcome.stdout)?, failed: None }),
             How::Exited(BAD_ARGUMENTS) | How::Signalled(_) => Err(self.failed("ask LVM", how, &outcome)),
@@ -146,6 +154,7 @@ impl Lvm {
         program.env = vec![variable("LC_ALL", "C"), variable("LVM_SUPPRESS_FD_WARNINGS", "1")];
         let Some(under) = under else {
             // What it has to say meanwhile goes elsewhere than its report.
+            program.output_limit = LONGEST;
             program.env.extend([variable("LVM_OUT_FD", "2"), variable("LVM_REPORT_FD", "1")]);
             return Ok(spawn(&program)?.wait(&ASK, &|_, _| false, &mut |_| {}));
         };

@@ -3,6 +3,7 @@
 mod copies;
 mod cutoff;
 mod hosted;
+mod letting_go;
 mod looks;
 mod loss;
 pub mod node;

@@ -57,6 +57,8 @@ pub struct Program {
     pub env: Vec<(String, String)>,
     /// Set for what must go on whatever becomes of us.
     pub apart: Option<Apart>,
+    /// So many bytes of each of its outputs are kept, and the rest is thrown away.
+    pub output_limit: usize,
 }
 
 /// How a program is set apart from whoever runs it, because to end it half-way would do harm.
@@ -74,7 +76,14 @@ pub struct Apart {
 impl Program {
     /// A program without arguments and input, in our own environment.
     pub fn new(exe: impl Into<PathBuf>) -> Self {
-        Self { exe: exe.into(), args: Vec::new(), stdin: None, env: Vec::new(), apart: None }
+        Self {
+            exe: exe.into(),
+            args: Vec::new(),
+            stdin: None,
+            env: Vec::new(),
+            apart: None,
+            output_limit: OUTPUT_LIMIT,
+        }
     }
 }
 
@@ -112,9 +121,9 @@ pub enum Kill {
 /// What became of a program.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// The first [`OUTPUT_LIMIT`] bytes of its standard output.
+    /// The first bytes of its standard output, up to the program's limit.
     pub stdout: Vec<u8>,
-    /// The first [`OUTPUT_LIMIT`] bytes of its standard error.
+    /// The first bytes of its standard error, up to the program's limit.
     pub stderr: Vec<u8>,
     /// Whether it wrote more than was kept.
     pub cut: bool,

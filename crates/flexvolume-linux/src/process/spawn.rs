@@ -107,8 +107,8 @@ pub fn spawn(program: &Program) -> Result<Running> {
     let began = Instant::now();
     let (pid, id) = identify(&mut child, &program.exe)?;
     let feed = Feed::new(child.stdin.take(), program.stdin.clone());
-    let out = Capture::of_stdout(child.stdout.take());
-    let err = Capture::of_stderr(child.stderr.take());
+    let out = Capture::of_stdout(child.stdout.take(), program.output_limit);
+    let err = Capture::of_stderr(child.stderr.take(), program.output_limit);
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok();
     Ok(Running { id, pid, began, out, err, feed, pidfd, child: Some(child) })
 }

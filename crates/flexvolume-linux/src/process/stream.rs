@@ -8,8 +8,6 @@ use std::{
 use rustix::io::{Errno, ioctl_fionbio, read, write};
 use zeroize::Zeroizing;
 
-use super::OUTPUT_LIMIT;
-
 /// Read at once.
 const CHUNK: usize = 64 << 10;
 /// The most chunks taken in one turn, so that a program that writes without end cannot keep us from looking at the clock.
@@ -19,6 +17,7 @@ const TURN: usize = 64;
 pub(super) struct Capture {
     pipe: Option<OwnedFd>,
     pub(super) kept: Vec<u8>,
+    limit: usize,
     pub(super) cut: bool,
 }
 
@@ -30,16 +29,16 @@ pub(super) struct Feed {
 }
 
 impl Capture {
-    pub(super) fn of_stdout(pipe: Option<ChildStdout>) -> Self {
-        Self::new(pipe.map(OwnedFd::from))
+    pub(super) fn of_stdout(pipe: Option<ChildStdout>, limit: usize) -> Self {
+        Self::new(pipe.map(OwnedFd::from), limit)
     }
 
-    pub(super) fn of_stderr(pipe: Option<ChildStderr>) -> Self {
-        Self::new(pipe.map(OwnedFd::from))
+    pub(super) fn of_stderr(pipe: Option<ChildStderr>, limit: usize) -> Self {
+        Self::new(pipe.map(OwnedFd::from), limit)
     }
 
-    fn new(pipe: Option<OwnedFd>) -> Self {
-        Self { pipe: pipe.and_then(without_waiting), kept: Vec::new(), cut: false }
+    fn new(pipe: Option<OwnedFd>, limit: usize) -> Self {
+        Self { pipe: pipe.and_then(without_waiting), kept: Vec::new(), limit, cut: false }
     }
 
     /// To be polled for reading; `None` once everybody has closed the other end.
@@ -55,7 +54,7 @@ impl Capture {
             match read(pipe, &mut **buffer) {
                 Ok(0) => self.pipe = None,
                 Ok(length) => {
-                    let keep = length.min(OUTPUT_LIMIT - self.kept.len());
+                    let keep = length.min(self.limit - self.kept.len());
                     self.kept.extend_from_slice(&buffer[..keep]);
                     self.cut |= keep < length;
                 }

@@ -303,7 +303,7 @@ fn times() -> impl Strategy<Value = Timestamp> {
 }
 
 fn snapshots() -> impl Strategy<Value = Snapshot> {
-    let parts = (ids(), option::of(ids()), any::<Option<u64>>(), times(), any::<bool>());
+    let parts = (ids(), ids().prop_map(Some), any::<Option<u64>>(), times(), any::<bool>());
     parts.prop_map(|(snapshot, id, bytes, created, ready)| Snapshot { snapshot, id, bytes, created, ready })
 }
 
