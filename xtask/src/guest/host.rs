@@ -90,6 +90,9 @@ impl Host {
         if !machine::is_root() {
             return Ok(Err(NoGuest("guests need root, for their image and their shared folder".into())));
         }
+        if !machine::may_mount() {
+            return Ok(Err(NoGuest("guests need a root that may mount, and in this container it may not".into())));
+        }
         let release = match Release::read(&std::fs::read_to_string("/etc/os-release").unwrap_or_default()) {
             Ok(release) => release,
             Err(why) => return Ok(Err(why)),
