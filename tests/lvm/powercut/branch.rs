@@ -8,8 +8,9 @@ use flexvolume_testkit::powercut::{Recorder, Recording, Source, Story};
 use serde_json::{Value, json};
 
 use super::life::{CREATE, Life, MOUNT, Volume, WRITE, WRITE_MORE, WRITTEN, by_id, device};
-use super::node::{content, nothing, text, write_durably};
+use super::node::{content, nothing, write_durably};
 use super::sweep::Crash;
+use crate::tools::text;
 
 const SNAPSHOT: &str = "snapshot";
 const CLONE: &str = "clone";

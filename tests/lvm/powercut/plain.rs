@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use flexvolume_testkit::powercut::{Range, Recorder, Source};
 
-use super::node::{Node, content, mounted, run, text, write_durably};
+use super::node::{Node, content, mounted, run, write_durably};
 use super::sweep::{Outcome, Part, sweep};
+use crate::tools::text;
 
 const FILES: usize = 12;
 

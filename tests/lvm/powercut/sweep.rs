@@ -62,9 +62,9 @@ pub struct Part {
     /// For so long, where nobody says otherwise.
     pub time: Duration,
     /// Only points at which the latest mark is this one.
-    after: Option<&'static str>,
+    pub after: Option<&'static str>,
     /// Only until something goes wrong.
-    is_control: bool,
+    pub is_control: bool,
 }
 
 impl Part {

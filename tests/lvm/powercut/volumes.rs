@@ -10,13 +10,12 @@ use serde_json::{Value, json};
 
 use super::branch::Branch;
 use super::life::{Disks, Life};
-use super::node::{Node, Omitted, mounted, nothing, run, text};
+use super::node::{Node, Omitted, mounted, nothing, run};
 use super::sweep::{Outcome, Part, sweep};
-use crate::group;
-use crate::tools::tool;
+use crate::group::{self, POOL};
+use crate::tools::{text, tool};
 
 const GROUP: &str = "powercut";
-const POOL: &str = "pool";
 
 /// Where LVM keeps its own records. It writes a new text, then the head that points to it, and flushes neither: a disk that
 /// takes the second and loses the first leaves a group that LVM itself cannot read. No driver can help that.

@@ -12,9 +12,9 @@ use flexvolume_testkit::{
 };
 
 use crate::{
-    driver::node::{Node, files},
+    driver::node::Node,
     group::{Group, lvm, report},
-    tools::text,
+    tools::{files, text},
 };
 
 /// No volume.
