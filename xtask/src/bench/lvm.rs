@@ -1,7 +1,6 @@
 //! LVM beside the old way, in a guest: our driver and a shell driver by the same caller, and a restart with many volumes.
 
-use super::LeftOut;
-use super::measure::{Figure, Mark, Row, Unit};
+use super::measure::{Figure, LeftOut, Mark, Row, Unit};
 use crate::guest::{Cache, Disk, Ended, Ground, Kit, Machine, NoGuest, Order, Outcome, Spec};
 use crate::sh;
 use anyhow::{Context, Result, bail};

@@ -9,7 +9,7 @@ mod pods;
 
 use crate::sh;
 use anyhow::{Context, Result, ensure};
-use measure::Figure;
+use measure::{Figure, LeftOut};
 use std::fmt::Write as _;
 use std::process::Command;
 
@@ -50,18 +50,6 @@ pub(crate) fn main(part: Option<&str>) -> Result<()> {
     println!("written to {PAGE}");
     Ok(())
 }
-
-/// Why a part cannot be measured here.
-#[derive(Debug)]
-struct LeftOut(String);
-
-impl std::fmt::Display for LeftOut {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for LeftOut {}
 
 fn line(figure: &Figure) -> String {
     let other = figure.other.as_ref().map(|other| format!(" against {}", other.words(figure.unit))).unwrap_or_default();
