@@ -45,7 +45,9 @@ impl Field {
     }
 
     fn trace(&self, verb: &str, plan: Plan, after: Orphans) -> Report {
-        killat::run(&self.spec(verb).after(after), plan).unwrap()
+        let report = killat::run(&self.spec(verb).after(after), plan).unwrap();
+        assert!(!report.timed_out, "{verb} hung: {}", last(&report));
+        report
     }
 
     fn count(&self, verb: &str) -> u64 {

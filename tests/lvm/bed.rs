@@ -7,6 +7,7 @@
 use std::{
     fs::File,
     ops::Deref,
+    path::PathBuf,
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -15,8 +16,8 @@ use flexvolume_testkit::{binary, driver::Driver, skip};
 
 use crate::{
     command,
-    group::{self, Disk, Group},
-    tools::{text, tool},
+    group::{self, Disk, Group, dmsetup},
+    tools::{run, text, tool},
 };
 
 /// A sandbox, with all that [`command::Bed`] has, and disks.
@@ -48,6 +49,51 @@ pub fn device_mapper() -> Option<()> {
     Some(())
 }
 
+/// The same for a case that changes more of its machine than devices of its own: only where that ends with the case's machine.
+pub fn throwaway() -> Option<()> {
+    device_mapper()?;
+    if place() != "guest" {
+        skip("it changes the machine itself: `cargo xtask guest lvm` runs it in one to throw away");
+        return None;
+    }
+    Some(())
+}
+
+/// What becomes of what is written to a disk, or read.
+#[derive(Clone, Copy)]
+pub enum Manner {
+    Plain,
+    /// A write takes so many milliseconds.
+    Slow(u32),
+    /// The disk was pulled out: errors.
+    Gone,
+}
+
+/// A table of device-mapper's before a disk, by which a case changes its manner.
+pub struct Front {
+    name: String,
+    below: PathBuf,
+    sectors: u64,
+}
+
+impl Front {
+    /// What is shown is not the beginning of the disk below, lest LVM finds its label there too.
+    fn table(&self, manner: Manner) -> String {
+        let (sectors, below) = (self.sectors, self.below.display());
+        match manner {
+            Manner::Plain => format!("0 {sectors} linear {below} 2048"),
+            Manner::Slow(delay) => format!("0 {sectors} delay {below} 2048 0 {below} 2048 {delay}"),
+            Manner::Gone => format!("0 {sectors} error"),
+        }
+    }
+
+    pub fn becomes(&self, manner: Manner) {
+        run(dmsetup().args(["suspend", "--nolockfs", "--noflush", &self.name]));
+        run(dmsetup().args(["load", &self.name, "--table", &self.table(manner)]));
+        run(dmsetup().args(["resume", &self.name]));
+    }
+}
+
 impl Bed {
     /// A bed, or `None` with the reason printed where there can be none.
     pub fn new() -> Option<Bed> {
@@ -72,6 +118,21 @@ impl Bed {
         let file = self.sandbox.dir("disks").unwrap().join(format!("{number}.raw"));
         File::create_new(&file).unwrap().set_len(mib << 20).unwrap();
         Disk { device: tool("losetup", &["--find", "--show", text(&file)]).into(), file }
+    }
+
+    /// A blank disk of so many MiB, and what stands before it; `None`, with the reason printed, where the kernel has nothing for that.
+    pub fn front(&self, mib: u64, manner: Manner) -> Option<(Front, Disk)> {
+        let target = match manner {
+            Manner::Plain => "linear",
+            Manner::Slow(_) => "delay",
+            Manner::Gone => "error",
+        };
+        group::targets(&[target])?;
+        let Disk { device: below, file } = self.disk(mib + 1);
+        let front = Front { name: self.name("front").replace('.', "_"), below, sectors: mib << 11 };
+        run(dmsetup().args(["create", &front.name, "--table", &front.table(manner)]));
+        let device = PathBuf::from(format!("/dev/mapper/{}", front.name));
+        Some((front, Disk { device, file }))
     }
 
     /// A volume group over new disks of so many MiB. Its name is of this bed alone.

@@ -20,6 +20,9 @@ pub struct Disk {
     pub device: PathBuf,
 }
 
+/// The thin pool of a group that has one.
+pub const POOL: &str = "pool";
+
 /// A volume group over disks of the bed, which takes it away.
 pub struct Group {
     pub name: String,
@@ -74,6 +77,19 @@ impl Group {
         let rows = report("lvs", fields, &self.of(volume));
         assert_eq!(rows.len(), 1, "{rows:?}");
         rows.into_iter().next().unwrap()
+    }
+
+    /// Whether the volume has a device.
+    #[track_caller]
+    pub fn is_active(&self, volume: &str) -> bool {
+        self.row(volume, "lv_active")["lv_active"] == "active"
+    }
+
+    /// What stands on the volume.
+    #[track_caller]
+    pub fn tags(&self, volume: &str) -> Vec<String> {
+        let tags = &self.row(volume, "lv_tags")["lv_tags"];
+        tags.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
     }
 
     /// The names of all volumes, hidden ones apart.

@@ -3,7 +3,7 @@
 mod kills;
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{BufRead, BufReader},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -33,8 +33,10 @@ impl Door {
             skip("it starts guests: `cargo xtask guest lvm` runs it");
             return None;
         };
-        // Not every temporary folder can be written to past the cache.
-        let disks = TempDir::new_in(exe.parent().unwrap()).unwrap();
+        // Not every temporary folder can be written to past the cache; and this one is swept after who was killed.
+        let runs = PathBuf::from(std::env::var_os("FLEXVOL_RUNS").unwrap());
+        fs::create_dir_all(&runs).unwrap();
+        let disks = tempfile::Builder::new().prefix(&format!("{}-", std::process::id())).tempdir_in(runs).unwrap();
         Some(Door { exe, disks })
     }
 
@@ -46,7 +48,9 @@ impl Door {
     }
 
     fn command(&self, options: &[&str], script: &str) -> Command {
-        let mut door = Command::new(&self.exe);
+        // The machine ends with this case, however that ends.
+        let mut door = Command::new("setpriv");
+        door.args(["--pdeathsig", "KILL", "--"]).arg(&self.exe);
         // They are built already, or this suite would not run.
         door.args(["guest", "run", "--bin"])
             .arg(self.exe.parent().unwrap())

@@ -6,14 +6,12 @@ use flexvolume_testkit::skip;
 
 use crate::{
     bed,
-    life::{
-        home::{Home, POOL},
-        inside, whole,
-    },
+    group::POOL,
+    life::{home::Home, inside, whole},
 };
 
 fn has_udev() -> Option<()> {
-    bed::device_mapper()?;
+    bed::throwaway()?;
     if !Path::new("/run/udev/control").exists() {
         skip("udev does not run here");
         return None;

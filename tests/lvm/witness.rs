@@ -91,14 +91,17 @@ fn serves(fs: &str, shown: &str) {
         witness.ok("teardown", taken_down("two"));
         assert_bare(&home, &[&one, &two]);
     }
-    assert_eq!(home.tags("v").iter().filter(|tag| tag.contains("state")).count(), 0, "{:?}", home.tags("v"));
+    assert_eq!(home.vg.tags("v").iter().filter(|tag| tag.contains("state")).count(), 0, "{:?}", home.vg.tags("v"));
 }
 
 /// Grows the volume at `place` while somebody writes to it.
 fn grows(home: &Home, witness: &mut Witness, source: &Value, place: &Path) {
     let before = usage(place).unwrap().total;
     let text = place.to_str().unwrap();
-    shell("(i=0; while [ ! -e $1/enough ]; do i=$((i+1)); echo line $i >>$1/written; done) >/dev/null 2>&1 &", &[text]);
+    shell(
+        "(i=0; while [ -d $1 ] && [ ! -e $1/enough ]; do i=$((i+1)); echo line $i >>$1/written; done) >/dev/null 2>&1 &",
+        &[text],
+    );
     let grow = json!({
         "persistentVolume": persistent("pv", NEW, source.clone()),
         "path": place, "new": NEW, "old": OLD,

@@ -107,6 +107,9 @@ pub(crate) fn works(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
+/// After so much quiet nothing more is awaited of a child that has ended, though a grandchild holds its streams open.
+const LAST_LINES: Duration = Duration::from_millis(200);
+
 /// Runs a command, hands over each line it prints the moment it comes, and ends it and its descendants after `limit`.
 pub(crate) fn watch(command: &mut Command, limit: Duration, line: &mut dyn FnMut(Stream, &str)) -> Result<End> {
     crate::say::flush();
@@ -126,7 +129,8 @@ pub(crate) fn watch(command: &mut Command, limit: Duration, line: &mut dyn FnMut
             // Both streams are closed, or quiet: then the process itself is asked. A grandchild may hold the streams open for ever.
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 if let Some(status) = child.try_wait().context("cannot wait for a child")? {
-                    while let Ok((stream, text)) = lines.try_recv() {
+                    // Its last lines may be on their way still.
+                    while let Ok((stream, text)) = lines.recv_timeout(LAST_LINES) {
                         line(stream, &text);
                     }
                     return Ok(End::Status(status));

@@ -34,15 +34,18 @@ pub(crate) fn build() -> Result<()> {
             Ok(()) | Err(_) => {}
         }
     }
+    let leave = |why: &str| std::fs::write(&reason, why).with_context(|| format!("cannot write {}", reason.display()));
+    leave("its build failed, which is a failure by itself")?;
     let builder = match Builder::find()? {
         Ok(builder) => builder,
         Err(why) => {
             println!("not built: {why}");
-            return std::fs::write(&reason, why).with_context(|| format!("cannot write {}", reason.display()));
+            return leave(&why);
         }
     };
     println!("Go builds it; the first time that takes some minutes");
     builder.build(&exe)?;
+    std::fs::remove_file(&reason).with_context(|| format!("cannot remove {}", reason.display()))?;
     builder.check()
 }
 

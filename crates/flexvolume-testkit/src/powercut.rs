@@ -10,7 +10,7 @@
 //!                                             ▼
 //!            timeline   what happened to all disks, in one order
 //!                                             ▼
-//!            points     every state that the disks may have been left in, each once
+//!            points     every state that the disks may have been left in, each once (of long runs of writes only some)
 //!                                             ▼
 //!            replay     images of that state ──▶ recovery ──▶ is all there that was acknowledged?
 //! ```

@@ -88,7 +88,7 @@ fn a_larger_clone_is_filled_by_its_file_system() {
         let room: u64 = shell("stat -f -c '%b %S' $1 | { read b s; echo $((b * s)); }", &[text(&at)]).parse().unwrap();
         assert!(room > 310 << 20, "{fs}: {room}");
         host.down(&clone);
-        let tags = host.tags(&format!("{fs}-c"));
+        let tags = host.vg.tags(&format!("{fs}-c"));
         assert!(!tags.iter().any(|tag| tag.contains("renew") || tag.contains("grow")), "{tags:?}");
         let small = J::default().with("flexvol/name", "small").with("flexvol/sourceVolume", &volume.id);
         host.end_of("createvolume", &small.with("flexvol/limitBytes", "1000")).fails("invalid", &["no more than 1000"]);
@@ -108,7 +108,7 @@ fn a_clone_of_nothing_is_formatted_and_a_raw_one_is_left_as_it_is() {
     // As a raw device it has all that its source has, the UUID too.
     let raw = host.clone_of("raw", ("flexvol/sourceVolume", &clone.id), "", &[]);
     shell("cmp $1 $2", &[text(&host.device(&clone)), text(&host.device(&raw))]);
-    assert!(host.tags("raw").iter().any(|tag| tag.starts_with("flexvol.renew=")));
+    assert!(host.vg.tags("raw").iter().any(|tag| tag.starts_with("flexvol.renew=")));
 }
 
 #[test]

@@ -1,16 +1,15 @@
 //! Volumes as a host has them that knows the extensions: made and kept by their answers, mounted, looked into, gone again.
 
 use std::{
-    fs,
     ops::Deref,
     path::{Path, PathBuf},
 };
 
 use flexvolume_testkit::driver::{J, Said};
 
-use super::node::{Node, POOL};
+use super::node::Node;
 use crate::{
-    group,
+    group::{self, POOL},
     tools::{shell, text},
 };
 
@@ -42,13 +41,7 @@ impl Hosted {
     /// Calls until it is no more "In progress".
     #[track_caller]
     pub fn end_of(&self, verb: &str, j: &J) -> Said {
-        for _ in 0..1000 {
-            let said = self.call(&[verb, &j.text()]);
-            if said.get("status") != "In progress" {
-                return said;
-            }
-        }
-        panic!("{verb} does not come to an end");
+        self.ended(&[verb, &j.text()])
     }
 
     #[track_caller]
@@ -136,11 +129,6 @@ impl Hosted {
         shell("sync", &[]);
         let has = |file: &Path| shell("grep -aqF \"$2\" \"$1\" && echo yes || true", &[text(file), marker]) == "yes";
         self.vg.disks.iter().any(|disk| has(&disk.file))
-    }
-
-    /// Writes the driver's settings anew.
-    pub fn settings(&self, json: &str) {
-        fs::write(self.bed.sandbox.path().join("settings.json"), json).unwrap();
     }
 }
 

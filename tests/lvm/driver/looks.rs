@@ -41,9 +41,9 @@ fn lists_have_what_is_ours_in_pages() {
     assert_eq!(ids(&host.done("listvolumes", &J::default()), "volumes", "id"), made, "no snapshot");
 
     // Of groups that may not be touched nothing is told.
-    host.settings(r#"{"volumegroups": ["nowhere"]}"#);
+    host.set(r#"{"volumegroups": ["nowhere"]}"#);
     assert_eq!(ids(&host.done("listvolumes", &J::default()), "volumes", "id"), Vec::<String>::new());
-    host.settings(&format!(r#"{{"volumegroups": ["nowhere", "{}"]}}"#, host.vg.name));
+    host.set(&format!(r#"{{"volumegroups": ["nowhere", "{}"]}}"#, host.vg.name));
     assert_eq!(ids(&host.done("listvolumes", &J::default()), "volumes", "id"), made);
     let (condition, message) = host.health(None);
     assert!(condition == "degraded" && message.contains("no volume group nowhere"), "{condition}: {message}");

@@ -10,12 +10,9 @@ use flexvolume_testkit::driver::{Driver, J, Said};
 
 use crate::{
     bed::Bed,
-    group::{self, Group, lvm, report},
-    tools::{run, text},
+    group::{self, Group, POOL, lvm, report},
+    tools::{ended, files, run, text},
 };
-
-/// The thin pool of a case that has one.
-pub const POOL: &str = "pool";
 
 /// The node.
 pub struct Node {
@@ -107,15 +104,16 @@ impl Node {
         self.call(&["deletevolume", &J::default().with("flexvol/id", &self.vg.of(volume)).text()])
     }
 
-    /// Deletes by id, as a host does: again as long as it is in progress.
+    /// Calls as a host does: again as long as it is in progress.
+    #[track_caller]
+    pub fn ended(&self, args: &[&str]) -> Said {
+        ended(args[0], || Some(self.call(args)).filter(|said| said.get("status") != "In progress"))
+    }
+
+    /// Deletes by id, however many calls that takes.
     #[track_caller]
     pub fn delete(&self, volume: &str) -> Said {
-        loop {
-            let said = self.delete_once(volume);
-            if said.get("status") != "In progress" {
-                return said;
-            }
-        }
+        self.ended(&["deletevolume", &J::default().with("flexvol/id", &self.vg.of(volume)).text()])
     }
 
     /// Asks for a volume by name.
@@ -125,19 +123,6 @@ impl Node {
         let j = j.with("volumegroup", &self.vg.name);
         let j = more.iter().fold(j, |j, (key, value)| j.with(key, value));
         self.call(&["createvolume", &j.text()])
-    }
-
-    /// Whether the volume has a device.
-    #[track_caller]
-    pub fn is_active(&self, volume: &str) -> bool {
-        self.vg.row(volume, "lv_active")["lv_active"] == "active"
-    }
-
-    /// What stands on the volume.
-    #[track_caller]
-    pub fn tags(&self, volume: &str) -> Vec<String> {
-        let tags = &self.vg.row(volume, "lv_tags")["lv_tags"];
-        tags.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
     }
 
     /// The file that says that the volume was handed out here.
@@ -181,16 +166,6 @@ impl Deref for Node {
     fn deref(&self) -> &Driver {
         &self.driver
     }
-}
-
-/// Every file beneath a directory.
-pub fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut all = Vec::new();
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        if entry.file_type().unwrap().is_dir() { all.extend(files(&entry.path())) } else { all.push(entry.path()) }
-    }
-    all.sort();
-    all
 }
 
 /// What is in a file on a volume; read by a program, so that this process never has one open.

@@ -1,14 +1,12 @@
 //! Volumes made, grown and deleted at a host's word; what a deleted one held reaches nobody.
 
-use std::fs;
-
 use flexvolume_testkit::driver::J;
 
-use super::node::{Kind, Node, POOL};
+use super::node::Node;
 use crate::{
-    bed::Bed,
-    group::{Group, dmsetup, lvm, targets},
-    tools::{run, shell, text},
+    bed::{Bed, Manner},
+    group::POOL,
+    tools::{files, shell, text},
 };
 
 #[test]
@@ -20,7 +18,7 @@ fn the_same_name_is_the_same_volume_and_other_wishes_are_a_conflict() {
     let kept = made.get("options").clone();
     assert_eq!((kept["volumeID"].as_str(), kept["mkfsOptions"].as_str()), (Some("pvc-1"), Some("-m 1")));
     assert_eq!(kept.get("other"), None);
-    assert!(!node.is_active("pvc-1"), "nobody has attached it");
+    assert!(!node.vg.is_active("pvc-1"), "nobody has attached it");
     assert_eq!(node.make("pvc-1", "9000000", &[("mkfsOptions", "-m 1")]).ok().get("options"), &kept);
     node.make("pvc-1", "9000000", &[("flexvol/limitBytes", "9000000")]).fails("conflict", &["size"]);
     node.make("pvc-1", "90000000", &[]).fails("conflict", &["size"]);
@@ -31,7 +29,7 @@ fn the_same_name_is_the_same_volume_and_other_wishes_are_a_conflict() {
     node.make("tight", "1", &[("flexvol/limitBytes", "1000")]).fails("invalid", &["multiples of 4m"]);
     node.make("thin", "90000000", &[("thinpool", POOL)]).fails("exhausted", &["thinOvercommit"]);
     let odd = node.make("snapshot of ä/b", "1", &[("thinpool", POOL)]).ok().word("id");
-    assert!(odd.len() < 128 && node.tags(odd.rsplit('/').next().unwrap()).iter().any(|tag| tag.contains("=20of")));
+    assert!(odd.len() < 128 && node.vg.tags(odd.rsplit('/').next().unwrap()).iter().any(|tag| tag.contains("=20of")));
     // By what was kept, and by the id alone.
     let kept =
         kept.as_object().unwrap().iter().fold(J::default(), |j, (key, value)| j.with(key, value.as_str().unwrap()));
@@ -50,73 +48,24 @@ fn the_same_name_is_the_same_volume_and_other_wishes_are_a_conflict() {
     assert_eq!(node.vg.volumes(), ["pool", "theirs"]);
 }
 
-/// The marker that one tenant wrote is nowhere on the disks when the next volume is made.
-fn leaves_no_trace(kind: Kind, wipe: &str) {
-    let Some(node) = Node::of(kind, 64) else { return };
-    let more: &[(&str, &str)] = if kind == Kind::Thin { &[("thinpool", POOL)] } else { &[] };
-    let more: Vec<_> = more.iter().copied().chain([("wipe", wipe)]).collect();
-    node.make("first", "40000000", &more).ok();
-    let device = node.attach(&node.j_found("first")).ok().word("device");
-    let write = "yes 'the secret of the first' | head -c 30000000 | dd of=$1 bs=64k conv=notrunc status=none; sync";
-    shell(write, &[&device]);
-    node.detach(&node.j_found("first")).ok();
-    node.delete("first").ok();
-    node.make("next", "40000000", &more).ok();
-    let device = node.attach(&node.j_found("next")).ok().word("device");
-    shell("! grep -q 'secret of the first' $1", &[&device]);
-    if kind == Kind::Thick && wipe == "zero" {
-        shell("! grep -q 'secret of the first' $1", &[text(&node.vg.disks[0].device)]);
-    }
-    node.detach(&node.j_found("next")).ok();
-    node.delete("next").ok();
-}
-
-#[test]
-fn a_thick_volume_is_zeroed() {
-    leaves_no_trace(Kind::Thick, "zero");
-}
-
-#[test]
-fn a_thick_volume_is_discarded() {
-    leaves_no_trace(Kind::Thick, "discard");
-}
-
-#[test]
-fn a_thin_volume_s_blocks_come_back_empty() {
-    leaves_no_trace(Kind::Thin, "zero");
-}
-
 /// On a disk that is slow to write, wiping takes more than one call; no call begins anew, and it is never handed out.
 #[test]
 fn a_wipe_goes_on_where_it_was() {
     let Some(bed) = Bed::new() else { return };
-    let Some(()) = targets(&["delay"]) else { return };
-    let disk = bed.disk(700);
-    let sectors = 700 << 11;
-    let (name, device) = (bed.name("slow"), text(&disk.device).to_owned());
-    let table = |delay: u32| format!("0 {sectors} delay {device} 0 0 {device} 0 {delay}");
-    run(dmsetup().args(["create", &name, "--table", &table(0)]));
-    let slow = format!("/dev/mapper/{name}");
-    let vg = name.replace('.', "_");
-    lvm(["vgcreate", "--quiet", &vg, &slow]);
-    // What lies below the slow disk has the very same content.
-    let conf = bed.sandbox.dir("conf").unwrap();
-    let _ = fs::copy("/etc/lvm/lvmlocal.conf", conf.join("lvmlocal.conf"));
-    fs::write(conf.join("lvm.conf"), "devices {\n global_filter=[ \"r|^/dev/loop|\" ]\n hints=\"none\"\n}\n").unwrap();
-    let driver = bed.driver("lvm").with_env("LVM_SYSTEM_DIR", &conf);
-    let node = Node { vg: Group { name: vg, disks: vec![disk] }, driver, bed };
+    let Some((front, disk)) = bed.front(700, Manner::Slow(0)) else { return };
+    let slow = text(&disk.device).to_owned();
+    let (vg, driver) = (bed.group_over(vec![disk]), bed.driver("lvm"));
+    let node = Node { vg, driver, bed };
     node.make("vol1", "600000000", &[]).ok();
     let device = node.attach(&node.j_found("vol1")).ok().word("device");
     shell("printf secret | dd of=$1 bs=1M seek=500 conv=notrunc status=none; sync", &[&device]);
     node.detach(&node.j_found("vol1")).ok();
     for delay in [1000, 0] {
-        run(dmsetup().args(["suspend", &name]));
-        run(dmsetup().args(["reload", &name, "--table", &table(delay)]));
-        run(dmsetup().args(["resume", &name]));
+        front.becomes(Manner::Slow(delay));
         let said = if delay > 0 { node.delete_once("vol1") } else { node.delete("vol1") };
         if delay > 0 {
             assert_eq!(said.get("status"), "In progress", "{said:?}");
-            let notes = super::node::files(&node.bed.sandbox.path().join("state/lvm/wipe"));
+            let notes = files(&node.bed.sandbox.path().join("state/lvm/wipe"));
             assert_eq!(notes.len(), 1, "{notes:?}");
             node.attach(&node.j("vol1")).fails("notFound", &["being deleted"]);
             // A wrong offset would be seen here: what lies before it is not touched again.

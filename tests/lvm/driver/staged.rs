@@ -69,7 +69,7 @@ fn a_program_at_the_device_keeps_it_and_is_named() {
     let mut child = holder.spawn().unwrap();
     std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0; 1]).unwrap();
     node.detach(&j).fails("busy", &[&format!("process {}", child.id())]);
-    assert!(node.is_active("vol1"));
+    assert!(node.vg.is_active("vol1"));
     child.kill().unwrap();
     child.wait().unwrap();
     node.detach(&j).ok();
@@ -162,7 +162,7 @@ fn a_volume_grows_mounted_and_unmounted_and_never_shrinks() {
     node.twice(&["expandfs", &j.text(), &device, text(&gdir), "0", "0"]);
     node.detach(&j).ok();
     grow(100);
-    assert!(!node.is_active("vol1"), "growing attaches nothing");
+    assert!(!node.vg.is_active("vol1"), "growing attaches nothing");
     assert_eq!(size(), (100 << 20).to_string());
     let full = node.call(&["expandvolume", &j.text(), text(&gdir), &(1_u64 << 30).to_string(), "0"]);
     full.fails("exhausted", &[&node.vg.name, "924m"]);

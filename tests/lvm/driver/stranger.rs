@@ -32,7 +32,7 @@ fn lives(kind: Kind, fs_type: &str) {
     assert!(mib(&two) > before + 100, "{before} MiB have become {}", mib(&two));
 
     node.twice(&["unmount", text(&one)]);
-    assert!(node.is_active("vol1"), "the other pod has it still");
+    assert!(node.vg.is_active("vol1"), "the other pod has it still");
     node.twice(&["unmount", text(&two)]);
     node.assert_down(fs_type);
     node.call(&["mount", text(&two), &j.text()]).ok();
@@ -86,7 +86,7 @@ fn a_volume_made_beforehand_is_used_and_left_as_it_is() {
     shell("echo kept >$1/file", &[text(&place)]);
     node.twice(&["unmount", text(&place)]);
     node.assert_down("after all");
-    assert_eq!(node.tags("vol1"), Vec::<String>::new());
+    assert_eq!(node.vg.tags("vol1"), Vec::<String>::new());
     node.call(&["expandvolume", &j.text(), text(&place), "100000000", "0"]).fails("permission", &["adopt"]);
     node.delete("vol1").fails("permission", &["not made by this driver"]);
     assert_eq!(node.vg.row("vol1", "lv_size")["lv_size"], (40 << 20).to_string());
@@ -114,7 +114,7 @@ fn readers_make_and_change_nothing() {
     tool("mkfs.ext4", &["-q", text(&node.vg.device("theirs"))]);
     let reader = node.j_found("theirs").with("adopt", "true").read_only();
     node.call(&["mount", text(&place), &reader.text()]).ok();
-    assert_eq!(node.tags("theirs"), Vec::<String>::new());
+    assert_eq!(node.vg.tags("theirs"), Vec::<String>::new());
     node.call(&["unmount", text(&place)]).ok();
     node.assert_down("after all");
 }

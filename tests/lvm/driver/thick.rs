@@ -87,7 +87,7 @@ fn a_clone_is_whole_while_its_source_is_written_to() {
     fill(&at, "before", 2000);
     let then = sum(&at);
     // What was there when it was first asked for counts, whatever is written meanwhile.
-    let writer = "while [ ! -e $1/stop ]; do date >$1/noise; sync -f $1; sleep 0.1; done";
+    let writer = "while [ -d $1 ] && [ ! -e $1/stop ]; do date >$1/noise; sync -f $1; sleep 0.1; done";
     let mut child = Command::new("sh").args(["-euc", writer, "sh", text(&at)]).stdin(Stdio::null()).spawn().unwrap();
     let clone = host.clone_of("c", ("flexvol/sourceVolume", &volume.id), "xfs", &[]);
     shell(": >$1/stop", &[text(&at)]);
@@ -105,7 +105,7 @@ fn a_source_that_nobody_has_attached_has_no_device_afterwards() {
     let then = sum(&at);
     host.down(&volume);
     let clone = host.clone_of("c", ("flexvol/sourceVolume", &volume.id), "ext4", &[("size", "64m")]);
-    assert!(!host.is_active("db") && !host.is_active("c"));
+    assert!(!host.vg.is_active("db") && !host.vg.is_active("c"));
     assert_eq!(host.vg.row("c", "lv_size")["lv_size"], (64_u64 << 20).to_string());
     beside(&host, &volume, &clone, &then);
     let at = host.up(&clone);
@@ -140,7 +140,7 @@ fn a_copy_that_is_cut_off_goes_on() {
     shell("cmp $1 $2", &[text(&device), text(&host.device(&clone))]);
     host.detach(&clone.j).ok();
     assert_eq!(host.vg.volumes(), ["c", "db"], "the snapshot for the copy is gone");
-    assert!(!host.tags("c").iter().any(|tag| tag.contains("state")));
+    assert!(!host.vg.tags("c").iter().any(|tag| tag.contains("state")));
     host.drop_volume(&clone);
     host.detach(&volume.j).ok();
     host.drop_volume(&volume);

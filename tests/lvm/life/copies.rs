@@ -3,11 +3,11 @@
 use serde_json::json;
 
 use super::{
-    home::{Home, POOL},
+    home::Home,
+    whole::TYPES,
     writer::{Writer, check},
 };
-
-const TYPES: [(&str, &str); 3] = [("ext4", "24m"), ("xfs", "300m"), ("btrfs", "128m")];
+use crate::group::POOL;
 
 /// What the clone of the ext4 is to have; its file system fills it.
 const LARGER: u64 = 40 << 20;

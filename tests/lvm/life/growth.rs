@@ -1,9 +1,10 @@
 //! Volumes that grow: while pods write to them, while nobody has them, and not beyond what a pool may promise.
 
 use super::{
-    home::{Home, POOL, claim, claiming},
+    home::{Home, claim, claiming},
     writer::Writer,
 };
+use crate::group::POOL;
 
 /// A claim, its file system, whether it is thin, its size in MiB and what it grows to.
 const CLAIMS: [(&str, &str, bool, u64, u64); 4] = [

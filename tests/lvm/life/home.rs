@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Stdio},
 };
 
@@ -11,15 +11,12 @@ use serde_json::Value;
 use crate::{
     bed::Bed,
     command::{self, Ran},
-    group::{Group, lvm, report, targets},
-    tools::{text, tool},
+    group::{Group, POOL, lvm, report, targets},
+    tools::{ended, files, text, tool},
 };
 
 /// The driver's name, as in the original example.
 pub const DRIVER: &str = "kubernetes.io/lvm";
-
-/// The thin pool of a machine that has one.
-pub const POOL: &str = "pool";
 
 /// Where the kernel says which boot this is.
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
@@ -120,27 +117,8 @@ impl Home {
     /// Deletes a volume, however many calls that takes.
     #[track_caller]
     pub fn deleted(&self, volume: &str) {
-        for _ in 0..200 {
-            let said = self.delete(volume);
-            if said["status"] != "In progress" {
-                assert_eq!(said["status"], "Success", "{said}");
-                return;
-            }
-        }
-        panic!("the deletion of {volume} does not come to an end");
-    }
-
-    /// Whether the volume has a device.
-    #[track_caller]
-    pub fn is_active(&self, volume: &str) -> bool {
-        self.vg.row(volume, "lv_active")["lv_active"] == "active"
-    }
-
-    /// What stands on the volume.
-    #[track_caller]
-    pub fn tags(&self, volume: &str) -> Vec<String> {
-        let tags = &self.vg.row(volume, "lv_tags")["lv_tags"];
-        tags.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
+        let said = ended(volume, || Some(self.delete(volume)).filter(|said| said["status"] != "In progress"));
+        assert_eq!(said["status"], "Success", "{said}");
     }
 
     /// The file that says that the volume was handed out here.
@@ -187,16 +165,6 @@ impl Drop for Rebooted {
     fn drop(&mut self) {
         tool("umount", &[BOOT]);
     }
-}
-
-/// Every file beneath a directory.
-pub fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut all = Vec::new();
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        if entry.file_type().unwrap().is_dir() { all.extend(files(&entry.path())) } else { all.push(entry.path()) }
-    }
-    all.sort();
-    all
 }
 
 /// Manifests of a PersistentVolume, and of the claim that it is bound to.

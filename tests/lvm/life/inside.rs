@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use super::home::Home;
 use crate::{
+    bed,
     group::{lvm, report, targets},
     tools::{shell, text, tool},
 };
@@ -13,6 +14,7 @@ const KINDS: [&str; 2] = ["pv", "md"];
 
 #[test]
 fn no_array_and_no_group_is_started() {
+    let Some(()) = bed::throwaway() else { return };
     let Some(home) = Home::new(&[200]) else { return };
     never_started(&home);
 }

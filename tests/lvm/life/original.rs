@@ -41,7 +41,7 @@ fn the_pod_of_the_original_example() {
     // Made beforehand.
     lvm(["lvcreate", "--yes", "--size", "1000m", "--name", "vol1", "kube_vg"]);
     lives(&home, &pod);
-    assert_eq!(home.tags("vol1"), Vec::<String>::new(), "it is its maker's");
+    assert_eq!(home.vg.tags("vol1"), Vec::<String>::new(), "it is its maker's");
     let said = home.delete("vol1");
     assert_eq!((said["status"].as_str(), said["code"].as_str()), (Some("Failure"), Some("permission")), "{said}");
 
@@ -56,7 +56,7 @@ fn the_pod_of_the_original_example() {
 
     // Made by the driver.
     lives(&home, &create);
-    assert!(home.tags("vol1").contains(&"flexvol.maker=lvm".to_owned()));
+    assert!(home.vg.tags("vol1").contains(&"flexvol.maker=lvm".to_owned()));
 }
 
 fn lives(home: &Home, pod: &str) {

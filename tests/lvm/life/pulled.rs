@@ -1,46 +1,11 @@
 //! A disk that is pulled from under a mounted volume: pods get errors and nobody hangs, nothing new takes its place, and it comes back.
 
-use std::path::PathBuf;
-
 use super::home::Home;
 use crate::{
-    bed::Bed,
-    group::{Disk, dmsetup, lvm, targets},
-    tools::{run, shell, text, tool},
+    bed::{Bed, Manner},
+    group::lvm,
+    tools::{shell, text, tool},
 };
-
-/// A disk behind a table of device-mapper's, by which it can be taken away.
-struct Pullable {
-    name: String,
-    /// What of the disk below is shown: not its beginning, lest LVM finds its label there too.
-    linear: String,
-    sectors: u64,
-}
-
-impl Pullable {
-    fn new(bed: &Bed, mib: u64) -> (Pullable, Disk) {
-        let (below, name) = (bed.disk(mib + 1), bed.name("pull").replace('.', "_"));
-        let sectors = mib << 11;
-        let linear = format!("0 {sectors} linear {} 2048", text(&below.device));
-        run(dmsetup().args(["create", &name, "--table", &linear]));
-        let device = PathBuf::from(format!("/dev/mapper/{name}"));
-        (Pullable { name, linear, sectors }, Disk { file: below.file, device })
-    }
-
-    fn table(&self, table: &str) {
-        run(dmsetup().args(["suspend", "--nolockfs", "--noflush", &self.name]));
-        run(dmsetup().args(["load", &self.name, "--table", table]));
-        run(dmsetup().args(["resume", &self.name]));
-    }
-
-    fn pull(&self) {
-        self.table(&format!("0 {} error", self.sectors));
-    }
-
-    fn plug(&self) {
-        self.table(&self.linear);
-    }
-}
 
 /// A program in the pod that is to end with an error, and soon.
 #[track_caller]
@@ -54,8 +19,8 @@ fn gets_an_error(home: &Home, script: &str) {
 #[test]
 fn pods_get_errors_and_the_volume_comes_back() {
     let Some(bed) = Bed::new() else { return };
-    let Some(()) = targets(&["linear", "error"]) else { return };
-    let ((pull, second), first) = (Pullable::new(&bed, 64), bed.disk(64));
+    let Some((front, second)) = bed.front(64, Manner::Plain) else { return };
+    let first = bed.disk(64);
     let (here, there) = (text(&first.device).to_owned(), text(&second.device).to_owned());
     let vg = bed.group_over(vec![first, second]);
     let home = Home::over(bed, vg);
@@ -66,7 +31,7 @@ fn pods_get_errors_and_the_volume_comes_back() {
     home.bed.ok(["up", &pod]);
     home.exec("web", "for at in /data/*; do echo kept >$at/file; done; sync");
 
-    pull.pull();
+    front.becomes(Manner::Gone);
     gets_an_error(&home, "dd if=/dev/zero of=/data/there/more bs=1M count=4 conv=fsync");
     gets_an_error(
         &home,
@@ -83,7 +48,7 @@ fn pods_get_errors_and_the_volume_comes_back() {
     assert_eq!(shell("cd $1; cat file more", &[text(&at)]), "kept\nmore");
     assert_eq!(home.vg.volumes(), ["here", "there"]);
 
-    pull.plug();
+    front.becomes(Manner::Plain);
     home.bed.ok(["up", &pod]);
     assert_eq!(home.exec("web", "cat /data/*/file"), "kept\nkept");
     home.exec("web", "echo again >/data/there/again; sync");

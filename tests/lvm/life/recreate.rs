@@ -5,11 +5,11 @@ use std::{
     time::Duration,
 };
 
-use super::home::{Home, POOL, files};
+use super::home::Home;
 use crate::{
-    bed::Bed,
-    group::{Disk, dmsetup, targets},
-    tools::{run, shell, text},
+    bed::{Bed, Manner},
+    group::POOL,
+    tools::{files, shell, text},
 };
 
 const MARKER: &str = "the secret of the first tenant";
@@ -46,13 +46,9 @@ fn reaches_the_next(home: &Home, options: &[(&str, &str)]) -> bool {
 #[test]
 fn a_thick_volume_is_wiped_though_calls_die() {
     let Some(bed) = Bed::new() else { return };
-    let Some(()) = targets(&["delay"]) else { return };
-    let disk = bed.disk(601);
-    let (name, sectors, below) = (bed.name("slow").replace('.', "_"), 600_u64 << 11, text(&disk.device).to_owned());
-    let table = |delay: u32| format!("0 {sectors} delay {below} 2048 0 {below} 2048 {delay}");
-    run(dmsetup().args(["create", &name, "--table", &table(0)]));
-    let slow = format!("/dev/mapper/{name}");
-    let vg = bed.group_over(vec![Disk { file: disk.file, device: slow.clone().into() }]);
+    let Some((front, disk)) = bed.front(600, Manner::Slow(0)) else { return };
+    let slow = text(&disk.device).to_owned();
+    let vg = bed.group_over(vec![disk]);
     let home = Home::over(bed, vg);
     let options = [("create", "true"), ("size", "560m")];
     // Of a large volume only its end is filled, which is wiped last.
@@ -65,14 +61,9 @@ fn a_thick_volume_is_wiped_though_calls_die() {
         &[text(&device), MARKER],
     );
     home.bed.ok(["down", "first"]);
-    let speed = |delay: u32| {
-        run(dmsetup().args(["suspend", &name]));
-        run(dmsetup().args(["load", &name, "--table", &table(delay)]));
-        run(dmsetup().args(["resume", &name]));
-    };
 
     // A step of wiping takes so long: some four of eighteen are done in a slice.
-    speed(3000);
+    front.becomes(Manner::Slow(3000));
     let notes = || files(&home.bed.sandbox.path().join("state/kubernetes.io~lvm/wipe"));
     let said = home.delete("first");
     assert_eq!(said["status"], "In progress", "{said}");
@@ -87,7 +78,7 @@ fn a_thick_volume_is_wiped_though_calls_die() {
     call.wait().unwrap();
     assert_eq!(std::fs::read_to_string(&notes()[0]).unwrap(), begun);
     assert!(holds(&slow), "it had come to the end already: {begun}");
-    speed(0);
+    front.becomes(Manner::Slow(0));
     home.deleted("first");
     assert!(!holds(&slow), "on the disk");
     assert_eq!(notes(), Vec::<std::path::PathBuf>::new());

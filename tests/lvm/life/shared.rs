@@ -25,9 +25,9 @@ fn two_pods_have_one_volume_and_the_last_lets_go_of_it() {
     home.bed.ok(["up", &claim, &reader]);
     home.bed.ok(["down", "writer"]);
     assert_eq!(home.exec("reader", "cat /data/data/file"), "one\ntwo\nthree");
-    assert!(home.is_active("vol1"));
+    assert!(home.vg.is_active("vol1"));
     home.bed.ok(["down", "reader"]);
-    assert!(home.is_active("vol1"), "the other pod has it still");
+    assert!(home.vg.is_active("vol1"), "the other pod has it still");
     home.exec("other", "echo four >>/data/mine/file; sync");
     // Nobody has it whose name is not told.
     let said = home.delete("vol1");

@@ -1,20 +1,23 @@
 //! The whole life of volumes of each type, thick and thin: up, written to, down, up again, through a reset, and deleted.
 
-use super::home::{Home, POOL};
+use super::home::Home;
+use crate::{bed, group::POOL};
 
 /// A file system, and a size that it takes.
-type Type<'a> = (&'a str, &'a str);
+pub type Type<'a> = (&'a str, &'a str);
 
-const TYPES: [Type<'_>; 3] = [("ext4", "24m"), ("xfs", "300m"), ("btrfs", "128m")];
+pub const TYPES: [Type<'_>; 3] = [("ext4", "24m"), ("xfs", "300m"), ("btrfs", "128m")];
 
 #[test]
 fn of_thick_volumes() {
+    let Some(()) = bed::throwaway() else { return };
     let Some(home) = Home::new(&[500]) else { return };
     life(&home, &TYPES, &[]);
 }
 
 #[test]
 fn of_thin_volumes() {
+    let Some(()) = bed::throwaway() else { return };
     let Some(home) = Home::with_pool(&[560], 480) else { return };
     life(&home, &TYPES, &[("thinpool", POOL)]);
 }
@@ -49,7 +52,7 @@ pub fn life(home: &Home, types: &[Type<'_>], options: &[(&str, &str)]) {
     home.exec("web", "for fs in /data/*; do echo more >$fs/more; done; sync");
 
     let rebooted = home.reboot();
-    assert!(types.iter().all(|(fs, _)| !home.is_active(&format!("vol-{fs}"))));
+    assert!(types.iter().all(|(fs, _)| !home.vg.is_active(&format!("vol-{fs}"))));
     home.bed.ok(["up", &pod]);
     assert_eq!(home.exec("web", check).lines().count(), types.len());
     home.bed.ok(["down", &pod]);

@@ -1,23 +1,9 @@
 //! Programs in a pod that write and go on writing, and remember what they wrote.
 
-use std::{
-    process::Child,
-    thread,
-    time::{Duration, Instant},
-};
+use std::process::Child;
 
 use super::home::Home;
-use crate::command::Ran;
-
-/// Waits for something that comes by itself; far beyond what it takes.
-#[track_caller]
-pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(120), "{what} does not come");
-        thread::sleep(Duration::from_millis(100));
-    }
-}
+use crate::{command::Ran, tools::until};
 
 /// One writer: a file after the other, each durable before its sum is noted beside it.
 pub struct Writer<'a> {

@@ -8,8 +8,9 @@ use flexvolume_testkit::powercut::{Recorder, Recording, Source, Story};
 use serde_json::{Value, json};
 
 use super::life::{CREATE, Life, MOUNT, Volume, WRITE, WRITE_MORE, WRITTEN, by_id, device};
-use super::node::{content, nothing, text, write_durably};
+use super::node::{content, nothing, write_durably};
 use super::sweep::Crash;
+use crate::tools::text;
 
 const SNAPSHOT: &str = "snapshot";
 const CLONE: &str = "clone";
@@ -29,6 +30,8 @@ pub struct Branched<'a> {
     pub recording: Recording,
     /// The snapshot's id.
     snapshot: String,
+    /// The clone's.
+    clone: String,
 }
 
 impl Branch<'_> {
@@ -53,7 +56,8 @@ impl Branch<'_> {
         let snapshot = of(&call(SNAPSHOT, &["createsnapshot", &wish(&j)]));
         write(WRITE_MORE, &volume);
 
-        let j = clone.kept(&call(CLONE, &["createvolume", &from(&clone, &snapshot)]));
+        let cloned = call(CLONE, &["createvolume", &from(&clone, &snapshot)]);
+        let j = clone.kept(&cloned);
         let it = device(&call("attach the clone", &["attach", &j, "node"]));
         call(MOUNT_CLONE, &["mountdevice", text(&clone.dir()), &it, &j]);
         write(WRITE_CLONE, &clone);
@@ -62,7 +66,8 @@ impl Branch<'_> {
         call(DELETE_CLONE, &["deletevolume", &by_id(&j)]);
         call(DELETE_SNAPSHOT, &["deletesnapshot", &by_snapshot(&snapshot)]);
         life.node.halt();
-        Branched { life, recording: recorder.stop().unwrap(), snapshot }
+        let clone = cloned["id"].as_str().unwrap().to_owned();
+        Branched { life, recording: recorder.stop().unwrap(), snapshot, clone }
     }
 }
 
@@ -74,6 +79,10 @@ impl Branched<'_> {
         life.disks.up(life.node, &devices)?;
         if !story.begun(CREATE) {
             return Ok(());
+        }
+        // Asked for anew it would be there again.
+        if story.done(DELETE_CLONE) && self.is_cloned()? {
+            return Err("the clone was deleted and is offered".to_owned());
         }
         let (volume, clone) = (life.volume("a"), life.volume("clone"));
         if story.begun(SNAPSHOT) {
@@ -98,6 +107,12 @@ impl Branched<'_> {
     fn listed(&self) -> Result<Option<String>, String> {
         let all = self.life.node.call(&["listsnapshots", "{}"])?;
         Ok(all["snapshots"].as_array().and_then(|all| all.first()).map(of))
+    }
+
+    /// Whether the clone is offered.
+    fn is_cloned(&self) -> Result<bool, String> {
+        let all = self.life.node.call(&["listvolumes", "{}"])?;
+        Ok(all["volumes"].as_array().is_some_and(|all| all.iter().any(|it| it["id"] == *self.clone)))
     }
 
     fn snapshot_is_there(

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use flexvolume_testkit::powercut::{Recorder, Recording, Source, Story};
 use serde_json::{Value, json};
 
-use super::node::{Node, Omitted, content, marker, text, write_durably};
+use super::node::{Node, Omitted, content, marker, write_durably};
 use super::sweep::Crash;
+use crate::tools::text;
 
 /// Names of the steps in the story.
 pub(super) const CREATE: &str = "create";

@@ -7,8 +7,9 @@ use flexvolume_testkit::powercut::{Range, Source};
 use serde_json::{Value, json};
 
 use super::life::{Disks, Life};
-use super::node::{Node, Omitted, mounted, nothing, run, text};
+use super::node::{Node, Omitted, mounted, nothing, run};
 use super::sweep::{Outcome, Part, sweep};
+use crate::tools::text;
 
 struct OneDisk;
 

@@ -12,7 +12,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{bed, group};
+use crate::{bed, group, tools::ended};
 
 /// The node of one case.
 pub struct Node {
@@ -112,12 +112,10 @@ impl Node {
 
     /// Calls the driver; a failure is an error. What is in progress is called until it is done.
     pub fn call(&self, words: &[&str]) -> Result<Value, String> {
-        loop {
+        ended(words[0], || {
             let ran = Command::new(&self.driver).args(words).envs(self.all_env()).output().unwrap();
-            if let Some(answer) = answer(words, &ran.stdout)? {
-                return Ok(answer);
-            }
-        }
+            answer(words, &ran.stdout).transpose()
+        })
     }
 
     /// Calls the driver while its disks are recorded, with a mark before every step, and acknowledges it as `what`.
@@ -131,13 +129,12 @@ impl Node {
             recorder.tick(&format!("{comm} {syscall} {detail}{}", if leave_out { " (left out)" } else { "" }))?;
             Ok(if leave_out { Verdict::Pretended } else { Verdict::Runs })
         };
-        loop {
+        let answer = ended(what, || {
             let report = killat::run_watched(&spec, Plan::Count, &mut watch).unwrap();
-            if let Some(answer) = answer(words, &report.stdout).unwrap() {
-                recorder.done(what).unwrap();
-                return answer;
-            }
-        }
+            answer(words, &report.stdout).unwrap()
+        });
+        recorder.done(what).unwrap();
+        answer
     }
 }
 
@@ -183,9 +180,4 @@ pub fn content(tenant: &str, file: &str, kib: usize) -> Vec<u8> {
 /// The words that tell whose a block is.
 pub fn marker(tenant: &str) -> String {
     format!("property of tenant {tenant}")
-}
-
-/// A path that is text.
-pub fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
 }

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use flexvolume_testkit::powercut::{Range, Recorder, Source};
 
-use super::node::{Node, content, mounted, run, text, write_durably};
+use super::node::{Node, content, mounted, run, write_durably};
 use super::sweep::{Outcome, Part, sweep};
+use crate::tools::text;
 
 const FILES: usize = 12;
 
 /// A writer, and what is read after each crash.
-fn write(name: &str, writer: fn(&Path, &[u8])) -> Option<Outcome> {
+fn write(name: &str, part: Part, writer: fn(&Path, &[u8])) -> Option<Outcome> {
     let node = Node::new("loopback")?;
     let dir = node.lasting();
     let image = node.image("data", 32);
@@ -30,7 +31,7 @@ fn write(name: &str, writer: fn(&Path, &[u8])) -> Option<Outcome> {
     node.halt();
     let recording = recorder.stop().unwrap();
 
-    Some(sweep(name, Part { time: Duration::from_secs(15), after: None }, &recording, &node, |crash| {
+    Some(sweep(name, part, &recording, &node, |crash| {
         mounted(crash.disks[0].device(), &dir)?;
         for n in 0..FILES {
             let (file, story) = (format!("file-{n}"), crash.story);
@@ -48,12 +49,14 @@ fn write(name: &str, writer: fn(&Path, &[u8])) -> Option<Outcome> {
 
 #[test]
 fn a_writer_that_syncs_loses_nothing() {
-    let Some(outcome) = write("plain", write_durably) else { return };
+    let part = Part { time: Duration::from_secs(15), ..Part::ALL };
+    let Some(outcome) = write("plain", part, write_durably) else { return };
     outcome.is_well();
 }
 
 #[test]
 fn a_writer_that_does_not_sync_is_found_out() {
-    let Some(outcome) = write("plain-unsynced", |file, data| fs::write(file, data).unwrap()) else { return };
+    let writer = |file: &Path, data: &[u8]| fs::write(file, data).unwrap();
+    let Some(outcome) = write("plain-unsynced", Part::CONTROL, writer) else { return };
     outcome.is_found_out("a writer that does not sync");
 }

@@ -10,13 +10,12 @@ use serde_json::{Value, json};
 
 use super::branch::Branch;
 use super::life::{Disks, Life};
-use super::node::{Node, Omitted, mounted, nothing, run, text};
+use super::node::{Node, Omitted, mounted, nothing, run};
 use super::sweep::{Outcome, Part, sweep};
-use crate::group;
-use crate::tools::tool;
+use crate::group::{self, POOL};
+use crate::tools::{text, tool};
 
 const GROUP: &str = "powercut";
-const POOL: &str = "pool";
 
 /// Where LVM keeps its own records. It writes a new text, then the head that points to it, and flushes neither: a disk that
 /// takes the second and loses the first leaves a group that LVM itself cannot read. No driver can help that.
@@ -58,6 +57,8 @@ impl Kind {
                 group::command(words.iter().copied()).env("LVM_SYSTEM_DIR", config(node, "loop")).output().unwrap();
             assert!(ran.status.success(), "{words:?}: {ran:?}");
         };
+        // Links that a point which failed has left in a machine without udev.
+        let _ = fs::remove_dir_all(format!("/dev/{GROUP}"));
         lvm(&["vgcreate", GROUP, &device]);
         if self == Kind::Thin {
             lvm(&["lvcreate", "--yes", "--type", "thin-pool", "--size", "64m", "--name", POOL, GROUP]);

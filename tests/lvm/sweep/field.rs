@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     ops::Deref,
     path::PathBuf,
+    time::Duration,
 };
 
 use flexvolume_testkit::{
@@ -12,9 +13,9 @@ use flexvolume_testkit::{
 };
 
 use crate::{
-    driver::node::{Node, files},
+    driver::node::Node,
     group::{Group, lvm, report},
-    tools::text,
+    tools::{files, text},
 };
 
 /// No volume.
@@ -42,7 +43,12 @@ impl Way {
     pub fn spec(self, spec: Spec) -> Spec {
         let spec = spec.sparing("lvm").after(self.after);
         let changes: fn(&str) -> bool = |line| [" lvs ", " vgs ", " pvs "].iter().all(|asks| !line.contains(asks));
-        Spec { spared_count: if self.victim == Victim::Actor { |_| false } else { changes }, ..spec }
+        Spec {
+            spared_count: if self.victim == Victim::Actor { |_| false } else { changes },
+            // Who passes it hangs, on a busy host too.
+            limit: Some(Duration::from_secs(300)),
+            ..spec
+        }
     }
 }
 

@@ -25,7 +25,10 @@ const STAND_IN: &str = r#"#!/bin/sh
 case $1 in lvs|vgs|pvs|version) exec /usr/sbin/lvm "$@" ;; esac
 echo "begin $$ $*" >>$0.d/log
 case " $* " in *" $(cat $0.d/hold) "*)
-    if mkdir $0.d/held 2>/dev/null; then until [ -e $0.d/go ]; do sleep 0.05; done; fi ;;
+    if mkdir $0.d/held 2>/dev/null; then
+        echo $$ >$0.d/held/new; mv $0.d/held/new $0.d/held/pid
+        while [ -d $0.d ] && [ ! -e $0.d/go ]; do sleep 0.05; done
+    fi ;;
 esac
 /usr/sbin/lvm "$@"
 status=$?
@@ -79,12 +82,12 @@ impl Scene {
     fn orphaned(&self, word: &str, args: &[&str], next: &[&str]) -> Value {
         for old in ["held", "go", "log"] {
             let old = self.dir.join(old);
-            let _ = if old.is_dir() { fs::remove_dir(&old) } else { fs::remove_file(&old) };
+            let _ = if old.is_dir() { fs::remove_dir_all(&old) } else { fs::remove_file(&old) };
         }
         fs::write(self.dir.join("hold"), word).unwrap();
-        let mut driver = self.command(args).spawn().unwrap();
-        let start = Instant::now();
-        while !self.dir.join("held").exists() {
+        let mut driver = self.command(args).env("FLEXVOL_CALL", "a-call").spawn().unwrap();
+        let (start, held) = (Instant::now(), self.dir.join("held/pid"));
+        while !held.exists() {
             assert!(
                 start.elapsed() < PATIENCE && driver.try_wait().unwrap().is_none(),
                 "no {word} in {args:?}: {:?}",
@@ -92,6 +95,11 @@ impl Scene {
             );
             std::thread::sleep(Duration::from_millis(20));
         }
+        let at_work = fs::read_to_string(held).unwrap().trim().to_owned();
+        let environment = fs::read(format!("/proc/{at_work}/environ")).unwrap();
+        assert!(!String::from_utf8_lossy(&environment).contains("FLEXVOL_CALL"), "{word} could be found and ended");
+        let session = |pid: &str| shell("ps -o sid= -p $1", &[pid]);
+        assert_ne!(session(&at_work), session(&driver.id().to_string()), "a signal to our group would reach {word}");
         driver.kill().unwrap();
         driver.wait().unwrap();
         let before = self.log();

@@ -59,15 +59,8 @@ impl Storage {
     /// Calls until it is no longer in progress.
     #[track_caller]
     fn delete(&self, volume: &Volume, about: &str) {
-        for _ in 0..100 {
-            let said = self.field.call(&["deletevolume", &volume.by_id()]);
-            match said.get("status").as_str() {
-                Some("In progress") => {}
-                Some("Success") => return,
-                _ => panic!("{about}: deletevolume again: {said:?}"),
-            }
-        }
-        panic!("{about}: deletevolume is never done");
+        let said = self.field.ended(&["deletevolume", &volume.by_id()]);
+        assert_eq!(said.get("status"), "Success", "{about}: deletevolume again: {said:?}");
     }
 
     /// Attaches it, gives the device to somebody, detaches it.

@@ -51,8 +51,10 @@ impl Tried {
         (at - 1) % self.calls[call].points + 1
     }
 
-    /// Notes a kill, and gives the words about it.
+    /// Notes a kill, and gives the words about it. A call that did not end was not killed there, but for its time.
+    #[track_caller]
     pub fn note(&mut self, call: &'static str, report: &Report) -> String {
+        assert!(!report.timed_out, "{}: {call} hung after {:?}", self.name, report.effects.last());
         let Some(at) = report.struck else { return format!("{call}, not killed: it had {} effects", report.count()) };
         self.kills += 1;
         self.calls.entry(call).or_default().struck.insert(at);
@@ -62,9 +64,12 @@ impl Tried {
         format!("{}: {call} killed at {at}, {}", self.name, effect.unwrap_or_default())
     }
 
-    /// Says it, past the capture of the test harness.
+    /// Says it, past the capture of the test harness. Each call must have been killed somewhere.
+    #[track_caller]
     pub fn tell(&self) {
-        assert!(self.kills > 0, "{}: nothing was killed", self.name);
+        for (call, it) in &self.calls {
+            assert!(!it.struck.is_empty(), "{}: {call} was never killed", self.name);
+        }
         let calls =
             self.calls.iter().map(|(name, it)| format!("{name} at {} of {} points", it.struck.len(), it.points));
         let calls: Vec<String> = calls.collect();

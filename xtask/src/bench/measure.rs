@@ -234,6 +234,18 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
+/// Why a part cannot be measured here.
+#[derive(Debug)]
+pub(super) struct LeftOut(pub(super) String);
+
+impl std::fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for LeftOut {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

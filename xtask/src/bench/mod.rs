@@ -9,7 +9,7 @@ mod pods;
 
 use crate::sh;
 use anyhow::{Context, Result, ensure};
-use measure::Figure;
+use measure::{Figure, LeftOut};
 use std::fmt::Write as _;
 use std::process::Command;
 
@@ -27,18 +27,26 @@ pub(crate) fn main(part: Option<&str>) -> Result<()> {
     sh::run(cargo.args(["build", "--release", "--workspace", "--exclude", "xtask", "--bins"]))?;
     let release = sh::bin_dir()?.with_file_name("release");
     let machine = machine()?;
-    let mut figures = Vec::new();
-    for (_, measure) in figures::ALL.iter().filter(|(name, _)| part.is_none_or(|part| part == *name)) {
-        for figure in measure(&release)? {
-            println!("{}", line(&figure));
-            figures.push(figure);
+    let (mut figures, mut left_out) = (Vec::new(), Vec::new());
+    for (name, measure) in figures::ALL.iter().filter(|(name, _)| part.is_none_or(|part| part == *name)) {
+        match measure(&release) {
+            Ok(all) => {
+                all.iter().for_each(|figure| println!("{}", line(figure)));
+                figures.extend(all);
+            }
+            Err(error) => {
+                let words = format!("Not measured: {name}, for {}", error.downcast::<LeftOut>()?.0);
+                println!("{words}");
+                left_out.push(words);
+            }
         }
     }
     if part.is_some() {
         return Ok(());
     }
     let path = sh::project().join(PAGE);
-    std::fs::write(&path, page(&figures, &machine)).with_context(|| format!("cannot write {}", path.display()))?;
+    std::fs::write(&path, page(&figures, &left_out, &machine))
+        .with_context(|| format!("cannot write {}", path.display()))?;
     println!("written to {PAGE}");
     Ok(())
 }
@@ -57,8 +65,8 @@ fn verdict(figure: &Figure) -> String {
     }
 }
 
-/// The page: what was measured where, a table, and how each figure came to be.
-fn page(figures: &[Figure], machine: &str) -> String {
+/// The page: what was measured where, a table, what could not be measured, and how each figure came to be.
+fn page(figures: &[Figure], left_out: &[String], machine: &str) -> String {
     let mut out = format!(
         "# Benchmarks\n\nWritten by `cargo xtask bench`; do not edit. Both sides of a row were measured in turn, in one run; a figure is a median where nothing else is said.\n\n{machine}\n\n\
          | figure | ours | other | ratio | at most |\n|---|---|---|---|---|\n"
@@ -75,6 +83,9 @@ fn page(figures: &[Figure], machine: &str) -> String {
             figure.cell(&figure.ours),
             figure.limit()
         );
+    }
+    for words in left_out {
+        let _ = writeln!(out, "\n{words}.");
     }
     for figure in figures {
         let _ = write!(out, "\n## {}\n\n{}\n\n- ours: {}\n", figure.name, figure.how, figure.ours.words(figure.unit));
@@ -123,9 +134,9 @@ mod tests {
             other: Some(samples(0.0001)),
             mark: Mark::Ratio(limit),
         };
-        let page_of = |limit| page(&[figure(limit)], "here");
+        let page_of = |limit| page(&[figure(limit)], &["Not measured: x".into()], "here");
         assert!(page_of(1.5).contains("| f | 200 µs | 100 µs | 2.00 × | 1.5 × **missed** |"), "{}", page_of(1.5));
-        assert!(!page_of(2.0).contains("missed"));
+        assert!(!page_of(2.0).contains("missed") && page_of(2.0).contains("\nNot measured: x.\n"));
         assert!(line(&figure(1.5)).contains("MISSES"));
     }
 }

@@ -135,13 +135,17 @@ fn stanza(fields: &Fields, suites: &str) -> String {
     format!("Types: deb\nSuites: {suites}\nComponents: main\n{kept}\n")
 }
 
+/// What is a no to apt.
+const NO: [&str; 6] = ["no", "false", "without", "off", "disable", "0"];
+
 /// The sources in a file of the newer form, each with its suites; those of packages with `main` only.
 fn stanzas(text: &str) -> Vec<(Fields, Vec<String>)> {
     let mut all = Vec::new();
-    for block in text.split("\n\n") {
+    let all_lines: Vec<&str> = text.lines().collect();
+    for block in all_lines.split(|line| line.trim().is_empty()) {
         let mut fields = Fields::new();
         let mut last = String::new();
-        for line in block.lines().filter(|line| !line.starts_with('#')) {
+        for line in block.iter().filter(|line| !line.starts_with('#')) {
             match line.split_once(':') {
                 // A key may be written into the file itself, over many lines.
                 _ if line.starts_with([' ', '\t']) => {
@@ -162,7 +166,7 @@ fn stanzas(text: &str) -> Vec<(Fields, Vec<String>)> {
         };
         let (types, suites, components, enabled) =
             (words("Types"), words("Suites"), words("Components"), words("Enabled"));
-        let off = enabled.first().is_some_and(|word| word == "no");
+        let off = enabled.first().is_some_and(|word| NO.iter().any(|no| no.eq_ignore_ascii_case(word)));
         if !off && types.iter().any(|it| it == "deb") && components.iter().any(|it| it == "main") {
             all.push((fields, suites));
         }
@@ -176,7 +180,7 @@ fn lines(text: &str) -> Vec<(Fields, Vec<String>)> {
 }
 
 fn line(line: &str) -> Option<(Fields, Vec<String>)> {
-    let rest = line.split('#').next()?.trim().strip_prefix("deb ")?.trim();
+    let rest = line.split('#').next()?.trim().strip_prefix("deb")?.strip_prefix(char::is_whitespace)?.trim();
     let (options, rest) = match rest.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?,
         None => ("", rest),
@@ -227,9 +231,11 @@ mod tests {
     #[test]
     fn the_older_form_says_the_same() {
         let text = "# deb http://no.example bookworm main\ndeb [arch=amd64 signed-by=/k.gpg] http://a.example/debian bookworm main # why\n\
-                    deb http://b.example other main\ndeb-src http://a.example/debian bookworm main\n";
+                    deb http://b.example other main\ndeb-src http://a.example/debian bookworm main\n\
+                    deb\thttp://c.example/debian\tbookworm\tmain\n";
         let found = from("sources.list", text, true).unwrap();
         assert_eq!(found.matches("URIs: http://a.example/debian\n").count(), 2, "{found}");
+        assert!(found.contains("c.example"), "{found}");
         assert!(found.contains("Signed-By: /k.gpg\n") && !found.contains("b.example") && !found.contains("no.example"));
     }
 
@@ -237,6 +243,11 @@ mod tests {
     fn a_machine_that_does_not_name_its_release_has_no_sources() {
         for (name, text) in [
             ("debian.sources", "Types: deb\nURIs: http://x.example\nSuites: sid\nComponents: main\n"),
+            (
+                "debian.sources",
+                "Enabled: Off\nTypes: deb\nURIs: http://x.example\nSuites: bookworm\nComponents: main\n",
+            ),
+            ("debian.sources", "Types: deb\nURIs: http://x.example\nSuites: bookworm\n \t\nComponents: main\n"),
             ("debian.sources", "Enabled: no\nTypes: deb\nURIs: http://x.example\nSuites: bookworm\nComponents: main\n"),
             ("debian.sources", "Types: deb\nURIs: http://x.example\nSuites: bookworm\nComponents: contrib\n"),
             ("debian.sources.save", NEWER),

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 pub(crate) struct Ground {
     pub(super) image: Image,
     pub(crate) kit: Kit,
-    dir: PathBuf,
+    pub(super) runs: PathBuf,
 }
 
 impl Ground {
@@ -24,7 +24,7 @@ impl Ground {
     }
 
     pub(super) fn with_image(kit: Kit, fresh: bool) -> Result<Result<Ground, NoGuest>> {
-        let dir = sh::target_dir()?.join("guest");
+        let dir = Self::dir()?;
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let host = match Host::ready(&dir)? {
             Ok(host) => host,
@@ -34,9 +34,9 @@ impl Ground {
             Ok(image) => image,
             Err(why) => return Ok(Err(why)),
         };
-        let ground = Ground { image, kit, dir };
-        places::sweep(&ground.runs());
-        Ok(Ok(ground))
+        let runs = Self::runs()?;
+        places::sweep(&runs);
+        Ok(Ok(Ground { image, kit, runs }))
     }
 
     /// The image in a few words.
@@ -44,8 +44,12 @@ impl Ground {
         self.image.about()
     }
 
+    fn dir() -> Result<PathBuf> {
+        Ok(sh::target_dir()?.join("guest"))
+    }
+
     /// Where machines have their folders, each its own.
-    pub(super) fn runs(&self) -> PathBuf {
-        self.dir.join("run")
+    pub(super) fn runs() -> Result<PathBuf> {
+        Ok(Self::dir()?.join("run"))
     }
 }

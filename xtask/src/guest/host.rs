@@ -90,6 +90,9 @@ impl Host {
         if !machine::is_root() {
             return Ok(Err(NoGuest("guests need root, for their image and their shared folder".into())));
         }
+        if !machine::may_mount() {
+            return Ok(Err(NoGuest("guests need a root that may mount, and in this container it may not".into())));
+        }
         let release = match Release::read(&std::fs::read_to_string("/etc/os-release").unwrap_or_default()) {
             Ok(release) => release,
             Err(why) => return Ok(Err(why)),
@@ -99,7 +102,7 @@ impl Host {
         if missing.is_empty() {
             return Ok(Ok(host));
         }
-        println!("Missing here: {}. They come from Debian's archive, now:", missing.join(" "));
+        println!("Missing here: {}. They come from Debian's archive, now:", words(&missing, emulator_version()));
         let apt = match host.archive()? {
             Ok(apt) => apt,
             Err(why) => return Ok(Err(why)),
@@ -165,6 +168,17 @@ fn missing(
     lacking.map(|(_, package)| package).collect()
 }
 
+/// What is missing, as a person reads it; of an emulator that is there, its release.
+fn words(missing: &[&str], emulator: Option<u32>) -> String {
+    let word = |package: &&str| match emulator {
+        Some(old) if *package == EMULATORS_PACKAGE => {
+            format!("{package} (that of release {old} is too old, and will be replaced)")
+        }
+        Some(_) | None => (*package).to_owned(),
+    };
+    missing.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
 fn emulator_version() -> Option<u32> {
     let said = sh::output(std::process::Command::new(machine::find(EMULATOR)?).arg("--version")).ok()?;
     said.split_whitespace().skip_while(|word| *word != "version").nth(1)?.split('.').next()?.parse().ok()
@@ -197,6 +211,8 @@ mod tests {
         assert_eq!(missing(&bookworm, &|_| true, &|| Some(10)), Vec::<&str>::new());
         assert_eq!(missing(&bookworm, &|_| true, &|| Some(7)), ["qemu-system-x86"], "too old");
         assert_eq!(missing(&bookworm, &|tool| tool != EMULATOR, &|| None), ["qemu-system-x86"]);
+        assert!(words(&["zstd", "qemu-system-x86"], Some(7)).contains("release 7 is too old, and will be replaced"));
+        assert_eq!(words(&["zstd", "qemu-system-x86"], None), "zstd qemu-system-x86");
         let trixie = Release { codename: "trixie".into(), backports: false };
         assert_eq!(missing(&trixie, &|tool| tool != DAEMON, &|| Some(10)), ["virtiofsd"]);
     }

@@ -3,6 +3,7 @@
 use crate::sh;
 use anyhow::{Context, Result};
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,7 @@ impl Kit {
         Self::of(&sh::bin_dir()?)
     }
 
-    /// Every executable in a folder, among them this one.
+    /// Every executable in a folder, and this one.
     pub(crate) fn of(dir: &Path) -> Result<Kit> {
         let mut kit = Kit::default();
         for entry in fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?.flatten() {
@@ -30,6 +31,7 @@ impl Kit {
                 kit.0.push((entry.path(), name));
             }
         }
+        kit.add(&sh::bin_dir()?.join("xtask"), "xtask");
         Ok(kit)
     }
 
@@ -42,19 +44,46 @@ impl Kit {
         Ok(())
     }
 
-    /// Puts all into a folder: as further names of the same files where it can be. The guest sees them read-only.
+    /// Puts all into a folder that is empty: as further names of the same files where it can be. The guest sees them read-only.
     pub(super) fn fill(&self, dir: &Path) -> Result<()> {
         for (file, name) in &self.0 {
             let to = dir.join(name);
-            if fs::hard_link(file, &to).is_err() {
-                fs::copy(file, &to).with_context(|| format!("cannot copy {} to {}", file.display(), to.display()))?;
-            }
+            let put = match fs::hard_link(file, &to) {
+                // A name that is there may be a file of the host's, and a copy would write into it.
+                Err(error) if matches!(error.kind(), ErrorKind::CrossesDevices | ErrorKind::PermissionDenied) => {
+                    fs::copy(file, &to).map(drop)
+                }
+                linked => linked,
+            };
+            put.with_context(|| format!("cannot put {} at {}", file.display(), to.display()))?;
         }
         Ok(())
     }
 
-    /// One more.
+    /// One more, in the place of another of that name.
     pub(crate) fn add(&mut self, file: &Path, name: &str) {
+        self.0.retain(|(_, other)| other != name);
         self.0.push((file.to_owned(), name.to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_of_one_name_the_later_is_there_and_neither_is_written_to() {
+        let (host, guest) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut kit = Kit::default();
+        for name in ["one", "two"] {
+            fs::write(host.path().join(name), name).unwrap();
+            kit.add(&host.path().join(name), "it");
+        }
+        kit.fill(guest.path()).unwrap();
+        let read = |path: PathBuf| fs::read_to_string(path).unwrap();
+        assert_eq!(read(guest.path().join("it")), "two");
+        kit.add(&host.path().join("one"), "it");
+        assert!(kit.fill(guest.path()).is_err(), "there is one already");
+        assert_eq!((read(host.path().join("one")), read(host.path().join("two"))), ("one".into(), "two".into()));
     }
 }

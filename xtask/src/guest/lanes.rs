@@ -6,6 +6,7 @@ use super::{
     link::{Ended, Order},
     machine::{Machine, Outcome},
     qemu::Spec,
+    running::Running,
     times::Times,
 };
 use crate::{
@@ -15,7 +16,6 @@ use crate::{
 use anyhow::{Result, anyhow};
 use std::collections::VecDeque;
 use std::path::Path;
-use std::process::Command;
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -107,9 +107,10 @@ impl Listener {
     }
 }
 
-/// The words after the binary's name that run one case and show what it says.
+/// The words after the binary's name that run one case. What it says is heard at once, for neither a case that hangs nor one whose machine
+/// dies gets to show what was kept for later.
 fn words(case: &Case) -> [&str; 4] {
-    ["--exact", &case.name, "--show-output", "--test-threads=1"]
+    ["--exact", &case.name, "--nocapture", "--test-threads=1"]
 }
 
 /// Runs the cases, in as many machines at a time as the work says.
@@ -171,20 +172,26 @@ pub(super) fn here(exe: &Path, cases: Vec<Case>, times: Times, tally: &mut Tally
 
 /// One case as a process of the host, which is told by the variable what the suite runs in.
 fn on_host(exe: &Path, case: &Case, place: &str, times: Times) -> Result<Verdict> {
-    let mut command = Command::new(exe);
-    command.args(words(case)).env(PLACE, place).env(DOOR, sh::bin_dir()?.join("xtask"));
-    let mut listener = Listener::new();
-    let end = sh::watch(&mut command, times.case, &mut |stream, line| listener.line(stream, line))?;
+    let mut command = Running::command(exe);
+    command.args(words(case)).env(PLACE, place).env(DOOR, sh::bin_dir()?.join("xtask")).env(RUNS, Ground::runs()?);
+    let (mut listener, limit) = (Listener::new(), times.of_case());
+    let end = sh::watch(&mut command, limit, &mut |stream, line| listener.line(stream, line))?;
     Ok(match end {
         End::Status(status) => listener.end(status.code().unwrap_or(1)),
-        End::TimedOut => listener.lost(format!("it was not done after {} s", times.case.as_secs())),
+        End::TimedOut => listener.lost(too_long(limit)),
     })
+}
+
+fn too_long(limit: Duration) -> String {
+    format!("it was not done after {} s", limit.as_secs())
 }
 
 /// Tells a suite where it runs: `guest`, `outside` (on the host, with guests of its own), `here` (on the host by a person's wish).
 const PLACE: &str = "FLEXVOL_GUEST";
 /// Tells a case outside by which executable it can start machines.
 const DOOR: &str = "FLEXVOL_DOOR";
+/// And where its disks may lie: what has a dead process' number there is swept.
+const RUNS: &str = "FLEXVOL_RUNS";
 
 /// What a person wishes of the cases about power cuts and of kill sweeps is passed on to them.
 const WISHES: [&str; 2] = ["FLEXVOL_POWERCUT_", "FLEXVOL_SWEEP"];
@@ -209,7 +216,7 @@ impl Runner for Lane<'_> {
             Ok(machine) => machine,
             Err(error) => return Listener::new().lost(format!("{error:#}")),
         };
-        let mut order = Order { limit: self.work.times.case, ..Order::default() };
+        let mut order = Order { limit: self.work.times.of_case(), ..Order::default() };
         order.argv.push(format!("/vm/bin/{}", self.work.program));
         order.argv.extend(words(case).map(str::to_owned));
         order.env.push((PLACE.into(), "guest".into()));
@@ -226,9 +233,7 @@ impl Runner for Lane<'_> {
                 listener.end(status)
             }
             Outcome::Ended(Ended::NotStarted) => listener.lost("it could not be begun"),
-            Outcome::Ended(Ended::TimedOut) => {
-                listener.lost(format!("it was not done after {} s", self.work.times.case.as_secs()))
-            }
+            Outcome::Ended(Ended::TimedOut) => listener.lost(too_long(order.limit)),
             Outcome::Died(why) => listener.lost(format!("the machine died in it: {why}")),
         }
     }
@@ -250,10 +255,10 @@ fn tell(report: Report, tally: &mut Tally) {
     };
     match verdict {
         Verdict::Said { tally: mut one, mut output } => {
-            for skip in &mut one.skipped {
-                skip.case.clone_from(&case.full);
-            }
-            one.failures.iter_mut().for_each(|name| name.clone_from(&case.full));
+            // Its one case is known by its full name, and its words about that may stand apart, with its output between.
+            one.skipped.truncate(usize::from(one.failed == 0));
+            one.skipped.iter_mut().for_each(|skip| skip.case.clone_from(&case.full));
+            one.failures = vec![case.full.clone(); one.failed];
             match (one.failed, one.skipped.is_empty(), one.passed) {
                 (0, true, 0) => {
                     show("FAILED: it said nothing of itself", &output);
@@ -297,6 +302,12 @@ mod tests {
     fn came_of(verdict: Verdict) -> Tally {
         let mut tally = Tally::default();
         tell(Report { case: case("a"), took: Duration::ZERO, verdict }, &mut tally);
+        tally
+    }
+
+    fn failed_once() -> Tally {
+        let mut tally = Tally::default();
+        tally.fail("x::a");
         tally
     }
 
@@ -344,22 +355,29 @@ mod tests {
             (skipped.line().as_str(), skipped.skipped[0].case.as_str()),
             ("0 passed, 0 failed, 1 skipped", "x::a")
         );
-        let failed = came_of(said(&["test a ... FAILED", BAD], 101));
+        assert_eq!(came_of(said(&["test a ... FAILED", BAD], 101)), failed_once());
+        let said_between = came_of(said(&["test a ... words", "more", "skipped: not", "FAILED", BAD], 101));
+        assert_eq!(said_between, failed_once());
         assert_eq!(
-            (failed.line().as_str(), failed.failures),
-            ("0 passed, 1 failed, 0 skipped", vec!["x::a".to_owned()])
+            came_of(said(&["skipped: this", "skipped: that", "ok", OK], 0)).line(),
+            "0 passed, 0 failed, 1 skipped"
         );
+    }
+
+    #[test]
+    fn what_was_said_before_the_machine_died_is_kept() {
+        let mut listener = Listener::new();
+        listener.line(Stream::Out, "test a ... words");
+        listener.line(Stream::Err, "last words");
+        let Verdict::Lost { output, .. } = listener.lost("it died") else { panic!() };
+        assert_eq!(output, ["test a ... words", "last words"]);
     }
 
     #[test]
     fn a_case_that_says_nothing_has_not_passed() {
         let none = "test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 4 filtered out; finished in 0.00s";
         for verdict in [said(&[none], 0), said(&[], 0), said(&["test a ... "], 134), Listener::new().lost("died")] {
-            let tally = came_of(verdict);
-            assert_eq!(
-                (tally.line().as_str(), tally.failures),
-                ("0 passed, 1 failed, 0 skipped", vec!["x::a".to_owned()])
-            );
+            assert_eq!(came_of(verdict), failed_once());
         }
     }
 }

@@ -49,7 +49,7 @@ pub(crate) struct Machine {
 impl Machine {
     /// Starts a machine and waits until its agent answers. The thread that does so must live as long as the machine.
     pub(crate) fn boot(ground: &Ground, spec: &Spec) -> Result<Machine> {
-        let places = Places::make(&ground.runs(), &ground.kit, spec.share.as_deref())?;
+        let places = Places::make(&ground.runs, &ground.kit, spec.share.as_deref())?;
         let sockets = Sockets(&places.sockets);
         let listener = UnixListener::bind(sockets.agent()).context("cannot make a socket for the agent")?;
         let daemon = ground.image.daemon();

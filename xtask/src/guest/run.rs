@@ -11,6 +11,7 @@ use crate::sh::Stream;
 use anyhow::{Context, Result, bail};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
 
@@ -31,7 +32,7 @@ impl Drop for Scratch {
 
 /// Runs it, and gives the status to end with.
 pub(super) fn main(ground: &Ground, wish: &Wish) -> Result<i32> {
-    let scratch = Scratch(ground.runs().join(format!("{}-run", std::process::id())));
+    let scratch = Scratch(ground.runs.join(format!("{}-run", std::process::id())));
     std::fs::create_dir_all(&scratch.0).with_context(|| format!("cannot make {}", scratch.0.display()))?;
     let mut spec = wish.spec.clone();
     for (number, disk) in wish.disks.iter().enumerate() {
@@ -88,26 +89,37 @@ fn pair(ground: &Ground, spec: &Spec, order: &Order, command: &str, wire: &Path)
     right.disks.clear();
     right.share = None;
     let beside = Order { argv: vec!["sh".into(), "-c".into(), command.into()], ..order.clone() };
+    // Whether it was us who ended the other.
+    let cut = &AtomicBool::new(false);
     std::thread::scope(|scope| {
         let (send, cutter) = mpsc::channel();
-        let other = scope.spawn(move || -> Result<()> {
+        let other = scope.spawn(move || -> Result<bool> {
             let mut machine = Machine::boot(ground, &right)?;
             // Whoever waits for it has gone if this fails.
             let _ = send.send(machine.cutter()?);
             let outcome = machine.run(&beside, &mut |stream, line| say("right: ", stream, line));
-            if let Outcome::Ended(ended) = outcome {
-                println!("right: {}", describe(ended));
-                // What it has started serves on until the first is done.
-                machine.wait();
+            let how = match outcome {
+                Outcome::Ended(ended) => {
+                    println!("right: {}", describe(ended));
+                    // What it has started serves on until the first is done.
+                    machine.wait();
+                    "after its command".to_owned()
+                }
+                Outcome::Died(why) => why,
+            };
+            let died = !cut.load(Ordering::SeqCst);
+            if died {
+                eprintln!("right: the machine died: {how}");
             }
-            Ok(())
+            Ok(died)
         });
         let status = one(ground, &left, order, &mut |stream, line| say("left: ", stream, line));
         if let Ok(cutter) = cutter.recv() {
+            cut.store(true, Ordering::SeqCst);
             cutter.cut();
         }
         match other.join() {
-            Ok(Ok(())) => status,
+            Ok(Ok(died)) => status.map(|status| if died && status == 0 { DIED } else { status }),
             Ok(Err(error)) => Err(error),
             Err(_) => bail!("the thread of the other machine panicked"),
         }

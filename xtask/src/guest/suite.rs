@@ -79,7 +79,7 @@ pub(crate) fn suites(filter: Option<&str>, tally: &mut Tally) -> Result<()> {
     SUITES.iter().try_for_each(|suite| begun(suite, filter, false, Times::usual(start), tally))
 }
 
-/// One suite, for a person; with `here` on this machine's own kernel, with `limit` with so much time for each case.
+/// One suite, for a person; with `here` on this machine's own kernel, with `limit` with so much time for each case, and all of them as long as they take.
 pub(super) fn one(
     suite: &Suite,
     filter: Option<&str>,
@@ -87,7 +87,7 @@ pub(super) fn one(
     limit: Option<Duration>,
     tally: &mut Tally,
 ) -> Result<()> {
-    let times = limit.map_or_else(|| Times::usual(Instant::now()), |limit| Times { case: limit, end: None });
+    let times = limit.map_or_else(|| Times::usual(Instant::now()), Times::patient);
     begun(suite, filter, here, times, tally)?;
     if let (Some(filter), true) = (filter, tally.is_empty()) {
         bail!("no case of {} has `{filter}` in its name", suite.name);
@@ -107,20 +107,24 @@ fn begun(suite: &Suite, filter: Option<&str>, here: bool, times: Times, tally: &
         println!("{}: {count} cases on this machine's own kernel", suite.name);
         return lanes::here(&exe, cases, times, tally);
     }
-    if cases.iter().any(Case::asks_the_witness) {
-        witness::build()?;
-    }
-    let program = format!("test-{}", suite.name);
-    let mut kit = Kit::of_build()?;
-    kit.add(&exe, &program);
-    kit.add_reason(witness::REASON)?;
-    let ground = match Ground::ready(kit)? {
+    let mut ground = match Ground::ready(Kit::default())? {
         Ok(ground) => ground,
         Err(NoGuest(why)) => {
             tally.skip(&format!("the suite {} with its {count} cases", suite.name), &why);
             return Ok(());
         }
     };
+    // Where it cannot be had, only its own cases are left out.
+    if cases.iter().any(Case::asks_the_witness)
+        && let Err(error) = witness::build()
+    {
+        say::error(&error);
+        tally.fail("the witness");
+    }
+    let program = format!("test-{}", suite.name);
+    ground.kit = Kit::of_build()?;
+    ground.kit.add(&exe, &program);
+    ground.kit.add_reason(witness::REASON)?;
     let spec = Spec { memory: suite.memory, ..Spec::plain(suite.name) };
     let work = Work { ground: &ground, spec, exe: &exe, program, lanes: LANES, times };
     println!("{}: {count} cases in guests ({})", suite.name, ground.about());

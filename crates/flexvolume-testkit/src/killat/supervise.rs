@@ -148,8 +148,10 @@ impl Run<'_> {
                     self.reap()?;
                     return Ok(false);
                 }
-                Woken::Late if self.doomed => {
-                    self.root = Root::Stuck;
+                Woken::Late if self.timed_out => {
+                    if !matches!(self.root, Root::Ended(_)) {
+                        self.root = Root::Stuck;
+                    }
                     return Ok(true);
                 }
                 Woken::Late => {

@@ -74,10 +74,11 @@ impl<'a> Disk<'a> {
     }
 
     /// Whether a cut now tells more than one a few writes ago: of a long run that nobody flushes any may be lost, and to try
-    /// each costs as much as there are.
+    /// each costs as much as there are. One that lasts at once is more than its place in the run.
     pub(super) fn is_telling(&self) -> bool {
         let many = self.cached.len();
-        many.is_multiple_of(many / 32 + 1)
+        let lasts = self.cached.last().is_some_and(|newest| self.fua.last() == Some(newest));
+        lasts || many.is_multiple_of(many / 32 + 1)
     }
 
     pub(super) fn medium(&self) -> &Pages {

@@ -26,7 +26,7 @@ pub struct Point {
 }
 
 /// Every distinct point of a recording, in order. Of a long run of writes that nobody flushes, of which any may be lost, not
-/// each is a point: the first 32, then every second, every third, and so on. `seed` decides which writes are lost where some are.
+/// each is a point: the first 32, then every second, every third, and so on, and each that lasts at once. `seed` decides which writes are lost where some are.
 ///
 /// # Errors
 /// A log cannot be read.
@@ -170,6 +170,18 @@ mod tests {
         let points = survey(&recording, 1).unwrap();
         let has = |a, b| points.iter().any(|point| point.told == 2 && point.loss == [a, b]);
         assert!(has(Loss::Everything, Loss::Nothing) && has(Loss::Nothing, Loss::Everything), "{points:?}");
+    }
+
+    #[test]
+    fn what_lasts_at_once_is_a_point_in_any_run() {
+        // Of the 33rd to 63rd write every second is one.
+        for many in 32..40 {
+            let run = (0..many).fold(Made::new(S).mark("0 begin a"), |log, n| log.write(n, &[1; S]));
+            let log = run.fua(100, &[2; S]).write(101, &[3; S]).mark(END);
+            let points = survey(&recording(vec![log]), 1).unwrap();
+            let at = many as usize + 2;
+            assert!(points.iter().any(|it| it.event == at && it.loss == [Loss::Everything]), "{many}: {points:?}");
+        }
     }
 
     #[test]

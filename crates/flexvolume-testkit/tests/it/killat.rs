@@ -323,10 +323,14 @@ fn another_file_of_that_name_is_not_spared() {
 
 #[test]
 fn the_limit_spares_nobody() {
-    let bench = Bench::new();
-    let spec = Spec { limit: Some(Duration::from_millis(300)), ..bench.spec(Bench::SCRIPT) };
-    let report = run(&spec, Plan::Count).unwrap();
-    assert!(report.timed_out && !report.left && !bench.has("two"));
+    let at = Bench::first_step();
+    for plan in [Plan::Count, Plan::Kill { victim: Victim::Tree, at }] {
+        let bench = Bench::new();
+        let spec = Spec { limit: Some(Duration::from_secs(1)), ..bench.spec(Bench::SCRIPT) };
+        let report = run(&spec, plan).unwrap();
+        assert!(report.timed_out && !report.left && !bench.has("two"), "{plan:?}: {report:?}");
+        assert_eq!(report.ended, KILLED, "{plan:?}");
+    }
 }
 
 #[test]

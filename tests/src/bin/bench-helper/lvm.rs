@@ -26,6 +26,8 @@ struct Volume {
     name: String,
     options: String,
     dir: PathBuf,
+    /// Its device's name in device-mapper.
+    mapped: String,
 }
 
 impl Volume {
@@ -35,7 +37,8 @@ impl Volume {
         );
         let dir = Path::new("/run/bench").join(name);
         fs::create_dir_all(&dir)?;
-        Ok(Volume { name: name.to_owned(), options, dir })
+        let mapped = format!("{}-{}", group.replace('-', "--"), name.replace('-', "--"));
+        Ok(Volume { name: name.to_owned(), options, dir, mapped })
     }
 
     fn dir(&self) -> &str {
@@ -57,9 +60,29 @@ impl Volume {
         Ok(())
     }
 
-    fn is_mounted(&self) -> bool {
+    /// The number of the device that is mounted there.
+    fn mounted(&self) -> Option<String> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        mounts.lines().any(|line| line.split(' ').nth(4) == Some(self.dir()))
+        let mount = mounts.lines().find(|line| line.split(' ').nth(4) == Some(self.dir()));
+        mount?.split(' ').nth(2).map(str::to_owned)
+    }
+
+    /// The number of the volume's own device.
+    fn device(&self) -> Option<String> {
+        let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+        let disks = fs::read_dir("/sys/block").into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut its = disks.filter(|disk| read(disk.join("dm/name")) == self.mapped);
+        its.next().map(|disk| read(disk.join("dev")))
+    }
+
+    /// It is mounted, and no other in its place.
+    fn is_up(&self) -> bool {
+        self.mounted().is_some() && self.mounted() == self.device()
+    }
+
+    /// Whoever called let go of mount and device.
+    fn is_down(&self) -> bool {
+        self.mounted().is_none() && self.device().is_none()
     }
 }
 
@@ -83,12 +106,14 @@ pub(crate) fn one(ours: &Path, other: &Path, group: &str, name: &str) -> Done {
             let start = Instant::now();
             volume.up(driver)?;
             let up = start.elapsed();
-            let mounted = volume.is_mounted();
+            let is_up = volume.is_up();
             let start = Instant::now();
             volume.down(driver)?;
             let down = start.elapsed();
-            if !mounted || volume.is_mounted() {
-                return Err(format!("{side}: mounted after mountdevice: {mounted}, after detach: {}", !mounted).into());
+            if !is_up || !volume.is_down() {
+                return Err(
+                    format!("{side}: up after mountdevice: {is_up}, down after detach: {}", volume.is_down()).into()
+                );
             }
             if round > 0 {
                 println!("an LVM volume comes and goes\t{side}\t{:.9}", (up + down).as_secs_f64());
@@ -117,7 +142,7 @@ pub(crate) fn many(side: &str, driver: &Path, group: &str, count: usize) -> Done
         workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|_| Err("a worker died".into())))
     })?;
     let took = start.elapsed();
-    let missing = volumes.iter().filter(|volume| !volume.is_mounted()).count();
+    let missing = volumes.iter().filter(|volume| !volume.is_up()).count();
     if missing > 0 {
         return Err(format!("{missing} of {count} volumes are not mounted").into());
     }
