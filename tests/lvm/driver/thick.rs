@@ -1,6 +1,9 @@
 //! Thick snapshots, which lose everything when they are full, and thick clones, which are copied in slices.
 
 use std::{
+    env,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -211,4 +214,42 @@ fn an_origin_is_not_left_suspended() {
     host.down(&volume);
     host.drop_volume(&volume);
     lvm(["vgck", &host.vg.name]);
+}
+
+/// In LVM's place: what `lvs` answers is held back once until it is let go, and is old by then. `$0.d` is its folder.
+const LATE: &str = r#"#!/bin/sh
+/usr/sbin/lvm "$@"
+status=$?
+case $1 in lvs)
+    if mkdir $0.d/held 2>/dev/null; then until [ -e $0.d/go ]; do sleep 0.05; done; fi ;;
+esac
+exit $status
+"#;
+
+#[test]
+fn a_snapshot_that_comes_while_its_volume_is_deleted_is_kept() {
+    let Some(host) = Hosted::new(&[100], BRIEF) else { return };
+    let volume = host.volume("db", "ext4", &[("size", "16m")]);
+    let path = host.bed.sandbox.dir("path").unwrap();
+    let dir = host.bed.sandbox.dir("path/lvm.d").unwrap();
+    fs::write(path.join("lvm"), LATE).unwrap();
+    fs::set_permissions(path.join("lvm"), Permissions::from_mode(0o755)).unwrap();
+    let mut delete = host.command(&["deletevolume", &J::default().with("flexvol/id", &volume.id).text()]);
+    delete.env("PATH", format!("{}:{}", text(&path), env::var("PATH").unwrap()));
+    let mut delete = delete.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let start = Instant::now();
+    while !dir.join("held").exists() {
+        assert!(start.elapsed() < Duration::from_secs(60) && delete.try_wait().unwrap().is_none(), "lvs is not asked");
+        thread::sleep(Duration::from_millis(20));
+    }
+    // It was seen without snapshots, and is not marked yet.
+    let snapshot = host.snapshot("s", &volume, &[("snapshotSize", "100%")]);
+    fs::write(dir.join("go"), "").unwrap();
+    let ran = delete.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned();
+    assert!(said.contains(r#""busy""#) && said.contains("snap-s"), "{said}");
+    assert!(!host.tags("db").iter().any(|tag| tag.contains("state")), "it can be used still");
+    host.unsnapshot(&snapshot);
+    host.drop_volume(&volume);
+    host.assert_only(&[]);
 }
