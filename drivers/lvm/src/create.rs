@@ -106,8 +106,10 @@ fn begin<T>(
     world: &World,
     next: impl FnOnce(&Group) -> Result<T>,
 ) -> Result<T> {
-    let (group, volumes) = volume::all(&place.vg, place.vg_uuid.as_ref(), lvm, world)?;
-    if let Some(left) = volumes.iter().find(|one| one.is(&place.lv)) {
+    let (group, mut volumes) = volume::all(&place.vg, place.vg_uuid.as_ref(), lvm, world)?;
+    if let Some(at) = volumes.iter().position(|one| one.is(&place.lv)) {
+        // What it was promised is free again.
+        let left = &volumes.remove(at);
         let is_blank = left.tags.ours().is_some_and(|ours| ours.state == Some(State::Creating));
         if !is_blank || holds_another(&left.tags) {
             let message = format!("{} has come while it was to be made; try again", place.storage());

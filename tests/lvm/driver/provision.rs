@@ -4,7 +4,7 @@ use std::fs;
 
 use flexvolume_testkit::driver::J;
 
-use super::node::{Kind, Node, POOL};
+use super::node::{Kind, Node, POOL, tag};
 use crate::{
     bed::Bed,
     group::{Group, dmsetup, lvm, targets},
@@ -127,4 +127,15 @@ fn a_wipe_goes_on_where_it_was() {
     }
     shell("grep -q mark $1 && ! grep -q secret $1", &[&slow]);
     assert_eq!(node.vg.volumes(), Vec::<String>::new());
+}
+
+#[test]
+fn what_was_cut_off_does_not_count_for_what_its_pool_promises() {
+    let Some(node) = Node::with_pool(&[128], 64) else { return };
+    let make = || node.make("vol1", "40000000", &[("thinpool", POOL)]).ok();
+    make();
+    // As a creation leaves it that was torn off.
+    tag(&node.vg, "vol1", &["flexvol.state=creating"]);
+    make();
+    assert!(!node.tags("vol1").iter().any(|tag| tag.contains("state")));
 }
