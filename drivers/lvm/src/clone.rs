@@ -17,7 +17,7 @@ use crate::{
     mount,
     names::{LvName, VgName},
     place::{Place, VG_UUID},
-    provision::{created, wanted_size},
+    provision::{created, not_lost, wanted_size},
     report::Volume,
     snapshot,
     tags::{State, Wipe},
@@ -30,8 +30,9 @@ use crate::{
 /// Makes the volume `flexvol/name` of `source`, inactive.
 ///
 /// # Errors
-/// `notFound`: the source is not there. `invalid`: it is larger than the clone may be, or lies elsewhere. `conflict`: there
-/// is another volume of that name, or of another source. `exhausted`: no room. In progress: it is being copied.
+/// `notFound`: the source is not there, or the clone was used here and is lost. `invalid`: the source is larger than the
+/// clone may be, or lies elsewhere. `conflict`: there is another volume of that name, or of another source. `exhausted`: no
+/// room. In progress: it is being copied.
 pub(crate) fn create(options: &Options, source: &Source, world: &World) -> Result<Created> {
     let name: String = options.required(keys::NAME)?;
     let (id, is_snapshot) = match source {
@@ -59,6 +60,7 @@ pub(crate) fn create(options: &Options, source: &Source, world: &World) -> Resul
     let (group, mut rows) = volume::all(&place.vg, place.vg_uuid.as_ref(), &lvm, world)?;
     let target = rows.iter().find(|one| one.is(&place.lv));
     let step = step(&place, &name, target, &of, &rows)?;
+    not_lost(&place, target.map(|target| &target.uuid), world)?;
     match (step, target) {
         (Step::Done, Some(volume)) => {
             fits(&place, volume.bytes, options)?;

@@ -178,3 +178,16 @@ fn what_another_group_of_that_name_lacks_is_not_taken_for_deleted() {
     node.delete("vol1").ok();
     assert!(node.vg.volumes().is_empty() && !node.seen("vol1").exists());
 }
+
+#[test]
+fn a_clone_does_not_take_the_name_of_a_volume_that_is_gone() {
+    let Some(node) = Node::new(&[64]) else { return };
+    let j = used(&node, "vol1");
+    lvm(["lvremove", "--yes", &node.vg.of("vol1")]);
+    node.make("db", "8000000", &[]).ok();
+    let source = node.vg.of("db");
+    let clone = || node.make("vol1", "8000000", &[("flexvol/sourceVolume", &source)]);
+    clone().fails("notFound", &["is gone", text(&node.seen("vol1"))]);
+    assert_eq!(node.vg.volumes(), ["db"]);
+    node.detach(&j).ok();
+}
