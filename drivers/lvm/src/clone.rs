@@ -63,7 +63,7 @@ pub(crate) fn create(options: &Options, source: &Source, world: &World) -> Resul
     not_lost(&place, target.map(|target| &target.uuid), world)?;
     match (step, target) {
         (Step::Done, Some(volume)) => {
-            fits(&place, volume.bytes, options)?;
+            same_size(&place, volume.bytes, options)?;
             idle(&place, volume, (&group, &lock, &lvm), world);
             return created(&place, &volume.vg_uuid, volume.bytes, options);
         }
@@ -74,6 +74,7 @@ pub(crate) fn create(options: &Options, source: &Source, world: &World) -> Resul
             }
             rows = volume::all(&place.vg, Some(&group.uuid), &lvm, world)?.1;
         }
+        (Step::GoOn, Some(begun)) => same_size(&place, begun.bytes, options)?,
         (Step::Make | Step::GoOn | Step::Done | Step::End, _) => {}
     }
     let from = source_of(of, is_snapshot, &rows)?;
@@ -169,12 +170,30 @@ fn source_of(place: Place, is_snapshot: bool, rows: &[Volume]) -> Result<From<'_
     Ok(From { place, volume, bytes: taken.bytes, snapshot: true })
 }
 
+/// The sizes that were asked for: at least, and at most. One that nobody asked for is no wish.
+fn asked(options: &Options) -> Result<(Option<u64>, Option<u64>)> {
+    let (wanted, most) = wanted_size(options)?;
+    let is_asked = options.get(keys::REQUIRED_BYTES).is_some() || options.get("size").is_some();
+    Ok((is_asked.then_some(wanted), most))
+}
+
+/// That a clone which is there, whole or not, is as large as is asked for now.
+///
+/// # Errors
+/// `conflict`: it was asked for with another size.
+fn same_size(place: &Place, has: u64, options: &Options) -> Result<()> {
+    let (wanted, most) = asked(options)?;
+    if wanted.is_none_or(|wanted| wanted <= has) && most.is_none_or(|most| has <= most) {
+        return Ok(());
+    }
+    let message = format!("there is a volume {} already, with another size ({has} bytes)", place.storage());
+    Err(Failure::new(Code::Conflict, message))
+}
+
 /// How large a clone of so many bytes becomes: as wished, and never smaller than its source.
 fn fits(place: &Place, source: u64, options: &Options) -> Result<u64> {
-    let (wanted, most) = wanted_size(options)?;
-    // A size that nobody asked for is no wish.
-    let asked = options.get(keys::REQUIRED_BYTES).is_some() || options.get("size").is_some();
-    let bytes = if asked { wanted.max(source) } else { source };
+    let (wanted, most) = asked(options)?;
+    let bytes = wanted.map_or(source, |wanted| wanted.max(source));
     match most {
         Some(most) if most < bytes => {
             let message = format!(

@@ -163,6 +163,7 @@ fn a_copy_that_is_given_up_leaves_nothing() {
     let j = J::default().with("flexvol/name", "c").with("flexvol/sourceVolume", &volume.id);
     let begun = host.call(&["createvolume", &j.text()]);
     assert_eq!(begun.get("status"), "In progress", "{begun:?}");
+    host.call(&["createvolume", &j.with("flexvol/requiredBytes", "90000000").text()]).fails("conflict", &["size"]);
     // It is nobody's to use.
     let half = J::default().with("flexvol/id", &host.vg.of("c")).with("kubernetes.io/pvOrVolumeName", "pv-c");
     host.attach(&half).fails("notFound", &["not finished"]);
