@@ -149,7 +149,8 @@ fn lvcreate(
     let (bytes, tags) = (format!("{bytes}b"), wish.all_tags());
     let mut words = vec!["lvcreate", "-y", "-n", place.lv.as_str(), "-Wn"];
     match &wish.pool {
-        None => words.extend(["-Zn", "-L", &bytes]),
+        // At boot it stays inactive, be it half-made, as a clone is for long. Of other kinds lvcreate does not take this.
+        None => words.extend(["-Zn", "-L", &bytes, "--setautoactivation", "n"]),
         Some(pool) => words.extend(["-V", &bytes, "--thinpool", pool.as_str()]),
     }
     words.extend(tags.iter().flat_map(|tag| ["--addtag", tag]));

@@ -82,7 +82,8 @@ pub(crate) fn go_on(
 fn mark(place: &Place, volume: &Volume, (group, lock, lvm): (&Group, &Lock, &Lvm), world: &World) -> Result<()> {
     let (storage, state) = (place.storage(), State::Deleting.tag());
     let condition = format!("{} && lv_role!={{\"thickorigin\"}}", only(&volume.uuid));
-    let words = ["lvchange", "--addtag", &state, "-S", &condition, &storage];
+    // At boot a snapshot comes up with its volume; parted from that, and not wiped yet, it would come up by itself.
+    let words = ["lvchange", "--addtag", &state, "--setautoactivation", "n", "-S", &condition, &storage];
     lvm.change(&format!("mark {storage} as being deleted"), lock, group, &words)?;
     let rows = lvm.ask::<Volume>(Some(group), &[&storage])?.rows;
     let now = rows.iter().find(|one| one.uuid == volume.uuid);

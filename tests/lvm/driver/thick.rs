@@ -254,3 +254,22 @@ fn a_snapshot_that_comes_while_its_volume_is_deleted_is_kept() {
     host.drop_volume(&volume);
     host.assert_only(&[]);
 }
+
+#[test]
+fn what_is_half_made_or_parted_stays_inactive_at_boot() {
+    let Some(host) = Hosted::new(&[400], BRIEF) else { return };
+    let comes_up = |name: &str| !host.vg.row(name, "lv_autoactivation")["lv_autoactivation"].is_empty();
+    host.vg.create("theirs", "4m", &["--activate", "n"]);
+    assert!(comes_up("theirs"));
+    let volume = host.volume("db", "ext4", &[("size", "96m")]);
+    let snapshot = host.snapshot("s", &volume, &[("snapshotSize", "96m")]);
+    let j = J::default().with("flexvol/name", "c").with("flexvol/sourceVolume", &volume.id);
+    let half = host.call(&["createvolume", &j.text()]);
+    let j = J::default().with("flexvol/snapshot", &snapshot.word("snapshot"));
+    let parted = host.call(&["deletesnapshot", &j.text()]);
+    assert!(half.get("status") == "In progress" && parted.get("status") == "In progress", "{half:?} {parted:?}");
+    assert_eq!(host.vg.row("snap-s", "origin")["origin"], "");
+    // A snapshot that has its volume still comes up with that alone.
+    let up: Vec<&str> = ["db", "c", "snap-s"].into_iter().filter(|name| comes_up(name)).collect();
+    assert!(up.is_empty(), "{up:?}");
+}
