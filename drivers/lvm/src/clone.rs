@@ -20,8 +20,9 @@ use crate::{
     provision::{created, not_lost, wanted_size},
     report::Volume,
     snapshot,
+    snapshot_room::Room,
     tags::{State, Wipe},
-    taken::{Origin, Pending, Taken},
+    taken::{Origin, Pending, Taken, blank},
     thin::promise,
     tool::Lvm,
     volume,
@@ -59,7 +60,12 @@ pub(crate) fn create(options: &Options, source: &Source, world: &World) -> Resul
     let source_lock = if is_snapshot { Some(of.lock(world)?) } else { None };
     let (group, mut rows) = volume::all(&place.vg, place.vg_uuid.as_ref(), &lvm, world)?;
     let target = rows.iter().find(|one| one.is(&place.lv));
-    let step = step(&place, &name, target, &of, &rows)?;
+    // Of a copy that failed what is left goes first, and then the call has failed.
+    let failed = target.filter(|target| is_of(target, &of, &rows)).and_then(|target| copy::failed(&target.uuid, world));
+    let step = match step(&place, &name, target, &of, &rows)? {
+        Step::GoOn if failed.is_some() => Step::End,
+        step @ (Step::Make | Step::Done | Step::GoOn | Step::End) => step,
+    };
     not_lost(&place, target.map(|target| &target.uuid), world)?;
     match (step, target) {
         (Step::Done, Some(volume)) => {
@@ -71,6 +77,9 @@ pub(crate) fn create(options: &Options, source: &Source, world: &World) -> Resul
             copy::drop_temporary(&place, left, (&group, &lvm), world)?;
             if let Some(ours) = left.tags.ours() {
                 end::go_on(&place, left, &ours, (&group, &lock, &lvm), world)?;
+            }
+            if let Some(failure) = failed {
+                return Err(failure);
             }
             rows = volume::all(&place.vg, Some(&group.uuid), &lvm, world)?.1;
         }
@@ -90,7 +99,9 @@ pub(crate) fn create(options: &Options, source: &Source, world: &World) -> Resul
             copy::go_on(&place, begun, (&from, &rows), options, change, world)?
         }
         (None, None) => {
-            let begun = create::half(&place, &wish, &lvm, world)?;
+            wish.tags.push(blank());
+            let more = if is_snapshot { 0 } else { Room::of(options)?.bytes(from.bytes) };
+            let begun = create::half(&place, &wish, more, &lvm, world)?;
             drop(source_lock);
             copy::go_on(&place, &begun, (&from, &rows), options, change, world)?
         }
@@ -129,7 +140,7 @@ fn step(place: &Place, name: &str, target: Option<&Volume>, of: &Place, rows: &[
         return Err(conflict(&format!("another name ({:?})", ours.name)));
     }
     let row = rows.iter().find(|one| one.is(&of.lv));
-    let same = Origin::read(&target.tags).is_some_and(|origin| origin.is(of, row));
+    let same = is_of(target, of, rows);
     match ours.state {
         Some(State::Unknown) => Err(conflict("a state that only a later version of this driver knows")),
         Some(State::Deleting) => Ok(Step::End),
@@ -139,6 +150,11 @@ fn step(place: &Place, name: &str, target: Option<&Volume>, of: &Place, rows: &[
         None if same => Ok(Step::Done),
         None => Err(conflict("the content of another, or none")),
     }
+}
+
+/// Whether it says that it is a clone of that source.
+fn is_of(target: &Volume, of: &Place, rows: &[Volume]) -> bool {
+    Origin::read(&target.tags).is_some_and(|origin| origin.is(of, rows.iter().find(|one| one.is(&of.lv))))
 }
 
 /// The source, if a volume can be made of it.

@@ -79,19 +79,20 @@ impl Wish {
 /// come meanwhile. Nothing of it is left.
 pub(crate) fn make(place: &Place, wish: &Wish, lvm: &Lvm, world: &World) -> Result<(Group, Volume)> {
     let lock = world.lock(&place.group_lock_key())?;
-    begin(place, wish, &lock, lvm, world, |group| {
+    begin(place, (wish, 0), &lock, lvm, world, |group| {
         let volume = finish(place, wish, (group, &lock, lvm), world)?;
         Ok((group.clone(), volume))
     })
 }
 
-/// As [`make`], but what is made is left in the state `creating`, and nothing is written to it.
+/// As [`make`], but what is made is left in the state `creating`, and nothing is written to it; and there must be room for so
+/// many bytes `more`, if it is thick.
 ///
 /// # Errors
 /// As [`make`].
-pub(crate) fn half(place: &Place, wish: &Wish, lvm: &Lvm, world: &World) -> Result<Volume> {
+pub(crate) fn half(place: &Place, wish: &Wish, more: u64, lvm: &Lvm, world: &World) -> Result<Volume> {
     let lock = world.lock(&place.group_lock_key())?;
-    begin(place, wish, &lock, lvm, world, |_| {
+    begin(place, (wish, more), &lock, lvm, world, |_| {
         let made = volume::look(place, &[], lvm, world)?.volume;
         made.ok_or_else(|| Failure::internal(format!("{} was made and is not there", place.storage())))
     })
@@ -100,7 +101,7 @@ pub(crate) fn half(place: &Place, wish: &Wish, lvm: &Lvm, world: &World) -> Resu
 /// Makes it, and does with it what comes next. If that fails it is taken away again.
 fn begin<T>(
     place: &Place,
-    wish: &Wish,
+    (wish, more): (&Wish, u64),
     lock: &Lock,
     lvm: &Lvm,
     world: &World,
@@ -120,7 +121,7 @@ fn begin<T>(
     let vg = volume::group(&group, lvm)?;
     let bytes = rounded(wish, &vg)?;
     match &wish.pool {
-        None => room(&vg, bytes)?,
+        None => room(&vg, bytes.saturating_add(vg.round_up(more)))?,
         Some(pool) => {
             let pool = promise(pool.as_str(), bytes, &volumes, (&group, lvm), world)?;
             if wish.ours.wipe != Wipe::None {

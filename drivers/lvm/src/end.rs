@@ -13,13 +13,13 @@ use crate::{
     group::Group,
     names::dm_uuid,
     notes::Lasting,
-    place::{Place, copied, intents},
+    place::{Place, copied, intents, not_copied},
     remove::remove,
     report::{Kind, Volume},
     seal,
     seen::Seen,
     tags::{Ours, State, Wipe},
-    taken::holds_another,
+    taken::{holds_another, is_blank},
     thin::Pool,
     tool::Lvm,
     volume,
@@ -40,8 +40,8 @@ pub(crate) fn go_on(
     unused(place, volume, (group, lvm), world)?;
     let group_lock = world.lock(&place.group_lock_key())?;
     let state = match ours.state {
-        // What was never handed out holds nobody's data, unless it was begun as a copy.
-        Some(State::Creating) if !holds_another(&volume.tags) => State::Creating,
+        // What was never handed out holds nobody's data, unless something was copied to it.
+        Some(State::Creating) if !holds_another(&volume.tags) || is_blank(&volume.tags) => State::Creating,
         Some(state @ (State::Deleting | State::Unknown)) => state,
         Some(State::Creating) | None => {
             leaves_nothing(volume, ours, (group, lvm), world)?;
@@ -154,6 +154,7 @@ pub(crate) fn forget(place: &Place, volume: Option<&Volume>, world: &World) -> R
         intents(uuid, world)?.clear()?;
         wipe::note(uuid, world)?.remove()?;
         copied(uuid, world)?.remove()?;
+        not_copied(uuid, world)?.remove()?;
     }
     place.note("attached", Lasting::ThisBoot, world)?.remove()?;
     seal::lift(place, world)?;

@@ -9,6 +9,7 @@
 //! | `flexvol.for=UUID` | taken by ourselves, to be copied to the volume with this UUID; nobody else's |
 //! | `flexvol.from=UUID` | a clone, of this volume or snapshot |
 //! | `flexvol.source=VG/LV` | what that was called |
+//! | `flexvol.blank=true` | a clone that nothing has been copied to yet |
 //! | `flexvol.renew=UUID` | its file system still has the UUID of its original, and is given this one before its first mount |
 //! | `flexvol.grow=true` | it is larger than its original, and its file system is to fill it |
 
@@ -29,6 +30,7 @@ const BYTES: &str = "bytes";
 const FOR: &str = "for";
 const FROM: &str = "from";
 const SOURCE: &str = "source";
+const BLANK: &str = "blank";
 const RENEW: &str = "renew";
 const GROW: &str = "grow";
 
@@ -105,6 +107,16 @@ impl Taken {
 /// out.
 pub(crate) fn holds_another(tags: &Tags) -> bool {
     tags.get(FROM).is_some() || tags.get(SNAPSHOT).is_some()
+}
+
+/// Whether it is a clone that nothing was copied to: what its blocks hold is nobody's that it was made for.
+pub(crate) fn is_blank(tags: &Tags) -> bool {
+    tags.get(BLANK).is_some()
+}
+
+/// The tag that says so.
+pub(crate) fn blank() -> String {
+    tag(BLANK, "true")
 }
 
 /// Whose content a clone has, as its tags say it.

@@ -182,19 +182,25 @@ fn a_copy_that_is_given_up_leaves_nothing() {
 #[test]
 fn a_copy_whose_snapshot_overflows_says_so_and_leaves_nothing() {
     let Some(host) = Hosted::new(&[300], BRIEF) else { return };
+    let marker = format!("COPIED-{}", host.vg.name);
     let volume = host.volume("db", "ext4", &[("size", "64m")]);
     let device = host.device(&volume);
+    let write = "yes $2 | head -c 67108864 | dd of=$1 bs=1M iflag=fullblock conv=fsync status=none";
+    shell(write, &[text(&device), &marker]);
     let j = J::default().with("flexvol/name", "c").with("flexvol/sourceVolume", &volume.id);
     let begun = host.call(&["createvolume", &j.clone().with("snapshotSize", "4m").text()]);
     assert_eq!(begun.get("status"), "In progress", "{begun:?}");
     shell("dd if=/dev/urandom of=$1 bs=1M count=12 conv=fsync status=none", &[text(&device)]);
+    // Told when nothing of it is left, and not before.
     host.end_of("createvolume", &j).fails("exhausted", &["snapshotSize"]);
-    host.done("deletevolume", &J::default().with("flexvol/id", &host.vg.of("c")));
     assert_eq!(host.vg.volumes(), ["db"]);
     // With no room for the snapshot nothing is begun.
-    host.end_of("createvolume", &j.with("snapshotSize", "1000%")).fails("exhausted", &[&host.vg.name]);
-    host.done("deletevolume", &J::default().with("flexvol/id", &host.vg.of("c")));
+    host.call(&["createvolume", &j.with("snapshotSize", "1000%").text()]).fails("exhausted", &[&host.vg.name]);
     assert_eq!(host.vg.volumes(), ["db"]);
+    host.detach(&volume.j).ok();
+    host.drop_volume(&volume);
+    assert!(!host.holds(&marker));
+    host.assert_only(&[]);
 }
 
 #[test]
@@ -272,4 +278,18 @@ fn what_is_half_made_or_parted_stays_inactive_at_boot() {
     // A snapshot that has its volume still comes up with that alone.
     let up: Vec<&str> = ["db", "c", "snap-s"].into_iter().filter(|name| comes_up(name)).collect();
     assert!(up.is_empty(), "{up:?}");
+}
+
+#[test]
+fn a_copy_that_was_never_begun_goes_at_once() {
+    let Some(host) = Hosted::new(&[300], BRIEF) else { return };
+    let volume = host.volume("db", "ext4", &[("size", "96m")]);
+    // The snapshot for the copy cannot be taken, which shows only when the clone has been made.
+    host.vg.create("copy-c", "4m", &["--activate", "n"]);
+    let j = J::default().with("flexvol/name", "c").with("flexvol/sourceVolume", &volume.id);
+    host.call(&["createvolume", &j.text()]).fails("conflict", &["copy-c"]);
+    assert_eq!(host.vg.volumes(), ["copy-c", "db"]);
+    lvm(["lvremove", "--yes", &host.vg.of("copy-c")]);
+    host.drop_volume(&volume);
+    host.assert_only(&[]);
 }
