@@ -97,6 +97,25 @@ impl Taken {
         })
     }
 
+    /// What a list says of it; `rows` are all volumes there are. Where its volume is gone and another one has the name, it is
+    /// told as that of `VG/LV:UUID`, which is no id of any volume's.
+    ///
+    /// # Errors
+    /// As [`Taken::answer`].
+    pub(crate) fn listed(&self, volume: &Volume, rows: &[Volume]) -> Result<Snapshot> {
+        let told = self.answer(volume)?;
+        let name = self.source.rsplit('/').next().unwrap_or_default();
+        let is_namesake =
+            |row: &Volume| row.vg_uuid == volume.vg_uuid && row.name == name && row.uuid != self.source_uuid;
+        if !rows.iter().any(is_namesake) {
+            return Ok(told);
+        }
+        // An id has no room for more than 128 bytes.
+        let former = Id::parse(&format!("{}/{name}:{}", volume.vg, self.source_uuid));
+        let id = former.or_else(|_| Id::parse(self.source_uuid.as_str()))?;
+        Ok(Snapshot { id: Some(id), ..told })
+    }
+
     /// Whether a volume can be made of it. Whether a thick one that is not active has overflowed is not known.
     pub(crate) fn is_ready(&self, volume: &Volume) -> bool {
         self.ours.state.is_none() && !volume.overflowed && !volume.partial
@@ -241,5 +260,24 @@ mod tests {
         assert!(!Taken::read(&cut_off).unwrap().is_ready(&cut_off));
         assert_eq!(Taken::read(&row("vol1")), None);
         assert_eq!(Taken::read(&row("pool")), None);
+    }
+
+    #[test]
+    fn the_snapshots_of_a_former_volume_are_not_those_of_its_namesake() {
+        let snapshot = row("snap-thin");
+        let id = |rows: &[Volume], snapshot: &Volume| {
+            let id = Taken::read(snapshot).unwrap().listed(snapshot, rows).unwrap().id.unwrap();
+            id.as_str().to_owned()
+        };
+        assert_eq!((id(&rows(), &snapshot), id(&[], &snapshot)), ("vg/db".into(), "vg/db".into()));
+        let namesake = Volume { uuid: Uuid::parse(ONE).unwrap(), ..row("db") };
+        let former = id(std::slice::from_ref(&namesake), &snapshot);
+        assert_eq!(former, format!("vg/db:{}", row("db").uuid));
+        assert!(Place::recorded(&former).is_err(), "no volume is called so");
+        let elsewhere = Volume { vg_uuid: Uuid::parse(ONE).unwrap(), ..namesake.clone() };
+        assert_eq!(id(&[elsewhere], &snapshot), "vg/db", "in another group");
+        let vg = VgName::parse(&"g".repeat(110)).unwrap();
+        let of_long = id(&[namesake], &Volume { vg, ..snapshot });
+        assert!(of_long == row("db").uuid.as_str() && Place::recorded(&of_long).is_err());
     }
 }
