@@ -17,11 +17,12 @@ use crate::{
     mount,
     names::{LvName, VgName},
     place::{Place, VG_UUID},
-    provision::{created, wanted_size},
+    provision::{created, not_lost, wanted_size},
     report::Volume,
     snapshot,
+    snapshot_room::Room,
     tags::{State, Wipe},
-    taken::{Origin, Pending, Taken},
+    taken::{Origin, Pending, Taken, blank},
     thin::promise,
     tool::Lvm,
     volume,
@@ -30,8 +31,9 @@ use crate::{
 /// Makes the volume `flexvol/name` of `source`, inactive.
 ///
 /// # Errors
-/// `notFound`: the source is not there. `invalid`: it is larger than the clone may be, or lies elsewhere. `conflict`: there
-/// is another volume of that name, or of another source. `exhausted`: no room. In progress: it is being copied.
+/// `notFound`: the source is not there, or the clone was used here and is lost. `invalid`: the source is larger than the
+/// clone may be, or lies elsewhere. `conflict`: there is another volume of that name, or of another source. `exhausted`: no
+/// room. In progress: it is being copied.
 pub(crate) fn create(options: &Options, source: &Source, world: &World) -> Result<Created> {
     let name: String = options.required(keys::NAME)?;
     let (id, is_snapshot) = match source {
@@ -58,10 +60,16 @@ pub(crate) fn create(options: &Options, source: &Source, world: &World) -> Resul
     let source_lock = if is_snapshot { Some(of.lock(world)?) } else { None };
     let (group, mut rows) = volume::all(&place.vg, place.vg_uuid.as_ref(), &lvm, world)?;
     let target = rows.iter().find(|one| one.is(&place.lv));
-    let step = step(&place, &name, target, &of, &rows)?;
+    // Of a copy that failed what is left goes first, and then the call has failed.
+    let failed = target.filter(|target| is_of(target, &of, &rows)).and_then(|target| copy::failed(&target.uuid, world));
+    let step = match step(&place, &name, target, &of, &rows)? {
+        Step::GoOn if failed.is_some() => Step::End,
+        step @ (Step::Make | Step::Done | Step::GoOn | Step::End) => step,
+    };
+    not_lost(&place, target.map(|target| &target.uuid), world)?;
     match (step, target) {
         (Step::Done, Some(volume)) => {
-            fits(&place, volume.bytes, options)?;
+            same_size(&place, volume.bytes, options)?;
             idle(&place, volume, (&group, &lock, &lvm), world);
             return created(&place, &volume.vg_uuid, volume.bytes, options);
         }
@@ -70,8 +78,12 @@ pub(crate) fn create(options: &Options, source: &Source, world: &World) -> Resul
             if let Some(ours) = left.tags.ours() {
                 end::go_on(&place, left, &ours, (&group, &lock, &lvm), world)?;
             }
+            if let Some(failure) = failed {
+                return Err(failure);
+            }
             rows = volume::all(&place.vg, Some(&group.uuid), &lvm, world)?.1;
         }
+        (Step::GoOn, Some(begun)) => same_size(&place, begun.bytes, options)?,
         (Step::Make | Step::GoOn | Step::Done | Step::End, _) => {}
     }
     let from = source_of(of, is_snapshot, &rows)?;
@@ -87,7 +99,9 @@ pub(crate) fn create(options: &Options, source: &Source, world: &World) -> Resul
             copy::go_on(&place, begun, (&from, &rows), options, change, world)?
         }
         (None, None) => {
-            let begun = create::half(&place, &wish, &lvm, world)?;
+            wish.tags.push(blank());
+            let more = if is_snapshot { 0 } else { Room::of(options)?.bytes(from.bytes) };
+            let begun = create::half(&place, &wish, more, &lvm, world)?;
             drop(source_lock);
             copy::go_on(&place, &begun, (&from, &rows), options, change, world)?
         }
@@ -126,7 +140,7 @@ fn step(place: &Place, name: &str, target: Option<&Volume>, of: &Place, rows: &[
         return Err(conflict(&format!("another name ({:?})", ours.name)));
     }
     let row = rows.iter().find(|one| one.is(&of.lv));
-    let same = Origin::read(&target.tags).is_some_and(|origin| origin.is(of, row));
+    let same = is_of(target, of, rows);
     match ours.state {
         Some(State::Unknown) => Err(conflict("a state that only a later version of this driver knows")),
         Some(State::Deleting) => Ok(Step::End),
@@ -136,6 +150,11 @@ fn step(place: &Place, name: &str, target: Option<&Volume>, of: &Place, rows: &[
         None if same => Ok(Step::Done),
         None => Err(conflict("the content of another, or none")),
     }
+}
+
+/// Whether it says that it is a clone of that source.
+fn is_of(target: &Volume, of: &Place, rows: &[Volume]) -> bool {
+    Origin::read(&target.tags).is_some_and(|origin| origin.is(of, rows.iter().find(|one| one.is(&of.lv))))
 }
 
 /// The source, if a volume can be made of it.
@@ -167,12 +186,30 @@ fn source_of(place: Place, is_snapshot: bool, rows: &[Volume]) -> Result<From<'_
     Ok(From { place, volume, bytes: taken.bytes, snapshot: true })
 }
 
+/// The sizes that were asked for: at least, and at most. One that nobody asked for is no wish.
+fn asked(options: &Options) -> Result<(Option<u64>, Option<u64>)> {
+    let (wanted, most) = wanted_size(options)?;
+    let is_asked = options.get(keys::REQUIRED_BYTES).is_some() || options.get("size").is_some();
+    Ok((is_asked.then_some(wanted), most))
+}
+
+/// That a clone which is there, whole or not, is as large as is asked for now.
+///
+/// # Errors
+/// `conflict`: it was asked for with another size.
+fn same_size(place: &Place, has: u64, options: &Options) -> Result<()> {
+    let (wanted, most) = asked(options)?;
+    if wanted.is_none_or(|wanted| wanted <= has) && most.is_none_or(|most| has <= most) {
+        return Ok(());
+    }
+    let message = format!("there is a volume {} already, with another size ({has} bytes)", place.storage());
+    Err(Failure::new(Code::Conflict, message))
+}
+
 /// How large a clone of so many bytes becomes: as wished, and never smaller than its source.
 fn fits(place: &Place, source: u64, options: &Options) -> Result<u64> {
-    let (wanted, most) = wanted_size(options)?;
-    // A size that nobody asked for is no wish.
-    let asked = options.get(keys::REQUIRED_BYTES).is_some() || options.get("size").is_some();
-    let bytes = if asked { wanted.max(source) } else { source };
+    let (wanted, most) = asked(options)?;
+    let bytes = wanted.map_or(source, |wanted| wanted.max(source));
     match most {
         Some(most) if most < bytes => {
             let message = format!(

@@ -114,3 +114,13 @@ fn what_grows_says_so_and_every_clone_is_renewed() {
     let grows = Volume { tags: crate::tags::Tags::parse("flexvol.grow=true"), ..row("vol1") };
     assert!(pending(64 << 20, &From { volume: &grows, ..from }).grow, "its source has not grown yet either");
 }
+
+#[test]
+fn a_clone_that_is_there_has_the_size_that_is_asked_for_or_is_another() {
+    let same = |pairs: &[(&str, &str)]| same_size(&place("c"), 100, &options(pairs)).map_err(|failure| failure.code());
+    let conflict = Err(Some(Code::Conflict));
+    assert_eq!((same(&[]), same(&[(keys::REQUIRED_BYTES, "100")])), (Ok(()), Ok(())));
+    assert_eq!(same(&[(keys::REQUIRED_BYTES, "50")]), Ok(()), "its source is larger");
+    assert_eq!((same(&[(keys::REQUIRED_BYTES, "101")]), same(&[("size", "1k")])), (conflict, conflict));
+    assert_eq!((same(&[(keys::LIMIT_BYTES, "100")]), same(&[(keys::LIMIT_BYTES, "99")])), (Ok(()), conflict));
+}

@@ -13,17 +13,17 @@ use flexvolume_linux::block::{Alone, Erase};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    active::{self, activate, idle},
+    active::{self, activate, idle, retag},
     create, end,
     group::Group,
     names::{LvName, Uuid},
-    place::{Place, copied},
+    place::{Place, copied, not_copied},
     report::Volume,
     settings::Settings,
     snapshot::{self, Wish},
     snapshot_room::Room,
     tags::State,
-    taken::Taken,
+    taken::{Taken, blank, is_blank},
     tool::Lvm,
     volume,
 };
@@ -57,12 +57,19 @@ struct Progress {
     woke: bool,
 }
 
+/// Why a copy has failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Why {
+    message: String,
+    code: Option<Code>,
+}
+
 /// Works for one slice on the clone `target`, which is half-made, and answers with it when it is whole. `lock` is the
 /// clone's own.
 ///
 /// # Errors
-/// In progress, until it is whole. `exhausted`: there is no room for the snapshot, or it overflowed. After any but
-/// `busy`, what was copied is removed.
+/// In progress, until it is whole. `exhausted`: there is no room for the snapshot, or it overflowed. Any but `busy` is told
+/// when what was copied is wiped and removed; until then it is in progress too (see [`failed`]).
 pub(crate) fn go_on(
     place: &Place,
     target: &Volume,
@@ -77,13 +84,11 @@ pub(crate) fn go_on(
         Err(failure) if failure.is_in_progress() || failure.code() == Some(Code::Busy) => return Err(failure),
         Err(failure) => failure,
     };
+    let why = Why { message: failure.to_string(), code: failure.code() };
+    let noted = not_copied(&target.uuid, world).and_then(|note| note.write(&why));
     match abandon(place, target, (group, lock, lvm), world) {
         Ok(()) => Err(failure),
-        Err(left) if left.is_in_progress() => {
-            let id = place.id();
-            let message = format!("the copy is being wiped: the same call again, or deletevolume {id}, ends that; and");
-            Err(failure.within(&message))
-        }
+        Err(left) if left.is_in_progress() && noted.is_ok() => Err(left),
         Err(left) => Err(failure.within(&format!("what was made of it is still there ({left})"))),
     }
 }
@@ -111,6 +116,10 @@ fn work(
         let target_device = activate(place, target, (group, lock, lvm), world)?;
         let end = Instant::now() + Settings::read(world)?.slice.time();
         let alone = Alone::open(&target_device)?;
+        if is_blank(&target.tags) {
+            let group_lock = world.lock(&place.group_lock_key())?;
+            retag(place, &target.uuid, &[], &[blank()], (group, &group_lock, lvm))?;
+        }
         match alone.copy_from(&device, now.done, STEP, &mut |_| Instant::now() < end) {
             Ok(done) => now.done = done,
             Err(error) => {
@@ -270,10 +279,20 @@ fn is_left(row: &Volume, volume: &Volume, rows: &[Volume]) -> bool {
 
 /// Takes away what a failed copy left, the snapshot for it first.
 fn abandon(place: &Place, target: &Volume, (group, lock, lvm): (&Group, &Lock, &Lvm), world: &World) -> Result<()> {
-    let dropped = drop_temporary(place, target, (group, lvm), world);
-    let Some(ours) = target.tags.ours() else { return dropped };
-    end::go_on(place, target, &ours, (group, lock, lvm), world)?;
-    dropped
+    drop_temporary(place, target, (group, lvm), world)?;
+    // It is not blank any more, if something was copied to it.
+    let rows = volume::all(&place.vg, Some(&group.uuid), lvm, world)?.1;
+    let now = rows.iter().find(|one| one.uuid == target.uuid);
+    match now.and_then(|now| Some((now, now.tags.ours()?))) {
+        Some((now, ours)) => end::go_on(place, now, &ours, (group, lock, lvm), world),
+        None => Ok(()),
+    }
+}
+
+/// Why the copy to this volume has failed, if it has; to be told when nothing of it is left.
+pub(crate) fn failed(target: &Uuid, world: &World) -> Option<Failure> {
+    let Why { message, code } = not_copied(target, world).and_then(|note| note.read()).ok()??;
+    Some(code.map_or_else(|| Failure::internal(&message), |code| Failure::new(code, &message)))
 }
 
 #[cfg(test)]

@@ -79,19 +79,20 @@ impl Wish {
 /// come meanwhile. Nothing of it is left.
 pub(crate) fn make(place: &Place, wish: &Wish, lvm: &Lvm, world: &World) -> Result<(Group, Volume)> {
     let lock = world.lock(&place.group_lock_key())?;
-    begin(place, wish, &lock, lvm, world, |group| {
+    begin(place, (wish, 0), &lock, lvm, world, |group| {
         let volume = finish(place, wish, (group, &lock, lvm), world)?;
         Ok((group.clone(), volume))
     })
 }
 
-/// As [`make`], but what is made is left in the state `creating`, and nothing is written to it.
+/// As [`make`], but what is made is left in the state `creating`, and nothing is written to it; and there must be room for so
+/// many bytes `more`, if it is thick.
 ///
 /// # Errors
 /// As [`make`].
-pub(crate) fn half(place: &Place, wish: &Wish, lvm: &Lvm, world: &World) -> Result<Volume> {
+pub(crate) fn half(place: &Place, wish: &Wish, more: u64, lvm: &Lvm, world: &World) -> Result<Volume> {
     let lock = world.lock(&place.group_lock_key())?;
-    begin(place, wish, &lock, lvm, world, |_| {
+    begin(place, (wish, more), &lock, lvm, world, |_| {
         let made = volume::look(place, &[], lvm, world)?.volume;
         made.ok_or_else(|| Failure::internal(format!("{} was made and is not there", place.storage())))
     })
@@ -100,14 +101,16 @@ pub(crate) fn half(place: &Place, wish: &Wish, lvm: &Lvm, world: &World) -> Resu
 /// Makes it, and does with it what comes next. If that fails it is taken away again.
 fn begin<T>(
     place: &Place,
-    wish: &Wish,
+    (wish, more): (&Wish, u64),
     lock: &Lock,
     lvm: &Lvm,
     world: &World,
     next: impl FnOnce(&Group) -> Result<T>,
 ) -> Result<T> {
-    let (group, volumes) = volume::all(&place.vg, place.vg_uuid.as_ref(), lvm, world)?;
-    if let Some(left) = volumes.iter().find(|one| one.is(&place.lv)) {
+    let (group, mut volumes) = volume::all(&place.vg, place.vg_uuid.as_ref(), lvm, world)?;
+    if let Some(at) = volumes.iter().position(|one| one.is(&place.lv)) {
+        // What it was promised is free again.
+        let left = &volumes.remove(at);
         let is_blank = left.tags.ours().is_some_and(|ours| ours.state == Some(State::Creating));
         if !is_blank || holds_another(&left.tags) {
             let message = format!("{} has come while it was to be made; try again", place.storage());
@@ -118,7 +121,7 @@ fn begin<T>(
     let vg = volume::group(&group, lvm)?;
     let bytes = rounded(wish, &vg)?;
     match &wish.pool {
-        None => room(&vg, bytes)?,
+        None => room(&vg, bytes.saturating_add(vg.round_up(more)))?,
         Some(pool) => {
             let pool = promise(pool.as_str(), bytes, &volumes, (&group, lvm), world)?;
             if wish.ours.wipe != Wipe::None {
@@ -147,7 +150,8 @@ fn lvcreate(
     let (bytes, tags) = (format!("{bytes}b"), wish.all_tags());
     let mut words = vec!["lvcreate", "-y", "-n", place.lv.as_str(), "-Wn"];
     match &wish.pool {
-        None => words.extend(["-Zn", "-L", &bytes]),
+        // At boot it stays inactive, be it half-made, as a clone is for long. Of other kinds lvcreate does not take this.
+        None => words.extend(["-Zn", "-L", &bytes, "--setautoactivation", "n"]),
         Some(pool) => words.extend(["-V", &bytes, "--thinpool", pool.as_str()]),
     }
     words.extend(tags.iter().flat_map(|tag| ["--addtag", tag]));

@@ -8,6 +8,7 @@ use crate::{
     end,
     place::{Place, VG_UUID},
     report::Volume,
+    seen::Seen,
     tags::{Ours, State},
     taken::holds_another,
     tool::Lvm,
@@ -21,12 +22,16 @@ use crate::{
 /// A group that is not on this node is a failure without a code: what is in it is not deleted.
 pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
     let id: String = options.required(keys::ID)?;
-    let place = Place { vg_uuid: options.optional(VG_UUID)?, ..Place::of_id(&id, world)? };
+    let mut place = Place { vg_uuid: options.optional(VG_UUID)?, ..Place::of_id(&id, world)? };
     let lvm = Lvm::find()?;
     let lock = place.lock(world)?;
+    // By the id alone another group of that name is not it, if the volume was ever handed out here.
+    let used_in = Seen::read(&place, world)?.map(|seen| seen.vg_uuid);
+    place.vg_uuid = place.vg_uuid.or_else(|| used_in.clone());
     let looked = volume::look(&place, &[], &lvm, world).map_err(end::not_deleted)?;
     let (group, mut volume) = match looked.volume {
         Some(volume) => (looked.group, volume),
+        None if used_in.is_some_and(|uuid| uuid != looked.group.uuid) => return Ok(()),
         None => return end::forget(&place, None, world),
     };
     let ours = deletable(&place, &volume)?;

@@ -8,18 +8,18 @@
 use flexvolume::{Code, Failure, Lock, Result, World};
 
 use crate::{
-    active::{Held, activate, in_use, retag},
+    active::{Held, activate, in_use, only},
     dm::Dm,
     group::Group,
     names::dm_uuid,
     notes::Lasting,
-    place::{Place, copied, intents},
+    place::{Place, copied, intents, not_copied},
     remove::remove,
     report::{Kind, Volume},
     seal,
     seen::Seen,
     tags::{Ours, State, Wipe},
-    taken::holds_another,
+    taken::{holds_another, is_blank},
     thin::Pool,
     tool::Lvm,
     volume,
@@ -40,12 +40,12 @@ pub(crate) fn go_on(
     unused(place, volume, (group, lvm), world)?;
     let group_lock = world.lock(&place.group_lock_key())?;
     let state = match ours.state {
-        // What was never handed out holds nobody's data, unless it was begun as a copy.
-        Some(State::Creating) if !holds_another(&volume.tags) => State::Creating,
+        // What was never handed out holds nobody's data, unless something was copied to it.
+        Some(State::Creating) if !holds_another(&volume.tags) || is_blank(&volume.tags) => State::Creating,
         Some(state @ (State::Deleting | State::Unknown)) => state,
         Some(State::Creating) | None => {
             leaves_nothing(volume, ours, (group, lvm), world)?;
-            retag(place, &volume.uuid, &[State::Deleting.tag()], &[], (group, &group_lock, lvm))?;
+            mark(place, volume, (group, &group_lock, lvm), world)?;
             State::Deleting
         }
     };
@@ -75,6 +75,25 @@ pub(crate) fn go_on(
         remove(place, volume, state, (group, &group_lock, lvm))?;
     }
     forget(place, Some(volume), world)
+}
+
+/// Marks it, unless it has got a thick snapshot since it was looked at: that would be full as soon as the volume is wiped.
+/// LVM itself sees to that; where the selection does not fit, it does nothing and says nothing.
+fn mark(place: &Place, volume: &Volume, (group, lock, lvm): (&Group, &Lock, &Lvm), world: &World) -> Result<()> {
+    let (storage, state) = (place.storage(), State::Deleting.tag());
+    let condition = format!("{} && lv_role!={{\"thickorigin\"}}", only(&volume.uuid));
+    // At boot a snapshot comes up with its volume; parted from that, and not wiped yet, it would come up by itself.
+    let words = ["lvchange", "--addtag", &state, "--setautoactivation", "n", "-S", &condition, &storage];
+    lvm.change(&format!("mark {storage} as being deleted"), lock, group, &words)?;
+    let rows = lvm.ask::<Volume>(Some(group), &[&storage])?.rows;
+    let now = rows.iter().find(|one| one.uuid == volume.uuid);
+    if now.is_some_and(|now| now.tags.ours().is_some_and(|ours| ours.state == Some(State::Deleting))) {
+        return Ok(());
+    }
+    if let Some(now) = now {
+        unused(place, now, (group, lvm), world)?;
+    }
+    Err(Failure::new(Code::Conflict, format!("{storage} changed while it was looked at; try again")))
 }
 
 /// Makes a plain volume of a thick snapshot: its blocks hold what its origin has lost, and only so can they be wiped.
@@ -135,6 +154,7 @@ pub(crate) fn forget(place: &Place, volume: Option<&Volume>, world: &World) -> R
         intents(uuid, world)?.clear()?;
         wipe::note(uuid, world)?.remove()?;
         copied(uuid, world)?.remove()?;
+        not_copied(uuid, world)?.remove()?;
     }
     place.note("attached", Lasting::ThisBoot, world)?.remove()?;
     seal::lift(place, world)?;

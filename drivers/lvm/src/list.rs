@@ -34,7 +34,8 @@ pub(crate) fn volumes(options: &Options, world: &World) -> Result<VolumeList> {
 pub(crate) fn snapshots(options: &Options, world: &World) -> Result<SnapshotList> {
     let page = Page::of(options)?;
     let (of, only) = (wish(options, keys::ID)?, wish(options, keys::SNAPSHOT)?);
-    let mut found: Vec<Snapshot> = every(world)?.iter().filter_map(taken).collect();
+    let rows = every(world)?;
+    let mut found: Vec<Snapshot> = rows.iter().filter_map(|row| taken(row, &rows)).collect();
     found.retain(|one| of.as_ref().is_none_or(|id| one.id.as_ref() == Some(id)));
     found.retain(|one| only.as_ref().is_none_or(|id| one.snapshot == *id));
     let (snapshots, next) = page.cut(found, |one| &one.snapshot);
@@ -82,13 +83,13 @@ fn listed(row: &Volume) -> Option<Created> {
     Some(Created { id: Id::parse(&place.id()).ok()?, bytes: Some(row.bytes), options })
 }
 
-/// The snapshot as its host was told of it, if it is one that somebody asked for.
-fn taken(row: &Volume) -> Option<Snapshot> {
+/// The snapshot as its host was told of it, if it is one that somebody asked for; among all these.
+fn taken(row: &Volume, rows: &[Volume]) -> Option<Snapshot> {
     let asked_for = |taken: &Taken| {
         let called = LvName::parse(&row.name).is_ok_and(|lv| taken.ours.is_called(&lv));
         called && taken.ours.state.is_none() && taken.copied_to.is_none()
     };
-    Taken::read(row).filter(asked_for)?.answer(row).ok()
+    Taken::read(row).filter(asked_for)?.listed(row, rows).ok()
 }
 
 #[cfg(test)]
@@ -104,11 +105,17 @@ mod tests {
         assert_eq!(volumes[1].options["mkfsOptions"], "-m 1");
         assert_eq!(volumes[1].options["volumeID"], "vol1");
 
-        let snapshots: Vec<Snapshot> = rows.iter().filter_map(taken).collect();
+        let snapshots: Vec<Snapshot> = rows.iter().filter_map(|row| taken(row, &rows)).collect();
         let told: Vec<(&str, &str)> =
             snapshots.iter().map(|one| (one.snapshot.as_str(), one.id.as_ref().unwrap().as_str())).collect();
         let wanted = [("vg/snap-full", "vg/vol1"), ("vg/snap-good", "vg/vol1"), ("vg/snap-thin", "vg/db")];
         assert_eq!(told, wanted, "not what was taken for a copy");
+        // Of a volume that is gone, whose name another one has.
+        let mut later = rows.clone();
+        later.iter_mut().filter(|one| one.name == "db").for_each(|db| db.uuid = rows[0].uuid.clone());
+        let thin = later.iter().find(|one| one.name == "snap-thin").and_then(|row| taken(row, &later)).unwrap();
+        assert_ne!(thin.id, snapshots[2].id);
+
         let renamed = Volume { name: "other".into(), ..rows.iter().find(|one| one.name == "vol1").unwrap().clone() };
         assert_eq!(listed(&renamed), None);
     }

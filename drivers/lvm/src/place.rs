@@ -146,6 +146,14 @@ pub(crate) fn copied(lv: &Uuid, world: &World) -> Result<Note> {
     Ok(Note::new(world.state_dir()?.join("copy").join(format!("{lv}.json")), Lasting::Durable))
 }
 
+/// The durable note of why that copy has failed, for as long as anything of it is left.
+///
+/// # Errors
+/// The folder of notes is not known.
+pub(crate) fn not_copied(lv: &Uuid, world: &World) -> Result<Note> {
+    Ok(Note::new(world.state_dir()?.join("copy").join(format!("{lv}.failed.json")), Lasting::Durable))
+}
+
 #[cfg(test)]
 mod tests {
     use flexvolume::DriverName;

@@ -65,18 +65,25 @@ pub(crate) fn created(place: &Place, vg: &Uuid, bytes: u64, options: &Options) -
     Ok(Created { id: Id::parse(&place.id())?, bytes: Some(bytes), options: kept::options(place, vg, options) })
 }
 
+/// That no volume of that place was handed out here and is lost; `now` is the one that has the name.
+///
+/// # Errors
+/// `notFound`: one was, and nothing is put in its place.
+pub(crate) fn not_lost(place: &Place, now: Option<&Uuid>, world: &World) -> Result<()> {
+    let Some(seen) = Seen::read(place, world)?.filter(|seen| now != Some(&seen.lv_uuid)) else { return Ok(()) };
+    let file = seen::note(place, world)?;
+    let message = format!(
+        "a volume {} ({}) was used on this node and is gone; restore it from a backup, or, to begin anew, remove {}",
+        place.storage(),
+        seen.lv_uuid,
+        file.path().display()
+    );
+    Err(Failure::new(Code::NotFound, message))
+}
+
 /// Makes it, and takes its device away again: nothing is attached yet.
 fn made(place: &Place, wish: &Wish, lock: &Lock, lvm: &Lvm, world: &World) -> Result<(Uuid, u64)> {
-    if let Some(seen) = Seen::read(place, world)? {
-        let file = seen::note(place, world)?;
-        let message = format!(
-            "a volume {} ({}) was used on this node and is gone; restore it from a backup, or, to begin anew, remove {}",
-            place.storage(),
-            seen.lv_uuid,
-            file.path().display()
-        );
-        return Err(Failure::new(Code::NotFound, message));
-    }
+    not_lost(place, None, world)?;
     let (group, volume) = create::make(place, wish, lvm, world)?;
     idle(place, &volume, (&group, lock, lvm), world);
     Ok((volume.vg_uuid, volume.bytes))
@@ -96,6 +103,10 @@ fn known(
     let ours = volume.tags.ours().ok_or_else(|| conflict("another maker"))?;
     if ours.name != wish.ours.name || !ours.is_called(&place.lv) {
         return Err(conflict(&format!("another name ({:?})", ours.name)));
+    }
+    if ours.state.is_some() {
+        // With what is ended goes the mark of what was lost.
+        not_lost(place, Some(&volume.uuid), world)?;
     }
     match ours.state {
         Some(State::Unknown) => Err(conflict("a state that only a later version of this driver knows")),

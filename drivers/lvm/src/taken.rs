@@ -9,6 +9,7 @@
 //! | `flexvol.for=UUID` | taken by ourselves, to be copied to the volume with this UUID; nobody else's |
 //! | `flexvol.from=UUID` | a clone, of this volume or snapshot |
 //! | `flexvol.source=VG/LV` | what that was called |
+//! | `flexvol.blank=true` | a clone that nothing has been copied to yet |
 //! | `flexvol.renew=UUID` | its file system still has the UUID of its original, and is given this one before its first mount |
 //! | `flexvol.grow=true` | it is larger than its original, and its file system is to fill it |
 
@@ -29,6 +30,7 @@ const BYTES: &str = "bytes";
 const FOR: &str = "for";
 const FROM: &str = "from";
 const SOURCE: &str = "source";
+const BLANK: &str = "blank";
 const RENEW: &str = "renew";
 const GROW: &str = "grow";
 
@@ -95,6 +97,25 @@ impl Taken {
         })
     }
 
+    /// What a list says of it; `rows` are all volumes there are. Where its volume is gone and another one has the name, it is
+    /// told as that of `VG/LV:UUID`, which is no id of any volume's.
+    ///
+    /// # Errors
+    /// As [`Taken::answer`].
+    pub(crate) fn listed(&self, volume: &Volume, rows: &[Volume]) -> Result<Snapshot> {
+        let told = self.answer(volume)?;
+        let name = self.source.rsplit('/').next().unwrap_or_default();
+        let is_namesake =
+            |row: &Volume| row.vg_uuid == volume.vg_uuid && row.name == name && row.uuid != self.source_uuid;
+        if !rows.iter().any(is_namesake) {
+            return Ok(told);
+        }
+        // An id has no room for more than 128 bytes.
+        let former = Id::parse(&format!("{}/{name}:{}", volume.vg, self.source_uuid));
+        let id = former.or_else(|_| Id::parse(self.source_uuid.as_str()))?;
+        Ok(Snapshot { id: Some(id), ..told })
+    }
+
     /// Whether a volume can be made of it. Whether a thick one that is not active has overflowed is not known.
     pub(crate) fn is_ready(&self, volume: &Volume) -> bool {
         self.ours.state.is_none() && !volume.overflowed && !volume.partial
@@ -105,6 +126,16 @@ impl Taken {
 /// out.
 pub(crate) fn holds_another(tags: &Tags) -> bool {
     tags.get(FROM).is_some() || tags.get(SNAPSHOT).is_some()
+}
+
+/// Whether it is a clone that nothing was copied to: what its blocks hold is nobody's that it was made for.
+pub(crate) fn is_blank(tags: &Tags) -> bool {
+    tags.get(BLANK).is_some()
+}
+
+/// The tag that says so.
+pub(crate) fn blank() -> String {
+    tag(BLANK, "true")
 }
 
 /// Whose content a clone has, as its tags say it.
@@ -229,5 +260,24 @@ mod tests {
         assert!(!Taken::read(&cut_off).unwrap().is_ready(&cut_off));
         assert_eq!(Taken::read(&row("vol1")), None);
         assert_eq!(Taken::read(&row("pool")), None);
+    }
+
+    #[test]
+    fn the_snapshots_of_a_former_volume_are_not_those_of_its_namesake() {
+        let snapshot = row("snap-thin");
+        let id = |rows: &[Volume], snapshot: &Volume| {
+            let id = Taken::read(snapshot).unwrap().listed(snapshot, rows).unwrap().id.unwrap();
+            id.as_str().to_owned()
+        };
+        assert_eq!((id(&rows(), &snapshot), id(&[], &snapshot)), ("vg/db".into(), "vg/db".into()));
+        let namesake = Volume { uuid: Uuid::parse(ONE).unwrap(), ..row("db") };
+        let former = id(std::slice::from_ref(&namesake), &snapshot);
+        assert_eq!(former, format!("vg/db:{}", row("db").uuid));
+        assert!(Place::recorded(&former).is_err(), "no volume is called so");
+        let elsewhere = Volume { vg_uuid: Uuid::parse(ONE).unwrap(), ..namesake.clone() };
+        assert_eq!(id(&[elsewhere], &snapshot), "vg/db", "in another group");
+        let vg = VgName::parse(&"g".repeat(110)).unwrap();
+        let of_long = id(&[namesake], &Volume { vg, ..snapshot });
+        assert!(of_long == row("db").uuid.as_str() && Place::recorded(&of_long).is_err());
     }
 }

@@ -147,3 +147,18 @@ fn what_is_not_there_or_means_another_is_told() {
     host.attach(&one.j.clone().with("volumeID", "snap-s")).fails("invalid", &["snapshot"]);
     assert_eq!(host.vg.volumes(), ["one", "pool", "snap-s", "theirs", "two"]);
 }
+
+#[test]
+fn a_clone_that_is_asked_for_with_another_size_is_a_conflict() {
+    let Some(host) = Hosted::with_pool(&[300], 200, GENEROUS) else { return };
+    for (name, volume) in [("thin", host.thin("db", "ext4", "80m")), ("thick", host.volume("v", "", &[("size", "8m")]))]
+    {
+        let j = J::default().with("flexvol/name", name).with("flexvol/sourceVolume", &volume.id);
+        let made = host.done("createvolume", &j);
+        host.call(&["createvolume", &j.clone().with("flexvol/requiredBytes", "90000000").text()])
+            .fails("conflict", &["size"]);
+        host.call(&["createvolume", &j.clone().with("flexvol/limitBytes", "8000000").text()])
+            .fails("conflict", &["size"]);
+        assert_eq!(host.call(&["createvolume", &j.text()]).ok().get("bytes"), made.get("bytes"));
+    }
+}

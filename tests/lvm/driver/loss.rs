@@ -155,3 +155,39 @@ fn two_groups_of_one_name_and_two_copies_of_one_disk_are_told() {
     node.detach(&j).ok();
     node.assert_down("after all");
 }
+
+#[test]
+fn what_another_group_of_that_name_lacks_is_not_taken_for_deleted() {
+    let Some(node) = Node::new(&[64]) else { return };
+    let (j, vg) = (used(&node, "vol1"), node.vg.name.as_str());
+    let other = node.bed.group(&[64]);
+    pull(&node.vg.disks[0]);
+    lvm(["vgrename", &other.name, vg]);
+    // By the id alone.
+    node.delete("vol1").fails("", &["wrong node"]);
+    // Of that other group there is nothing to delete, nor to forget.
+    let uuid = &group::report("vgs", "vg_uuid", vg)[0]["vg_uuid"];
+    let by_both = J::default().with("flexvol/id", &node.vg.of("vol1")).with("volumegroupUUID", uuid);
+    node.call(&["deletevolume", &by_both.text()]).ok();
+    assert!(node.seen("vol1").exists());
+    node.attach(&j).fails("notFound", &["is gone"]);
+    pull(&other.disks[0]);
+    plug(&node.vg.disks[0], &node.vg.disks[0].device);
+    node.attach(&j).ok();
+    node.detach(&j).ok();
+    node.delete("vol1").ok();
+    assert!(node.vg.volumes().is_empty() && !node.seen("vol1").exists());
+}
+
+#[test]
+fn a_clone_does_not_take_the_name_of_a_volume_that_is_gone() {
+    let Some(node) = Node::new(&[64]) else { return };
+    let j = used(&node, "vol1");
+    lvm(["lvremove", "--yes", &node.vg.of("vol1")]);
+    node.make("db", "8000000", &[]).ok();
+    let source = node.vg.of("db");
+    let clone = || node.make("vol1", "8000000", &[("flexvol/sourceVolume", &source)]);
+    clone().fails("notFound", &["is gone", text(&node.seen("vol1"))]);
+    assert_eq!(node.vg.volumes(), ["db"]);
+    node.detach(&j).ok();
+}

@@ -2,7 +2,7 @@
 
 use flexvolume_testkit::driver::J;
 
-use super::node::Node;
+use super::node::{Node, tag};
 use crate::{
     bed::{Bed, Manner},
     group::POOL,
@@ -76,4 +76,30 @@ fn a_wipe_goes_on_where_it_was() {
     }
     shell("grep -q mark $1 && ! grep -q secret $1", &[&slow]);
     assert_eq!(node.vg.volumes(), Vec::<String>::new());
+}
+
+#[test]
+fn what_was_cut_off_does_not_count_for_what_its_pool_promises() {
+    let Some(node) = Node::with_pool(&[128], 64) else { return };
+    let make = || node.make("vol1", "40000000", &[("thinpool", POOL)]).ok();
+    make();
+    // As a creation leaves it that was torn off.
+    tag(&node.vg, "vol1", &["flexvol.state=creating"]);
+    make();
+    assert!(!node.tags("vol1").iter().any(|tag| tag.contains("state")));
+}
+
+#[test]
+fn no_thin_volume_comes_up_at_boot() {
+    let Some(node) = Node::with_pool(&[128], 64) else { return };
+    node.set(r#"{"thinOvercommit": 20}"#);
+    node.make("vol1", "40000000", &[("thinpool", POOL)]).ok();
+    node.make("clone", "0", &[("flexvol/sourceVolume", &node.vg.of("vol1"))]).ok();
+    let j = J::default().with("flexvol/name", "s").with("flexvol/id", &node.vg.of("vol1"));
+    node.call(&["createsnapshot", &j.text()]).ok();
+    for name in ["vol1", "clone", "snap-s"] {
+        let row = node.vg.row(name, "lv_autoactivation,lv_skip_activation,lv_active");
+        let stays = row["lv_autoactivation"].is_empty() || !row["lv_skip_activation"].is_empty();
+        assert!(stays && row["lv_active"].is_empty(), "{name}: {row:?}");
+    }
 }
