@@ -86,7 +86,7 @@ fn what_was_cut_off_does_not_count_for_what_its_pool_promises() {
     // As a creation leaves it that was torn off.
     tag(&node.vg, "vol1", &["flexvol.state=creating"]);
     make();
-    assert!(!node.tags("vol1").iter().any(|tag| tag.contains("state")));
+    assert!(!node.vg.tags("vol1").iter().any(|tag| tag.contains("state")));
 }
 
 #[test]

@@ -255,7 +255,7 @@ fn a_snapshot_that_comes_while_its_volume_is_deleted_is_kept() {
     let ran = delete.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned();
     assert!(said.contains(r#""busy""#) && said.contains("snap-s"), "{said}");
-    assert!(!host.tags("db").iter().any(|tag| tag.contains("state")), "it can be used still");
+    assert!(!host.vg.tags("db").iter().any(|tag| tag.contains("state")), "it can be used still");
     host.unsnapshot(&snapshot);
     host.drop_volume(&volume);
     host.assert_only(&[]);
