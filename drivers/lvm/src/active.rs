@@ -1,84 +1,22 @@
-//! Volumes with a device: given one, let go of it, revived where a command was cut off.
-//!
-//! What attach learnt is noted for this boot, so that the verbs after it ask the kernel alone; where the note does not
-//! hold, LVM is asked.
+//! Volumes with a device: given one, found, revived where a command was cut off. The verbs after attach ask its note and the
+//! kernel; where the note does not hold, LVM is asked.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use flexvolume::{Attachment, Code, Failure, Lock, Result, World};
-use flexvolume_linux::block;
-use serde::{Deserialize, Serialize};
+use flexvolume::{Code, Failure, Lock, Result, World};
 
 use crate::{
     devices,
     dm::Dm,
     group::Group,
+    held::{Held, whose},
     names::{LvName, Uuid, dm_uuid},
-    notes::{Lasting, Note},
     place::Place,
     report::Volume,
     seal,
-    seen::Seen,
-    taken::Pending,
     tool::Lvm,
     volume,
 };
-
-/// What attach learnt of a volume, for this boot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Held {
-    /// The group's own UUID.
-    pub(crate) vg_uuid: Uuid,
-    /// The volume's own UUID.
-    pub(crate) lv_uuid: Uuid,
-    /// Its device, as LVM named it.
-    pub(crate) device: PathBuf,
-    /// The disks of its group, as LVM named them.
-    pub(crate) disks: Vec<String>,
-    /// What a clone lacks before it is as good as any other volume.
-    #[serde(default)]
-    pub(crate) pending: Pending,
-}
-
-impl Held {
-    /// What is to be noted of a volume that has this device, in a group with these disks.
-    pub(crate) fn of(volume: &Volume, device: PathBuf, disks: Vec<String>) -> Self {
-        let (vg_uuid, lv_uuid) = (volume.vg_uuid.clone(), volume.uuid.clone());
-        Self { vg_uuid, lv_uuid, device, disks, pending: Pending::read(&volume.tags) }
-    }
-
-    /// The note itself.
-    ///
-    /// # Errors
-    /// The folder of notes is not known.
-    pub(crate) fn note(place: &Place, world: &World) -> Result<Note> {
-        place.note("attached", Lasting::ThisBoot, world)
-    }
-
-    /// What is noted of that place, if it was attached in this boot.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub(crate) fn read(place: &Place, world: &World) -> Result<Option<Self>> {
-        Self::note(place, world)?.read()
-    }
-
-    /// The kernel's device, if it is there and still this very volume's.
-    pub(crate) fn dm(&self) -> Option<Dm> {
-        Dm::at(&self.device).filter(|dm| dm.uuid() == dm_uuid(&self.vg_uuid, &self.lv_uuid))
-    }
-
-    /// The kernel's device, whatever became of its node.
-    ///
-    /// # Errors
-    /// The kernel's list cannot be read.
-    pub(crate) fn dm_anywhere(&self) -> Result<Option<Dm>> {
-        match self.dm() {
-            Some(dm) => Ok(Some(dm)),
-            None => Dm::with_uuid(&dm_uuid(&self.vg_uuid, &self.lv_uuid)),
-        }
-    }
-}
 
 /// Adds and removes tags of this very volume, in one step.
 ///
@@ -241,113 +179,11 @@ pub(crate) fn awake_number(number: (u32, u32), world: &World) -> Result<()> {
     }
 }
 
-/// The volume that was attached as this device: by the notes of this boot, or, where somebody has cleaned up, by the marks
-/// of what was handed out here; then its node is not known.
-fn whose(dm: &Dm, world: &World) -> Option<(Place, Held)> {
-    let is_it = |vg: &Uuid, lv: &Uuid| dm_uuid(vg, lv) == dm.uuid();
-    let noted = places(&world.run_dir().join("attached")).find_map(|place| {
-        let held = Held::read(&place, world).ok()??;
-        is_it(&held.vg_uuid, &held.lv_uuid).then_some((place, held))
-    });
-    noted.or_else(|| {
-        places(&world.state_dir().ok()?.join("seen")).find_map(|place| {
-            let Seen { vg_uuid, lv_uuid, .. } = Seen::read(&place, world).ok()??;
-            if !is_it(&vg_uuid, &lv_uuid) {
-                return None;
-            }
-            let (device, disks, pending) = (PathBuf::new(), Vec::new(), Pending::default());
-            Some((place, Held { vg_uuid, lv_uuid, device, disks, pending }))
-        })
-    })
-}
-
-/// The places of which there are notes in a folder.
-fn places(notes: &Path) -> impl Iterator<Item = Place> {
-    let groups = std::fs::read_dir(notes).into_iter().flatten().flatten();
-    let notes = groups.flat_map(|group| std::fs::read_dir(group.path()).into_iter().flatten().flatten());
-    notes.filter_map(|note| {
-        let file = note.path();
-        let (vg, lv) = (file.parent()?.file_name()?.to_str()?, file.file_name()?.to_str()?.strip_suffix(".json")?);
-        Place::recorded(&format!("{vg}/{lv}")).ok()
-    })
-}
-
-/// Takes the device away that was attached. By the name of the volume; where only the device is known, by that, if this node
-/// has attached it.
-///
-/// # Errors
-/// `busy`: somebody uses it. Else LVM's own.
-pub(crate) fn detach(attachment: &Attachment, world: &World) -> Result<()> {
-    let (place, held) = match Place::recorded(&attachment.storage) {
-        Ok(place) => {
-            let held = Held::read(&place, world)?;
-            (place, held)
-        }
-        Err(_) => match Dm::at(Path::new(&attachment.device)).and_then(|dm| whose(&dm, world)) {
-            Some((place, held)) => (place, Some(Held { device: PathBuf::from(&attachment.device), ..held })),
-            None => return Ok(()),
-        },
-    };
-    let lock = place.lock(world)?;
-    let held = match held {
-        Some(held) => Some(held),
-        // We activate nothing without its seal: an attach that was refused leaves whatever it found to whose it is.
-        None if !seal::is_set(&place, world)? => None,
-        // Cut off before it was noted.
-        None => match find(&place, world) {
-            Err(failure) if failure.code() == Some(Code::NotFound) => None,
-            held => held?,
-        },
-    };
-    if let Some(held) = held {
-        deactivate(&place, &held, &lock, world)?;
-    }
-    seal::lift(&place, world)?;
-    Held::note(&place, world)?.remove()
-}
-
 /// The volume's group, where that can be told; else as it was when the volume was attached: what is to be let go must not
 /// fail for a disk that has come or gone since.
-fn group_of(place: &Place, held: &Held, lvm: &Lvm, world: &World) -> Group {
+pub(crate) fn group_of(place: &Place, held: &Held, lvm: &Lvm, world: &World) -> Group {
     let at_attach = || Group { name: place.vg.clone(), uuid: held.vg_uuid.clone(), devices: held.disks.clone() };
     devices::find(&place.vg, Some(&held.vg_uuid), lvm, world).map_or_else(|_| at_attach(), |found| found.group)
-}
-
-fn deactivate(place: &Place, held: &Held, lock: &Lock, world: &World) -> Result<()> {
-    let Some(dm) = held.dm_anywhere()? else { return Ok(()) };
-    let (lvm, storage) = (Lvm::find()?, place.storage());
-    let group = group_of(place, held, &lvm, world);
-    if dm.suspended() {
-        refresh(place, &held.lv_uuid, &group, lock, &lvm)?;
-    }
-    if held.dm().is_some() && !block::is_free(&held.device)? {
-        return Err(in_use(place, &dm));
-    }
-    // Without its name: that may be another by now.
-    let selection = only(&held.lv_uuid);
-    let off = |group: &Group| {
-        lvm.change(&format!("deactivate {storage}"), lock, group, &["lvchange", "-an", "-S", &selection])
-    };
-    let mut done = off(&group);
-    if held.dm_anywhere()?.is_some_and(|dm| dm.users().is_empty())
-        && let Ok(now) = devices::ask(&place.vg, Some(&held.vg_uuid), &lvm, world)
-        && now.devices != group.devices
-    {
-        // It was moved to other disks meanwhile.
-        done = off(&now);
-    }
-    match held.dm_anywhere()? {
-        None => Ok(()),
-        Some(dm) => match (done, dm.users()) {
-            (Err(failure), users) if users.is_empty() => Err(failure),
-            (Ok(()), users) if users.is_empty() => {
-                let message =
-                    format!("{storage} is not the volume that was attached any more, and that is active still");
-                Err(Failure::new(Code::Conflict, message))
-            }
-            (Ok(()) | Err(_), _) => Err(in_use(place, &dm)),
-        },
-    }
 }
 
 /// The failure for a volume that somebody uses, with who, as far as that is seen.

@@ -10,9 +10,10 @@ use std::path::PathBuf;
 use flexvolume::{Code, Lock, Result, World};
 
 use crate::{
-    active::{Held, only},
+    active::only,
     devices,
     dm::Dm,
+    held::Held,
     names::dm_uuid,
     place::Place,
     seal,

@@ -5,12 +5,13 @@ use std::path::Path;
 use flexvolume::{Code, Failure, Options, OptionsExt, Result, Size, World};
 
 use crate::{
-    active::{Held, activate, only},
+    active::{activate, only},
     again,
     create::{self, Wish},
     decide::{Facts, Step, decide},
     dm::Dm,
     group::Group,
+    held::Held,
     mount,
     place::Place,
     report::Volume,

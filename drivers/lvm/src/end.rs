@@ -8,9 +8,10 @@
 use flexvolume::{Code, Failure, Lock, Result, World};
 
 use crate::{
-    active::{Held, activate, in_use, only},
+    active::{activate, in_use, only},
     dm::Dm,
     group::Group,
+    held::Held,
     names::dm_uuid,
     notes::Lasting,
     place::{Place, copied, intents, not_copied},

@@ -3,9 +3,10 @@
 use flexvolume::{Code, Failure, Options, Result, World};
 
 use crate::{
-    active::{Held, refresh},
+    active::refresh,
     create::room,
     decide::partial,
+    held::Held,
     place::Place,
     report::{Kind, Volume},
     thin::promise,

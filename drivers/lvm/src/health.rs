@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use flexvolume::{Code, Condition, Failure, Health, Id, Options, OptionsExt, Result, World, keys};
 
 use crate::{
-    active::Held,
+    held::Held,
     names::{LvName, VgName},
     place::{Place, VG_UUID},
     report::{Kind, Volume},

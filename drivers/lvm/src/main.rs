@@ -10,12 +10,14 @@ mod copy;
 mod create;
 mod decide;
 mod delete;
+mod detach;
 mod devices;
 mod dm;
 mod end;
 mod expand;
 mod group;
 mod health;
+mod held;
 mod holder;
 mod kept;
 mod list;
@@ -103,7 +105,7 @@ impl Driver for Lvm {
 
     fn detach(&self, call: &Detach, world: &World) -> Result<()> {
         match world.attachments().get(&call.name)? {
-            Some(attachment) => active::detach(&attachment, world),
+            Some(attachment) => detach::detach(&attachment, world),
             None => Ok(()),
         }
     }

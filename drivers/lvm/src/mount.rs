@@ -11,7 +11,8 @@ use flexvolume_linux::{
 };
 
 use crate::{
-    active::{self, Held, awake_number},
+    active::{self, awake_number},
+    held::Held,
     place::{Place, intents},
     renew,
 };

@@ -8,13 +8,7 @@ use std::path::Path;
 use flexvolume::{Result, World};
 use flexvolume_linux::fs::{Content, FsType, content, grow_fs, renew_uuid};
 
-use crate::{
-    active::{Held, retag},
-    devices,
-    place::Place,
-    taken::Pending,
-    tool::Lvm,
-};
+use crate::{active::retag, devices, held::Held, place::Place, taken::Pending, tool::Lvm};
 
 /// Gives a clone's file system the UUID that was chosen for it. One that holds nothing yet needs none. Others have nothing
 /// to do.
