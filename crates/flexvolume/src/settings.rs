@@ -80,7 +80,9 @@ impl Settings {
 /// What serde says, unless it quotes the value it did not like, which may be secret.
 fn shape_only(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    if text.starts_with("missing field") || text.starts_with("unknown field") {
+    if text.starts_with("unknown field") {
+        format!("{text} (and of the kit: {})", OF_THE_KIT.join(", "))
+    } else if text.starts_with("missing field") {
         text
     } else {
         "a value has the wrong type".to_owned()

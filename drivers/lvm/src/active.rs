@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use flexvolume::{Code, Failure, Lock, Result, World};
 
 use crate::{
+    decide::is_snapshot,
     devices,
     dm::Dm,
     group::Group,
@@ -138,7 +139,8 @@ pub(crate) fn find(place: &Place, world: &World) -> Result<Option<Held>> {
         return Ok(Some(held));
     }
     let looked = volume::look(place, &[], &Lvm::find()?, world)?;
-    let Some(volume) = looked.volume else { return Ok(None) };
+    // A snapshot has a device whenever its volume has, and is never attached itself.
+    let Some(volume) = looked.volume.filter(|volume| !is_snapshot(&volume.tags)) else { return Ok(None) };
     let wanted = dm_uuid(&volume.vg_uuid, &volume.uuid);
     let nodes = volume.path.iter().chain(&volume.dm_path);
     let device = nodes.into_iter().find(|path| Dm::at(path).is_some_and(|dm| dm.uuid() == wanted)).cloned();

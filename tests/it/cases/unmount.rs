@@ -103,7 +103,9 @@ fn h_75_a_device_that_is_mounted_elsewhere_too_is_not_unmounted() {
     assert!(is_mounted(&one.global()));
     assert_eq!((one.count("unmountdevice"), one.count("detach")), (0, 0));
     tool("umount", &[other]);
-    one.bed.ok(["down", "--all"]);
+    // No pod has it any more, and its name still says what is meant.
+    assert!(one.bed.ok(["down", "web"]).contains("what no pod wanted any more is gone"));
+    one.bed.run(["down", "web"]).fails(3, &["no pod \"web\" has a volume here"]);
     one.bed.assert_clean();
     assert_eq!((one.count("unmountdevice"), one.count("detach")), (1, 1));
 }

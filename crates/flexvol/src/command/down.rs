@@ -46,11 +46,17 @@ pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool, slots: u8
     if all {
         chosen.extend(known.clone());
     }
-    for name in &names {
+    let (names, unknown): (Vec<_>, Vec<_>) = names.iter().partition(|name| pods::is_known(&known, name));
+    for name in names {
         let pod = pods::find(&known, name)?;
         chosen.insert(pod.uid.clone(), pod);
     }
     let (jobs, keys) = jobs_of(&host, chosen.values())?;
+    let leftovers = jobs.iter().filter(|job| job.uid.is_empty()).count();
+    // A pod that is not known may be one of which an earlier `down` left something, which goes now.
+    if let (0, Some(name)) = (leftovers, unknown.first()) {
+        pods::find(&known, name)?;
+    }
     let host = Arc::new(host);
     let work: Work<()> = {
         let (host, jobs) = (host.clone(), jobs.clone());
@@ -77,7 +83,8 @@ pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool, slots: u8
     if !rows.is_empty() || problems.is_empty() {
         let cells =
             |row: &Row| vec![words::whose(&row.namespace, &row.pod, &row.uid), row.volume.clone(), "gone".into()];
-        show.rows(&["POD", "VOLUME", "STATE"], &rows, cells, "nothing to take down")?;
+        let nothing = if leftovers > 0 { "what no pod wanted any more is gone" } else { "nothing to take down" };
+        show.rows(&["POD", "VOLUME", "STATE"], &rows, cells, nothing)?;
     }
     Problems::gather(problems)
 }

@@ -21,6 +21,12 @@ impl std::fmt::Display for Pod {
     }
 }
 
+impl Pod {
+    fn is_called(&self, name: &str) -> bool {
+        self.uid == name || self.name == name || format!("{}/{}", self.namespace, self.name) == name
+    }
+}
+
 /// Every pod of every readable record, by uid.
 pub(super) fn all(host: &Host) -> Done<BTreeMap<String, Pod>> {
     Ok(host.records()?.into_iter().flatten().flat_map(|record| of(&record)).map(|pod| (pod.uid.clone(), pod)).collect())
@@ -35,10 +41,14 @@ fn of(record: &Record) -> Vec<Pod> {
         .collect()
 }
 
+/// Whether a pod may be meant by `name`.
+pub(super) fn is_known(pods: &BTreeMap<String, Pod>, name: &str) -> bool {
+    pods.values().any(|pod| pod.is_called(name))
+}
+
 /// The pod called `name`: a uid, NAMESPACE/NAME, or a NAME that only one namespace has.
 pub(super) fn find(pods: &BTreeMap<String, Pod>, name: &str) -> Done<Pod> {
-    let fits = |pod: &&Pod| pod.uid == name || pod.name == name || format!("{}/{}", pod.namespace, pod.name) == name;
-    let found: Vec<&Pod> = pods.values().filter(fits).collect();
+    let found: Vec<&Pod> = pods.values().filter(|pod| pod.is_called(name)).collect();
     match found.as_slice() {
         [pod] => Ok((*pod).clone()),
         [] => {

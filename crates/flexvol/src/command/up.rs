@@ -92,7 +92,7 @@ pub(super) fn up(cli: &Cli, show: &Show, files: &[String], slots: u8, wait: Opti
             row.path.clone(),
         ]
     };
-    show.rows(&["POD", "VOLUME", "DRIVER", "STATE", "PATH"], &rows, cells, "no volume was published")?;
+    show.rows(&["POD", "VOLUME", "DRIVER", "STATE", "PATH"], &rows, cells, "nothing was published")?;
     Problems::gather(problems)
 }
 

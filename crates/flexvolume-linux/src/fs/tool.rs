@@ -97,6 +97,9 @@ impl Ended {
     pub(super) fn words(&self) -> String {
         let said = if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr };
         let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        // What it does not like is said before the page on how to use it.
+        let usage = lines.iter().position(|line| line.to_lowercase().starts_with("usage")).filter(|at| *at > 0);
+        let lines = &lines[..usage.unwrap_or(lines.len())];
         let text = lines[lines.len().saturating_sub(6)..].join("; ");
         let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(600).collect();
         if text.is_empty() { format!("it said nothing and ended with {}", self.status()) } else { text }
@@ -177,6 +180,11 @@ mod tests {
     fn last_words_are_bounded_and_plain() {
         let said = |stderr: &str| Ended { code: Some(1), stdout: "out".into(), stderr: stderr.into() }.words();
         assert_eq!(said("\n a \n\u{1b}[31mb\n"), "a;  [31mb");
+        assert_eq!(
+            said("too small, minimum 4096 blocks\nUsage: mkfs.xfs\n/* version */ [-V]\n"),
+            "too small, minimum 4096 blocks"
+        );
+        assert_eq!(said("Usage: mkfs.xfs\n"), "Usage: mkfs.xfs");
         assert_eq!(said(""), "out");
         assert!(said(&"x\n".repeat(10_000)).len() <= 600);
         let silent = Ended { code: None, stdout: String::new(), stderr: String::new() };
