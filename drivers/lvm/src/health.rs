@@ -190,7 +190,7 @@ fn survey(rows: &[Volume], held: &dyn Fn(&Volume) -> Option<Held>, settings: &Se
     let touched: BTreeMap<&VgName, u64> = ours.iter().map(|row| (&row.vg, row.missing_disks)).collect();
     let mut found = Vec::new();
     for (vg, missing) in touched.iter().filter(|(_, missing)| **missing > 0) {
-        let message = format!("the volume group {vg} misses disks ({missing}); bring them back; see: pvs");
+        let message = format!("disks of the volume group {vg} are missing ({missing}); bring them back; see: pvs");
         found.push(Finding(Condition::Inaccessible, message));
     }
     for pool in rows.iter().filter(|row| row.kind == Kind::ThinPool && touched.contains_key(&row.vg)) {

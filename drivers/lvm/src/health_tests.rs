@@ -105,8 +105,8 @@ fn the_storage_tells_of_all_that_is_ours() {
     let mut lost: Vec<Volume> = well.clone();
     lost.iter_mut().for_each(|row| (row.missing_disks, row.partial, row.health) = (1, true, "partial".into()));
     let health = survey(&lost);
-    is(&health, Condition::Degraded, &["the volume group vg misses disks (1)"]);
-    assert_eq!(health.message.matches("misses disks").count(), 1, "once: {}", health.message);
+    is(&health, Condition::Degraded, &["disks of the volume group vg are missing (1)"]);
+    assert_eq!(health.message.matches("missing").count(), 1, "once: {}", health.message);
     let theirs: Vec<Volume> = lost.into_iter().filter(|row| row.tags.ours().is_none()).collect();
     is(&survey(&theirs), Condition::Ok, &[]);
     let held = |row: &Volume| Some(Held::of(row, "/dev/x".into(), Vec::new()));
