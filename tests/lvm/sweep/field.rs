@@ -4,8 +4,7 @@ use std::{
     fs::{self, File},
     ops::Deref,
     path::PathBuf,
-    thread::sleep,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use flexvolume_testkit::{
@@ -16,11 +15,8 @@ use flexvolume_testkit::{
 use crate::{
     driver::node::Node,
     group::{Group, lvm, report},
-    tools::{files, text},
+    tools::{files, text, until},
 };
-
-/// A command of LVM's that goes on has ended by then, many times over.
-const ORPHAN: Duration = Duration::from_secs(30);
 
 /// No volume.
 pub const NONE: [&str; 0] = [];
@@ -118,12 +114,9 @@ impl Field {
         records.retain(|path| !text(path).contains("/.") && !text(path).contains("/groups/"));
         assert_eq!(records, Vec::<PathBuf>::new(), "{about}: records left");
         for lock in locks {
-            let (lock_file, start) = (File::open(&lock).unwrap(), Instant::now());
+            let file = File::open(&lock).unwrap();
             // Where no record led to the volume, nobody could wait for the command that has just taken its device away.
-            while let Err(held) = lock_file.try_lock() {
-                assert!(start.elapsed() < ORPHAN, "{about}: {}: {held}", lock.display());
-                sleep(Duration::from_millis(20));
-            }
+            until(&format!("{about}: a free {}", lock.display()), || file.try_lock().is_ok());
         }
     }
 
