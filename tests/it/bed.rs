@@ -1,6 +1,7 @@
 //! The bed every test lies in: a root and a plugin directory of its own, the command to run there, and the traces it leaves.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsStr,
     io::Write,
     path::{Path, PathBuf},
@@ -142,6 +143,17 @@ impl Bed {
         let pods = self.sandbox.root().join("pods");
         let left: Vec<_> = std::fs::read_dir(pods).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
         assert_eq!(left, Vec::<PathBuf>::new(), "directories of pods left");
+    }
+
+    /// Two pods share one volume: one global mount, one bind for each, and a record with both.
+    #[track_caller]
+    pub fn assert_shared(&self, about: &str) {
+        let mounts = self.sandbox.mounts().unwrap();
+        let points: BTreeSet<_> = mounts.iter().map(|mount| &mount.point).collect();
+        assert_eq!((mounts.len(), points.len()), (3, 3), "{about}: {mounts:?}");
+        let rows = self.json(["ls"]);
+        let states: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["state"].as_str().unwrap()).collect();
+        assert_eq!(states, ["mounted", "mounted"], "{about}: {rows}");
     }
 
     /// How many workers of this bed live.

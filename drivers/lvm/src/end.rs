@@ -45,7 +45,7 @@ pub(crate) fn go_on(
         Some(State::Creating) if !holds_another(&volume.tags) || is_blank(&volume.tags) => State::Creating,
         Some(state @ (State::Deleting | State::Unknown)) => state,
         Some(State::Creating) | None => {
-            leaves_nothing(volume, ours, (group, lvm), world)?;
+            leaves_nothing(volume, ours, (group, lvm))?;
             mark(place, volume, (group, &group_lock, lvm), world)?;
             State::Deleting
         }
@@ -130,7 +130,7 @@ fn unused(place: &Place, volume: &Volume, (group, lvm): (&Group, &Lvm), world: &
 }
 
 /// That what a thin volume leaves in its pool reaches nobody. Thick ones are wiped.
-fn leaves_nothing(volume: &Volume, ours: &Ours, (group, lvm): (&Group, &Lvm), _world: &World) -> Result<()> {
+fn leaves_nothing(volume: &Volume, ours: &Ours, (group, lvm): (&Group, &Lvm)) -> Result<()> {
     match (volume.pool(), ours.wipe) {
         (Some(pool), Wipe::Zero | Wipe::Discard) => {
             let all = lvm.ask::<Volume>(Some(group), &[group.name.as_str()])?.rows;

@@ -20,7 +20,7 @@ use crate::{
 /// A mount option: its name and, if it has one, its value.
 type MountOption = (String, Option<String>);
 
-/// Whether the volume is for reading alone: then nothing is made, tagged or formatted for it.
+/// Whether the volume is for reading alone: then nothing is made, adopted or formatted for it.
 pub(crate) fn reads_only(options: &Options) -> bool {
     options.read_only() || options.get(ONLY_READER).is_some()
 }

@@ -54,8 +54,7 @@ pub(crate) fn set(place: &Place, world: &World) -> Result<()> {
     if !is_set(place, world)? {
         note(place, world)?.write(&Sealed {})?;
     }
-    let notes = world.run_dir().join("sealed");
-    if keep_rule(Path::new(UDEV), world.name().as_str(), &world.name().dir(), &notes)? {
+    if keep_rule(Path::new(UDEV), world.name().as_str(), &world.name().dir(), &folder(world))? {
         reload();
     }
     Ok(())
@@ -75,6 +74,11 @@ pub(crate) fn lift(place: &Place, world: &World) -> Result<()> {
 /// The folder of notes is not known.
 pub(crate) fn is_set(place: &Place, world: &World) -> Result<bool> {
     Ok(note(place, world)?.path().exists())
+}
+
+/// Where the rule looks for the notes.
+fn folder(world: &World) -> PathBuf {
+    world.run_dir().join("sealed")
 }
 
 fn note(place: &Place, world: &World) -> Result<Note> {
@@ -171,7 +175,7 @@ mod tests {
         let tmp = tempfile::tempdir().unwrap();
         let world = World::below(DriverName::parse("v/lvm").unwrap(), tmp.path());
         let place = Place::recorded("kube_vg/vol1").unwrap();
-        let file = world.run_dir().join("sealed/kube_vg/vol1.json");
+        let file = folder(&world).join("kube_vg/vol1.json");
         note(&place, &world).unwrap().write(&Sealed {}).unwrap();
         assert!(file.exists());
         lift(&place, &world).unwrap();
