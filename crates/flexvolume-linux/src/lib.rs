@@ -9,9 +9,11 @@ pub mod kernel;
 pub mod loopdev;
 pub mod mount;
 pub mod namespace;
+pub mod net;
 pub mod process;
 mod real;
 pub mod signal;
+pub mod tree;
 pub mod watch;
 pub mod worker;
 

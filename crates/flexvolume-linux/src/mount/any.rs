@@ -1,12 +1,18 @@
 //! A file system of any type mounted: by the kernel alone, or by the helper program that its type has.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use super::{
     api::{FsMount, Tree, is_read_only},
     helper,
 };
-use crate::Result;
+use crate::{
+    Error, ErrorKind, Result,
+    process::{Kill, Limits},
+};
+
+/// Between asking a helper to end and ending it.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Mounts a file system at `target`, a directory by a path without links; it has all its flags before it can be seen.
 ///
@@ -20,4 +26,17 @@ pub fn mount(wanted: &FsMount<'_>, target: &Path) -> Result<()> {
         Some(program) => helper::run(&program, wanted, is_read_only(wanted)?, target),
         None => Tree::new(wanted)?.attach(target),
     }
+}
+
+/// Mounts as [`mount`] does, by the helper program of the type alone, which is ended if it takes longer than `limit`.
+///
+/// # Errors
+/// `Unsupported` if there is no such program; what it said is the error's cause.
+pub fn mount_by_helper(wanted: &FsMount<'_>, target: &Path, limit: Duration) -> Result<()> {
+    let Some(program) = helper::find(wanted.fs_type) else {
+        let context = format!("cannot mount {0}: there is no program mount.{0}", wanted.fs_type);
+        return Err(Error::new(ErrorKind::Unsupported, context));
+    };
+    let limits = Limits { answer: limit, kill: Kill::After { at: limit, grace: GRACE } };
+    helper::run_within(&program, wanted, is_read_only(wanted)?, target, &limits)
 }

@@ -117,10 +117,16 @@ impl Tree {
     ///
     /// Errors: `Refused` for a link; `Unsupported` before kernel 5.12 if there are flags to set.
     pub fn of(source: &Path, flags: Flags) -> Result<Self> {
-        let what = format!("a view of {}", source.display());
-        let at = open_point(source)?;
+        Self::at(open_point(source)?.as_fd(), source, flags)
+    }
+
+    /// The same of a directory or file that is open: whatever is done to its path meanwhile. `what` is for messages.
+    ///
+    /// Errors: as [`Tree::of`].
+    pub fn at(source: BorrowedFd<'_>, what: &Path, flags: Flags) -> Result<Self> {
         let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-        let fd = open_tree(&at, "", clone).map_err(|e| Error::io("make a view of", source, e))?;
+        let fd = open_tree(source, "", clone).map_err(|e| Error::io("make a view of", what, e))?;
+        let what = format!("a view of {}", what.display());
         forbid(fd.as_fd(), flags, &what)?;
         Ok(Self { fd, what })
     }

@@ -24,8 +24,19 @@ pub(super) fn find(fs_type: &str) -> Option<PathBuf> {
     paths.find(|path| path.is_file())
 }
 
-/// Runs the helper and makes sure of what it did.
+/// Runs the helper, for as long as it likes, and makes sure of what it did.
 pub(super) fn run(program: &Path, wanted: &FsMount<'_>, read_only: bool, target: &Path) -> Result<()> {
+    run_within(program, wanted, read_only, target, &NO_LIMITS)
+}
+
+/// The same; at its limit it is ended.
+pub(super) fn run_within(
+    program: &Path,
+    wanted: &FsMount<'_>,
+    read_only: bool,
+    target: &Path,
+    limits: &Limits,
+) -> Result<()> {
     let before = look(target)?;
     if before == Presence::Symlink {
         let context = format!("cannot mount at {}: it is a symbolic link", target.display());
@@ -35,7 +46,7 @@ pub(super) fn run(program: &Path, wanted: &FsMount<'_>, read_only: bool, target:
     let text = target.to_str().ok_or_else(|| {
         Error::new(ErrorKind::Invalid, format!("cannot mount at {}: the path is not UTF-8", target.display()))
     })?;
-    let said = call(program, &arguments(program, wanted, flags, text)?)?;
+    let said = call(program, &arguments(program, wanted, flags, text)?, limits)?;
     let after = look(target)?;
     let mounted = matches!(after, Presence::Mount(_)) && after != before;
     let done = match (said, mounted) {
@@ -91,18 +102,18 @@ fn arguments(program: &Path, wanted: &FsMount<'_>, flags: Flags, target: &str) -
 }
 
 /// In effect for ever, yet far from overflowing a clock.
-const NO_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
+const NO_LIMITS: Limits = Limits { answer: Duration::from_secs(365 * 24 * 3600), kill: Kill::Never };
 
-/// `None` if the program says that it succeeded, else what it said. It has no limit of its own: whoever may not wait
-/// asks a worker to mount. A daemon that it leaves behind may keep its output open; that is not waited for.
-fn call(program: &Path, args: &[Zeroizing<String>]) -> Result<Option<String>> {
+/// `None` if the program says that it succeeded, else what it said. A daemon that it leaves behind may keep its output open;
+/// that is not waited for.
+fn call(program: &Path, args: &[Zeroizing<String>], limits: &Limits) -> Result<Option<String>> {
     let program = Program { args: args.to_vec(), ..Program::new(program) };
-    let limits = Limits { answer: NO_LIMIT, kill: Kill::Never };
-    let outcome = spawn(&program)?.wait(&limits, &|_, _| true, &mut |_| {});
+    let outcome = spawn(&program)?.wait(limits, &|_, _| limits.kill == Kill::Never, &mut |_| {});
     let how = match outcome.how {
         How::Exited(0) => return Ok(None),
         How::Exited(code) => format!("exit code {code}"),
-        How::Signalled(signal) | How::Killed { signal } => format!("ended by signal {signal}"),
+        How::Killed { .. } => format!("it did not end within {:?}", limits.answer),
+        How::Signalled(signal) => format!("ended by signal {signal}"),
         How::Stayed(id) | How::Stuck(id) => format!("process {} does not end", id.pid),
     };
     let stderr = String::from_utf8_lossy(&outcome.stderr).trim().to_owned();

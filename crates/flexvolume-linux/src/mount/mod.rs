@@ -23,7 +23,7 @@ pub(crate) mod testing;
 mod tests;
 mod unmount;
 
-pub use any::mount;
+pub use any::{mount, mount_by_helper};
 pub use api::{Flags, FsMount, Tree, bind, set_flags};
 pub(crate) use look::look_at;
 pub use look::{Presence, corrupted, is_empty_dir, look, probe};

@@ -1,0 +1,385 @@
+//! A directory held open, and what is done to names in it.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    io::{Read, Write},
+    os::unix::ffi::OsStrExt,
+    path::{Component, Path, PathBuf},
+};
+
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{
+        AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, fchmod, fchown, fstat, mkdirat, openat2,
+        renameat, statat, unlinkat,
+    },
+    io::Errno,
+    rand::GetRandomFlags,
+};
+
+use crate::{
+    Error, ErrorKind, Result,
+    real::{astray, open_real},
+};
+
+/// A directory held open. All below it is reached through it alone.
+#[derive(Debug)]
+pub struct Folder {
+    fd: OwnedFd,
+    path: PathBuf,
+    /// How it was opened, and how those beneath it are.
+    how: OFlags,
+}
+
+/// To read names in it.
+const READ: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
+/// As a place only.
+const PLACE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
+
+/// What a name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A file with content.
+    File,
+    /// A link, wherever it leads.
+    Link,
+    /// A device, a pipe, a socket.
+    Special,
+}
+
+/// As often as the kernel may ask to be asked again when names were moved while it resolved one.
+const TRIES: usize = 16;
+
+impl Folder {
+    /// Opens a directory by a path without links.
+    ///
+    /// # Errors
+    /// `Refused` for a link; what the kernel says.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::opened(path, READ)
+    }
+
+    /// The same as a place only (`O_PATH`), and so all that is opened beneath it: to be mounted or looked at, not to be read. It
+    /// takes no right to read a directory, which root may lack on a server's share.
+    ///
+    /// # Errors
+    /// As [`Folder::open`].
+    pub fn place(path: &Path) -> Result<Self> {
+        Self::opened(path, PLACE)
+    }
+
+    fn opened(path: &Path, how: OFlags) -> Result<Self> {
+        let fd = open_real(path, how).map_err(|e| astray(path, e))?;
+        Ok(Self { fd, path: path.to_owned(), how })
+    }
+
+    /// The directory that `rel` names beneath this one; an empty one names this itself. No part of it may be a link, and it
+    /// lies in this very file system.
+    ///
+    /// # Errors
+    /// `Invalid` for `..` or an absolute path, `Refused` for a link or another file system, `NotFound`; what the kernel says.
+    pub fn sub(&self, rel: &Path) -> Result<Self> {
+        let path = self.path.join(rel);
+        let goes_down = rel.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        if !goes_down {
+            let context = format!("cannot open {:?} beneath {}: it leads out", rel.display(), self.path.display());
+            return Err(Error::new(ErrorKind::Invalid, context));
+        }
+        let name = if rel.as_os_str().is_empty() { OsStr::new(".") } else { rel.as_os_str() };
+        let fd = within(self.fd.as_fd(), name, self.how).map_err(|e| stays(&path, e))?;
+        Ok(Self { fd, path, how: self.how })
+    }
+
+    /// This directory itself, to be read too.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn reading(&self) -> Result<Self> {
+        let fd = within(self.fd.as_fd(), OsStr::new("."), READ).map_err(|e| stays(&self.path, e))?;
+        Ok(Self { fd, path: self.path.clone(), how: READ })
+    }
+
+    /// As [`Folder::sub`], `None` if there is nothing of that name.
+    ///
+    /// # Errors
+    /// As [`Folder::sub`].
+    pub fn find(&self, rel: &Path) -> Result<Option<Self>> {
+        match self.sub(rel) {
+            Ok(folder) => Ok(Some(folder)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the directories of `rel` that are missing, each with this mode less our umask, and opens the last.
+    ///
+    /// # Errors
+    /// As [`Folder::sub`].
+    pub fn make_all(&self, rel: &Path, mode: u32) -> Result<Self> {
+        let mut at = self.sub(Path::new(""))?;
+        for name in rel.components().filter(|part| !matches!(part, Component::CurDir)) {
+            let name = Path::new(name.as_os_str());
+            if let Some(there) = at.find(name)? {
+                at = there;
+                continue;
+            }
+            at.make(name.as_os_str(), mode)?;
+            at = at.sub(name)?;
+        }
+        Ok(at)
+    }
+
+    /// Makes a directory with this mode less our umask; `false` if something of that name is there.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn make(&self, name: &OsStr, mode: u32) -> Result<bool> {
+        match mkdirat(&self.fd, name, Mode::from_raw_mode(mode)) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(error) => Err(self.failed("make the directory", name, error)),
+        }
+    }
+
+    /// What is of that name; a link is not followed.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn look(&self, name: &OsStr) -> Result<Option<Kind>> {
+        match statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(Kind::of(&stat))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(self.failed("look at", name, error)),
+        }
+    }
+
+    /// Sets owner and mode of this directory. The owner first, for a change of owner takes set-id bits away.
+    ///
+    /// # Errors
+    /// What the kernel or the server says.
+    pub fn give(&self, mode: Option<u32>, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+        if uid.is_some() || gid.is_some() {
+            let done = fchown(&self.fd, uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+            done.map_err(|e| Error::io("change the owner of", &self.path, e))?;
+        }
+        match mode.map(|mode| fchmod(&self.fd, Mode::from_raw_mode(mode))) {
+            Some(Err(error)) => Err(Error::io("change the mode of", &self.path, error)),
+            Some(Ok(())) | None => Ok(()),
+        }
+    }
+
+    /// Gives something here another name, in this directory or in another one, that nothing has. Where the file system can
+    /// (NFS cannot) the kernel sees to that; elsewhere it was so a moment before, and no directory that holds anything is ever
+    /// replaced.
+    ///
+    /// # Errors
+    /// `Refused` if the new name is taken; what the kernel says.
+    pub fn rename(&self, name: &OsStr, to: &Self, new: &OsStr) -> Result<()> {
+        use rustix::fs::{RenameFlags, renameat_with};
+        let taken =
+            || Error::new(ErrorKind::Refused, format!("cannot rename: {} is there", to.path.join(new).display()));
+        let done = match renameat_with(&self.fd, name, &to.fd, new, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if to.look(new)?.is_some() => return Err(taken()),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => renameat(&self.fd, name, &to.fd, new),
+            done => done,
+        };
+        match done {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST | Errno::NOTEMPTY) => Err(taken()),
+            Err(error) => Err(self.failed("rename", name, error)),
+        }
+    }
+
+    /// What is in it, in no order.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn names(&self) -> Result<Vec<OsString>> {
+        names(self.fd.as_fd(), usize::MAX).map_err(|e| Error::io("read the directory", &self.path, e))
+    }
+
+    /// The content of a small file; `None` if it is not there. A link is not followed.
+    ///
+    /// # Errors
+    /// `Corrupted` if it is no file or larger than `most` bytes; what the kernel says.
+    pub fn read(&self, name: &OsStr, most: u64) -> Result<Option<Vec<u8>>> {
+        let file = match within(self.fd.as_fd(), name, OFlags::RDONLY | OFlags::NONBLOCK) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(stays(&self.path.join(name), error)),
+        };
+        let odd = |why: &str| Error::new(ErrorKind::Corrupted, format!("{} {why}", self.path.join(name).display()));
+        let failed = |error: std::io::Error| Error::io("read", self.path.join(name), error);
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Err(odd("is no file"));
+        }
+        let mut text = Vec::new();
+        file.take(most.saturating_add(1)).read_to_end(&mut text).map_err(failed)?;
+        if text.len() as u64 > most { Err(odd("is larger than it may be")) } else { Ok(Some(text)) }
+    }
+
+    /// Makes a file with this content, for our own eyes; `false` if something of that name is there. It survives a power cut
+    /// when this returns, whole or not at all.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn create(&self, name: &OsStr, content: &[u8]) -> Result<bool> {
+        use rustix::fs::linkat;
+        // Under another name first: one that is cut off half-way would be taken for whole.
+        let fresh = self.written(name, content)?;
+        let done = linkat(&self.fd, &fresh, &self.fd, name, AtFlags::empty());
+        let gone = unlinkat(&self.fd, &fresh, AtFlags::empty());
+        match done {
+            Ok(()) => gone.map_err(|e| self.failed("remove", &fresh, e)).and_then(|()| self.sync()).map(|()| true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(error) => Err(self.failed("make", name, error)),
+        }
+    }
+
+    /// Writes or replaces a file, for our own eyes; a reader sees the old one or the new one. It survives a power cut when this
+    /// returns.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn replace(&self, name: &OsStr, content: &[u8]) -> Result<()> {
+        let fresh = self.written(name, content)?;
+        renameat(&self.fd, &fresh, &self.fd, name).map_err(|e| self.failed("write", name, e))?;
+        self.sync()
+    }
+
+    /// A file beside `name`, complete and on disk; its name is of this call alone.
+    fn written(&self, name: &OsStr, content: &[u8]) -> Result<OsString> {
+        // Of nobody else, also where other machines write.
+        let mut random = [0_u8; 8];
+        rustix::rand::getrandom(&mut random[..], GetRandomFlags::empty())
+            .map_err(|e| Error::os("cannot get random bytes", e))?;
+        let mut fresh = OsString::from(".");
+        fresh.push(OsStr::from_bytes(&name.as_bytes()[..name.len().min(200)]));
+        fresh.push(format!(".{:016x}.new", u64::from_ne_bytes(random)));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(&self.fd, &fresh, flags, Mode::RUSR | Mode::WUSR);
+        let mut file = File::from(opened.map_err(|e| self.failed("make", &fresh, e))?);
+        let written = file.write_all(content).and_then(|()| file.sync_all());
+        written.map_err(|e| {
+            let _ = unlinkat(&self.fd, &fresh, AtFlags::empty());
+            Error::io("write", self.path.join(name), e)
+        })?;
+        Ok(fresh)
+    }
+
+    /// Removes a file or a link; `false` if there was nothing.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn unlink(&self, name: &OsStr) -> Result<bool> {
+        match unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(self.failed("remove", name, error)),
+        }
+    }
+
+    /// Removes an empty directory; `false` if there was nothing.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn rmdir(&self, name: &OsStr) -> Result<bool> {
+        match unlinkat(&self.fd, name, AtFlags::REMOVEDIR) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(self.failed("remove the directory", name, error)),
+        }
+    }
+
+    /// When this returns, what was done to names here survives a power cut.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn sync(&self) -> Result<()> {
+        rustix::fs::fsync(&self.fd).map_err(|e| Error::io("flush", &self.path, e))
+    }
+
+    /// Owner, mode, times, number: as the file system has them now.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn stat(&self) -> Result<Stat> {
+        fstat(&self.fd).map_err(|e| Error::io("look at", &self.path, e))
+    }
+
+    /// Where it was opened; for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn failed(&self, what: &str, name: &OsStr, error: Errno) -> Error {
+        Error::io(what, self.path.join(name), error)
+    }
+}
+
+impl AsFd for Folder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Kind {
+    pub(super) fn of(stat: &Stat) -> Self {
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Self::Directory,
+            FileType::RegularFile => Self::File,
+            FileType::Symlink => Self::Link,
+            FileType::Fifo
+            | FileType::Socket
+            | FileType::CharacterDevice
+            | FileType::BlockDevice
+            | FileType::Unknown => Self::Special,
+        }
+    }
+}
+
+/// Opens a name beneath a directory; neither link nor `..` nor mount leads elsewhere.
+pub(super) fn within(dir: BorrowedFd<'_>, name: &OsStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let stay = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
+    let open = || openat2(dir, name, flags | OFlags::CLOEXEC, Mode::empty(), stay);
+    for _ in 1..TRIES {
+        match open() {
+            Err(Errno::AGAIN) => {}
+            done => return done,
+        }
+    }
+    open()
+}
+
+/// What [`within`] said, in words.
+pub(super) fn stays(path: &Path, error: Errno) -> Error {
+    let failed = Error::io("open", path, error);
+    match error {
+        Errno::LOOP => failed.with_kind(ErrorKind::Refused).with_cause("a part of it is a symbolic link"),
+        Errno::XDEV => {
+            failed.with_kind(ErrorKind::Refused).with_cause("another file system is mounted on the way to it")
+        }
+        Errno::NOTDIR => failed.with_kind(ErrorKind::Refused).with_cause("it is no directory"),
+        Errno::NOSYS => failed.with_kind(ErrorKind::Unsupported).with_hint("use kernel 5.6 or later"),
+        _ => failed,
+    }
+}
+
+/// Some names of a directory, `most` at most, without itself and its parent.
+pub(super) fn names(dir: BorrowedFd<'_>, most: usize) -> rustix::io::Result<Vec<OsString>> {
+    let mut all = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            all.push(OsStr::from_bytes(name.to_bytes()).to_owned());
+            if all.len() >= most {
+                break;
+            }
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,16 @@
+//! Trees of directories on storage that others write to as well: made, copied and removed by descriptor, out of which no link, no
+//! `..` and no other file system leads.
+//!
+//! Everything here reaches into the file system and so may block for ever: it is for processes that can be thrown away.
+
+mod content;
+mod copy;
+mod entry;
+mod folder;
+mod remove;
+#[cfg(test)]
+mod tests;
+
+pub use copy::{Copied, Copy, Counts, Cursor};
+pub use folder::{Folder, Kind};
+pub use remove::remove;
