@@ -1,0 +1,107 @@
+//! How a volume, a share or all pools do, told soon also where a server is dead.
+
+use flexvolume::{Code, Condition, Failure, Health as Told, Options, Result, World, keys};
+
+use crate::{
+    letgo::{Health, health},
+    own::Own,
+    pool::{Job, Looked, Said, of_id, work},
+    provision::unexpected,
+    settings::{Pool, Settings},
+    share::{Share, Volume},
+};
+
+/// How the volume `flexvol/id` does, or that of `server` and `share`; without either, every pool.
+///
+/// # Errors
+/// `notFound`: nobody knows the volume.
+pub(crate) fn told(options: &Options, world: &World) -> Result<Told> {
+    let settings = Settings::read(world)?;
+    if let Some(id) = options.get(keys::ID).filter(|id| !id.is_empty()) {
+        let unknown = || Failure::new(Code::NotFound, format!("there is no volume {id:?}"));
+        let (name, place) = of_id(id).map_err(|_| unknown())?;
+        let pool = settings.pools.get(&name).ok_or_else(unknown)?;
+        if let Some(bad) = reached(&of_pool(pool)?, world)? {
+            return Ok(bad);
+        }
+        return match work(pool, Job::Look { place }, world) {
+            Ok(Said::Looked(Looked::Well)) => Ok(good()),
+            Ok(Said::Looked(Looked::Lost)) => Ok(bad(
+                Condition::DataLoss,
+                format!("the directory of {id} is gone; restore it from a backup, or delete it"),
+            )),
+            Ok(Said::Looked(Looked::Unknown)) => Err(unknown()),
+            Ok(Said::Made(_) | Said::Done | Said::Listed(_) | Said::Room { .. }) => Err(unexpected()),
+            Err(failure) => Ok(bad(Condition::Inaccessible, failure.to_string())),
+        };
+    }
+    if options.get("server").is_some_and(|server| !server.is_empty()) {
+        let share = Volume::of(options, world)?.share;
+        return Ok(match reached(&share, world)? {
+            Some(bad) => bad,
+            None => mounted(&share, world)?,
+        });
+    }
+    for (name, pool) in &settings.pools {
+        let told = match reached(&of_pool(pool)?, world)? {
+            Some(bad) => bad,
+            None => full(name.to_string(), pool, world),
+        };
+        if told.condition != Condition::Ok {
+            return Ok(told);
+        }
+    }
+    Ok(good())
+}
+
+/// What is wrong with a share that is mounted here; `None` if it is not, or nothing is.
+fn reached(share: &Share, world: &World) -> Result<Option<Told>> {
+    let own = Own::new(share, world, Settings::patience(world));
+    if own.find()?.is_none() {
+        return Ok(None);
+    }
+    let source = share.source();
+    Ok(match health(own.point(), Settings::patience(world))? {
+        Health::Alive => None,
+        Health::Stale => Some(bad(
+            Condition::Inaccessible,
+            format!(
+                "{source} was deleted on its server, or made anew (stale); a pod that is started again gets what is there now"
+            ),
+        )),
+        Health::Silent => Some(bad(Condition::Inaccessible, own.silent().to_string())),
+    })
+}
+
+/// Whether a share can be mounted at all.
+fn mounted(share: &Share, world: &World) -> Result<Told> {
+    let own = Own::new(share, world, Settings::patience(world));
+    let told = match own.ensure() {
+        Ok(_) => good(),
+        Err(failure) => bad(Condition::Inaccessible, failure.to_string()),
+    };
+    own.let_go()?;
+    Ok(told)
+}
+
+fn full(name: String, pool: &Pool, world: &World) -> Told {
+    match work(pool, Job::Room, world) {
+        Ok(Said::Room { available: 0, .. }) => {
+            bad(Condition::Degraded, format!("the pool {name} is full; make room on {}", pool.server))
+        }
+        Ok(_) => good(),
+        Err(failure) => bad(Condition::Inaccessible, format!("the pool {name}: {failure}")),
+    }
+}
+
+fn of_pool(pool: &Pool) -> Result<Share> {
+    pool.mounted().map_err(|why| Failure::new(Code::Invalid, why))
+}
+
+fn good() -> Told {
+    Told { condition: Condition::Ok, message: String::new() }
+}
+
+fn bad(condition: Condition, message: String) -> Told {
+    Told { condition, message }
+}

@@ -1,0 +1,237 @@
+//! Our own mount of each share: made for the first volume, taken away after the last. Volumes are views of it.
+//!
+//! It lies in the driver's run folder, which nobody else may enter, under a name made of all that tells shares apart. What is mounted
+//! the mount table alone says; a note beside it only keeps two shares apart whose short names should ever meet.
+
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use flexvolume::{Code, Failure, Lock, Result, World};
+use flexvolume_linux::{
+    Error,
+    mount::{Flags, Mounted, set_flags, table},
+    net,
+};
+
+use crate::{
+    child::{Came, ask},
+    digest::digest,
+    letgo::{Health, health, take_away, tell},
+    share::{Mounter, Share},
+    touch::Touch,
+};
+
+/// How much longer than its helper a child may take that mounts: it must see the helper end.
+const PARTING: Duration = Duration::from_secs(3);
+
+/// The place of a share's mount.
+pub(crate) struct Own<'a> {
+    pub(crate) share: &'a Share,
+    point: PathBuf,
+    world: &'a World,
+    patience: Duration,
+}
+
+/// Where these mounts are.
+fn home(world: &World) -> PathBuf {
+    // By its real path, as the mount table has it.
+    let run = world.run_dir();
+    fs::canonicalize(run).unwrap_or_else(|_| run.to_owned()).join("shares")
+}
+
+/// Where the share is mounted that [`Share`] wrote down so.
+pub(crate) fn point_of(storage: &str, world: &World) -> PathBuf {
+    home(world).join(digest(storage.as_bytes()))
+}
+
+/// Whether a mount is one of ours, by where it lies.
+pub(crate) fn is_own(point: &Path, world: &World) -> bool {
+    point.parent() == Some(&home(world))
+}
+
+impl<'a> Own<'a> {
+    pub(crate) fn new(share: &'a Share, world: &'a World, patience: Duration) -> Self {
+        // Its real path is known once it is there.
+        let _ = make_dir(world.run_dir());
+        Self { share, point: point_of(&share.to_string(), world), world, patience }
+    }
+
+    /// Where it is mounted.
+    pub(crate) fn point(&self) -> &Path {
+        &self.point
+    }
+
+    /// The mount, if there is one.
+    ///
+    /// # Errors
+    /// `conflict`: another share's. What the kernel says.
+    pub(crate) fn find(&self) -> Result<Option<Mounted>> {
+        let Some(mounted) = table::at(&self.point)? else { return Ok(None) };
+        let note = fs::read_to_string(self.note()).unwrap_or_default();
+        if note != self.share.to_string() || !is_nfs(&mounted) {
+            let message = format!("{} is mounted at {}, which is another share", mounted.source, self.point.display());
+            return Err(Failure::new(Code::Conflict, message));
+        }
+        Ok(Some(mounted))
+    }
+
+    /// The mount, made if there is none.
+    ///
+    /// # Errors
+    /// What keeps the share from being mounted.
+    pub(crate) fn ensure(&self) -> Result<Mounted> {
+        if let Some(mounted) = self.find()? {
+            return Ok(mounted);
+        }
+        let _lock = self.lock()?;
+        if let Some(mounted) = self.find()? {
+            return Ok(mounted);
+        }
+        make_dir(&self.point)?;
+        write(&self.note(), &self.share.to_string())?;
+        let mounted = self.mount();
+        if mounted.is_err() {
+            self.clear();
+        }
+        mounted
+    }
+
+    fn mount(&self) -> Result<Mounted> {
+        let addresses = match self.share.mounter() {
+            Mounter::Kernel => net::addresses(self.share.server.name(), self.patience)?,
+            Mounter::Program => Vec::new(),
+        };
+        let (at, limit) = (self.point.clone(), self.patience);
+        let said = ask(&Touch::Mount { share: self.share.clone(), addresses, at, limit }, limit + PARTING);
+        if let Some(mounted) = self.find()? {
+            // Also one that came at the last moment: it is there whole or not at all.
+            if !(mounted.nosuid && mounted.nodev) {
+                set_flags(&self.point, Flags::default())?;
+            }
+            return Ok(mounted);
+        }
+        match said {
+            Came::Answer(Ok(_)) => Err(Failure::internal(format!("{} was mounted and is gone", self.share.source()))),
+            Came::Answer(Err(error)) | Came::Lost(error) => Err(error.into()),
+            Came::Silent => Err(self.silent()),
+        }
+    }
+
+    /// Takes a mount away whose server says that it is stale, to be made anew.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(crate) fn replace(&self) -> Result<()> {
+        let _lock = self.lock()?;
+        let Some(mounted) = self.find()? else { return Ok(()) };
+        match health(&self.point, self.patience)? {
+            // Somebody else has replaced it.
+            Health::Alive => return Ok(()),
+            Health::Silent => return Err(self.silent()),
+            Health::Stale => {}
+        }
+        self.world.log(format_args!("{} is stale and is mounted anew", self.share.source()));
+        let rung = take_away(&self.point, &mounted, &|point| is_own(point, self.world), self.patience)?;
+        tell(&self.point, rung, self.world);
+        Ok(())
+    }
+
+    /// Takes the mount away if nobody has a view of it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(crate) fn let_go(&self) -> Result<()> {
+        match self.find()? {
+            Some(mounted) => release(mounted.dev, self.world, self.patience),
+            None => Ok(()),
+        }
+    }
+
+    /// What is told of a server that does not answer.
+    pub(crate) fn silent(&self) -> Failure {
+        silent(&self.share.source(), self.patience)
+    }
+
+    fn lock(&self) -> Result<Lock> {
+        self.world.lock(&format!("share {}", self.share.short()))
+    }
+
+    fn note(&self) -> PathBuf {
+        note_of(&self.point)
+    }
+
+    /// Nothing is mounted: what was made for it goes.
+    fn clear(&self) {
+        clear(&self.point);
+    }
+}
+
+/// What is told of a server that does not answer.
+pub(crate) fn silent(source: &str, patience: Duration) -> Failure {
+    let message =
+        format!("the server of {source} has not answered within {patience:?}; bring it back, or look at the network");
+    Failure::internal(message)
+}
+
+/// Takes our own mounts of this superblock away, if nobody has a view of any of them. One that somebody is just about to use stays.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn release(dev: (u32, u32), world: &World, patience: Duration) -> Result<()> {
+    let all = table::of_device(dev)?;
+    if all.iter().any(|mounted| !is_own(&mounted.point, world)) {
+        return Ok(());
+    }
+    for mounted in all {
+        let name = mounted.point.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let _lock = world.lock(&format!("share {name}"))?;
+        match take_away(&mounted.point, &mounted, &|point| is_own(point, world), patience) {
+            Ok(rung) => {
+                tell(&mounted.point, rung, world);
+                clear(&mounted.point);
+            }
+            Err(failure) if failure.code() == Some(Code::Busy) => {
+                world.log(format_args!("{} stays mounted: {failure}", mounted.point.display()));
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(())
+}
+
+/// Whether a mount is of NFS, whatever its version.
+pub(crate) fn is_nfs(mounted: &Mounted) -> bool {
+    matches!(mounted.fs_type.as_str(), "nfs" | "nfs4")
+}
+
+fn note_of(point: &Path) -> PathBuf {
+    point.with_extension("share")
+}
+
+fn clear(point: &Path) {
+    // What is mounted there keeps the directory.
+    if fs::remove_dir(point).is_ok() {
+        let _ = fs::remove_file(note_of(point));
+    }
+}
+
+/// Makes a folder for our own eyes, and those above it.
+fn make_dir(dir: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|error| Error::io("make the folder", dir, error).into())
+}
+
+/// Void after a reboot, as the mount is.
+fn write(file: &Path, text: &str) -> Result<()> {
+    let fresh = file.with_extension(format!("{}.new", std::process::id()));
+    let written = || -> io::Result<()> {
+        fs::write(&fresh, text)?;
+        fs::rename(&fresh, file)
+    };
+    written().map_err(|error| Error::io("write", file, error).into())
+}

@@ -1,0 +1,269 @@
+//! What an administrator may set of this driver.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use flexvolume::{Code, Failure, Result, World};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    server::{Below, Export, Server},
+    share::{Protocol, Share},
+};
+
+/// The settings; without a file all of them have their defaults.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// With this list, no other server is ever mounted than these and those of the pools.
+    pub(crate) servers: Option<Vec<Server>>,
+    /// For so long a server may take to answer one question.
+    #[serde(default)]
+    pub(crate) patience: Seconds<15>,
+    /// For so long one call copies or removes, before it answers "In progress".
+    #[serde(default)]
+    pub(crate) slice: Seconds<10>,
+    /// Where volumes may be made, by names that an administrator gives.
+    #[serde(default)]
+    pub(crate) pools: BTreeMap<PoolName, Pool>,
+}
+
+/// A directory of a share in which volumes may be made.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Pool {
+    pub(crate) server: Server,
+    pub(crate) share: Export,
+    /// The directory beneath the share; it must be there.
+    #[serde(default)]
+    pub(crate) base: Below,
+    #[serde(default)]
+    pub(crate) protocol: Protocol,
+    #[serde(default)]
+    pub(crate) mount_options: String,
+    pub(crate) sec: Option<String>,
+    pub(crate) xprtsec: Option<String>,
+    #[serde(default)]
+    pub(crate) on_delete: OnDelete,
+}
+
+/// What becomes of a volume's content when it is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum OnDelete {
+    /// It is removed.
+    #[default]
+    Delete,
+    /// It is kept under another name.
+    Archive,
+    /// It is kept where it is, and is nobody's volume any more.
+    Retain,
+}
+
+impl std::str::FromStr for OnDelete {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        match text {
+            "delete" => Ok(Self::Delete),
+            "archive" => Ok(Self::Archive),
+            "retain" => Ok(Self::Retain),
+            _ => Err("it must be delete, archive or retain"),
+        }
+    }
+}
+
+/// What an administrator calls a pool: the first part of the ids of its volumes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct PoolName(String);
+
+/// So that an id has room for a volume's name.
+const LONGEST_POOL: usize = 32;
+
+impl std::str::FromStr for PoolName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        if text.is_empty() || text.len() > LONGEST_POOL || text.starts_with(['.', '-']) || !text.bytes().all(plain) {
+            return Err("a pool's name has 1 to 32 letters, digits, `-`, `_` and `.`");
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for PoolName {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> std::result::Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for PoolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A time of more than none and at most five minutes; `USUAL` seconds if nothing is said.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "f64")]
+pub(crate) struct Seconds<const USUAL: u64>(Duration);
+
+impl<const USUAL: u64> Seconds<USUAL> {
+    /// How long that is.
+    pub(crate) fn time(self) -> Duration {
+        self.0
+    }
+}
+
+impl<const USUAL: u64> Default for Seconds<USUAL> {
+    fn default() -> Self {
+        Self(Duration::from_secs(USUAL))
+    }
+}
+
+impl<const USUAL: u64> TryFrom<f64> for Seconds<USUAL> {
+    type Error = &'static str;
+
+    fn try_from(seconds: f64) -> std::result::Result<Self, Self::Error> {
+        if seconds > 0.0 && seconds <= 300.0 {
+            Ok(Self(Duration::from_secs_f64(seconds)))
+        } else {
+            Err("it is more than no seconds and at most 300")
+        }
+    }
+}
+
+impl Settings {
+    /// As the settings file of this driver says.
+    ///
+    /// # Errors
+    /// It cannot be read, or a value makes no sense.
+    pub(crate) fn read(world: &World) -> Result<Self> {
+        let settings: Self = world.settings().read()?;
+        for (name, pool) in &settings.pools {
+            pool.mounted().map_err(|why| {
+                Failure::internal(format!("the settings {}: pool {name}: {why}", world.settings().path().display()))
+            })?;
+        }
+        Ok(settings)
+    }
+
+    /// How long a server may take, also where the rest of the settings makes no sense: what is mounted must come down.
+    pub(crate) fn patience(world: &World) -> Duration {
+        Self::read(world).unwrap_or_default().patience.time()
+    }
+
+    /// Whether this server may be mounted.
+    ///
+    /// # Errors
+    /// Code `permission`: there is a list, and the server is not on it.
+    pub(crate) fn allow(&self, server: &Server, world: &World) -> Result<()> {
+        let Some(listed) = &self.servers else { return Ok(()) };
+        if listed.contains(server) || self.pools.values().any(|pool| pool.server == *server) {
+            return Ok(());
+        }
+        let file = world.settings().path().display();
+        let message = format!("the server {server} is not among the servers that the settings {file} allow");
+        Err(Failure::new(Code::Permission, message))
+    }
+
+    /// The pool of that name; without a name the only one there is.
+    ///
+    /// # Errors
+    /// Code `invalid`: there is none, or more than one and no name.
+    pub(crate) fn pool(&self, name: Option<&PoolName>, world: &World) -> Result<(&PoolName, &Pool)> {
+        let file = world.settings().path().display();
+        let found = match name {
+            Some(name) => self.pools.get_key_value(name),
+            None if self.pools.len() == 1 => self.pools.iter().next(),
+            None => None,
+        };
+        found.ok_or_else(|| {
+            let why = match name {
+                Some(name) => format!("there is no pool {name} in the settings {file}"),
+                None if self.pools.is_empty() => {
+                    format!("volumes can be made in pools only, and the settings {file} name none")
+                }
+                None => format!("the parameter \"pool\" is missing; the settings {file} name several"),
+            };
+            Failure::new(Code::Invalid, why)
+        })
+    }
+}
+
+impl Pool {
+    /// The share that it lies on.
+    ///
+    /// # Errors
+    /// Why its words make none.
+    pub(crate) fn mounted(&self) -> std::result::Result<Share, String> {
+        let (sec, xprtsec) = (self.sec.as_deref(), self.xprtsec.as_deref());
+        let (server, export) = (self.server.clone(), self.share.clone());
+        let (share, read_only) = Share::of(server, export, self.protocol, &self.mount_options, sec, xprtsec)?;
+        if read_only { Err("a pool cannot be read-only".to_owned()) } else { Ok(share) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flexvolume::DriverName;
+
+    use super::*;
+
+    fn world(settings: &str) -> (tempfile::TempDir, World) {
+        let tmp = tempfile::tempdir().unwrap();
+        std::fs::write(tmp.path().join("settings.json"), settings).unwrap();
+        let world = World::below(DriverName::parse("v/nfs").unwrap(), tmp.path());
+        (tmp, world)
+    }
+
+    #[test]
+    fn without_a_file_everything_has_its_default() {
+        let tmp = tempfile::tempdir().unwrap();
+        let world = World::below(DriverName::parse("v/nfs").unwrap(), tmp.path());
+        let settings = Settings::read(&world).unwrap();
+        assert_eq!(settings, Settings::default());
+        assert_eq!((settings.patience.time().as_secs(), settings.slice.time().as_secs()), (15, 10));
+        assert!(settings.allow(&"any".parse().unwrap(), &world).is_ok());
+        assert!(settings.pool(None, &world).unwrap_err().to_string().contains("pools only"));
+    }
+
+    #[test]
+    fn a_list_leaves_all_other_servers_alone() {
+        let (_tmp, world) = world(
+            r#"{"servers":["nas"],"pools":{"fast":{"server":"FS1","share":"/srv","base":"v","onDelete":"archive"}}}"#,
+        );
+        let settings = Settings::read(&world).unwrap();
+        for (server, allowed) in [("NAS", true), ("fs1", true), ("fs2", false)] {
+            let said = settings.allow(&server.parse().unwrap(), &world);
+            assert_eq!(said.is_ok(), allowed, "{server}");
+            if let Err(failure) = said {
+                assert_eq!(failure.code(), Some(Code::Permission));
+            }
+        }
+        let (name, pool) = settings.pool(None, &world).unwrap();
+        assert_eq!((name.to_string().as_str(), pool.on_delete), ("fast", OnDelete::Archive));
+        assert!(settings.pool(Some(&"slow".parse().unwrap()), &world).is_err());
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_refused() {
+        for bad in [
+            r#"{"patience":0}"#,
+            r#"{"patience":"3"}"#,
+            r#"{"slice":301}"#,
+            r#"{"server":["nas"]}"#,
+            r#"{"pools":{"a/b":{"server":"nas","share":"/srv"}}}"#,
+            r#"{"pools":{"a":{"server":"nas","share":"/srv","base":"../x"}}}"#,
+            r#"{"pools":{"a":{"server":"nas","share":"/srv","mountOptions":"ro"}}}"#,
+            r#"{"pools":{"a":{"server":"nas","share":"/srv","mountOptions":"suid"}}}"#,
+            r#"{"pools":{"a":{"server":"nas","share":"/srv","onDelete":"burn"}}}"#,
+        ] {
+            let (_tmp, world) = world(bad);
+            assert!(Settings::read(&world).is_err(), "{bad}");
+        }
+    }
+}

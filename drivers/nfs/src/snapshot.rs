@@ -1,0 +1,98 @@
+//! Snapshots: copies that lie beside the volumes, out of their sight, and are listed.
+
+use flexvolume::{
+    Code, Failure, Id, Options, OptionsExt, Page, Result, Snapshot, SnapshotList, Timestamp, World, keys,
+};
+
+use crate::{
+    home::{Kind, Name, Place},
+    marker::{Marker, Wish},
+    pool::{Job, Said, id, of_id, work},
+    provision::{listed, tell, unexpected},
+    settings::{OnDelete, PoolName, Settings},
+};
+
+/// Copies the volume `flexvol/id` as it is while that lasts, under `flexvol/name`; the same name again is the same snapshot.
+///
+/// # Errors
+/// In progress: the copy is under way. `notFound`, `conflict`; the server's.
+pub(crate) fn create(options: &Options, world: &World) -> Result<Snapshot> {
+    let asked: String = options.required(keys::ID)?;
+    let unknown = || Failure::new(Code::NotFound, format!("there is no volume {asked:?}"));
+    let (pool, volume) = of_id(&asked).map_err(|_| unknown())?;
+    if volume.kind != Kind::Volume {
+        return Err(unknown());
+    }
+    let settings = Settings::read(world)?;
+    let (pool, found) = settings.pool(Some(&pool), world)?;
+    let name: String = options.required(keys::NAME)?;
+    let place = Place { kind: Kind::Snapshot, name: Name::of(&name) };
+    let wish = Wish {
+        name,
+        required: 0,
+        limit: None,
+        source: Some(id(pool, &volume)),
+        on_delete: OnDelete::Delete,
+        mode: None,
+        uid: None,
+        gid: None,
+    };
+    let _lock = world.lock(&id(pool, &place))?;
+    match work(found, Job::Make { place: place.clone(), wish, source: Some(volume) }, world)? {
+        Said::Made(marker) => {
+            tell(&marker, &id(pool, &place), world);
+            answer(pool, &place.name, &marker)
+        }
+        Said::Done | Said::Listed(_) | Said::Room { .. } | Said::Looked(_) => Err(unexpected()),
+    }
+}
+
+/// Deletes the snapshot `flexvol/snapshot`; one that nobody knows is a success.
+///
+/// # Errors
+/// In progress: it is being removed. `busy`: it is being copied. The server's.
+pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
+    let asked: String = options.required(keys::SNAPSHOT)?;
+    let Ok((name, place)) = of_id(&asked) else { return Ok(()) };
+    if place.kind != Kind::Snapshot {
+        return Ok(());
+    }
+    let settings = Settings::read(world)?;
+    let (name, found) = settings.pool(Some(&name), world)?;
+    let _lock = world.lock(&id(name, &place))?;
+    work(found, Job::Unmake { place }, world).map(drop)
+}
+
+/// One page of the snapshots: all, those of the volume `flexvol/id`, or `flexvol/snapshot` alone.
+///
+/// # Errors
+/// `invalid`: the page makes no sense. The server's of any pool.
+pub(crate) fn list(options: &Options, world: &World) -> Result<SnapshotList> {
+    let page = Page::of(options)?;
+    let wish = |key: &str| options.get(key).filter(|text| !text.is_empty()).map(str::to_owned);
+    let (of, only) = (wish(keys::ID), wish(keys::SNAPSHOT));
+    let mut all = Vec::new();
+    for (name, pool) in &Settings::read(world)?.pools {
+        for (found, marker) in listed(pool, Kind::Snapshot, world)? {
+            all.push(answer(name, &found, &marker)?);
+        }
+    }
+    all.retain(|one| of.as_ref().is_none_or(|id| one.id.as_ref().is_some_and(|theirs| theirs.as_str() == id)));
+    all.retain(|one| only.as_ref().is_none_or(|id| one.snapshot.as_str() == id));
+    let (snapshots, next) = page.cut(all, |one| &one.snapshot);
+    Ok(SnapshotList { snapshots, next })
+}
+
+/// The moment is that of its beginning: what was written before is in it, and what was written while it was copied may be.
+fn answer(pool: &PoolName, name: &Name, marker: &Marker) -> Result<Snapshot> {
+    let place = Place { kind: Kind::Snapshot, name: name.clone() };
+    let created = Timestamp::from_unix(marker.made, 0)
+        .ok_or_else(|| Failure::internal(format!("the marker of {} has no time that can be", name.as_str())))?;
+    Ok(Snapshot {
+        snapshot: Id::parse(&id(pool, &place))?,
+        id: marker.source.as_deref().map(Id::parse).transpose()?,
+        bytes: Some(marker.bytes).filter(|bytes| *bytes > 0),
+        created,
+        ready: true,
+    })
+}
