@@ -31,7 +31,7 @@ What a door needs and does not find it installs with apt-get, after saying so, i
 elsewhere it prints the one line to type.
 
 guest SUITE [FILTER] [--here] [--limit SECONDS]
-  SUITE            lvm; its cases whose names hold FILTER
+  SUITE            lvm, nfs; its cases whose names hold FILTER
   --here           on this machine's own kernel; cases that change the machine itself are skipped
   --limit SECONDS  for each case, which has ten minutes otherwise, and all of them forty; with it there is no limit for all.
                    With FLEXVOL_POWERCUT_POINTS=all in the environment the filter `powercut` then tries every crash point

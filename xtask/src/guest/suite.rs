@@ -25,7 +25,7 @@ pub(crate) struct Suite {
 }
 
 /// Every suite.
-pub(crate) const SUITES: &[Suite] = &[Suite { name: "lvm", memory: 1536 }];
+pub(crate) const SUITES: &[Suite] = &[Suite { name: "lvm", memory: 1536 }, Suite { name: "nfs", memory: 1024 }];
 
 /// So many machines work at a time: as many as most small machines have processors, each with one.
 const LANES: usize = 2;

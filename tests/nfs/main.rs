@@ -1,0 +1,16 @@
+//! The NFS driver with the kernel's own server and client; `cargo xtask guest nfs` runs each case in a guest.
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "these are tests")]
+
+mod attacks;
+mod bed;
+#[path = "../it/bed.rs"]
+#[allow(dead_code, reason = "the bed of the whole command, of which these cases use a part")]
+mod command;
+mod copies;
+mod dead;
+mod life;
+mod provision;
+mod server;
+#[path = "../lvm/tools.rs"]
+#[allow(dead_code, reason = "another suite uses the rest")]
+mod tools;
