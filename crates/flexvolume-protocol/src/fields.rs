@@ -95,10 +95,16 @@ pub(crate) const FAILURE: &str = "Failure";
 
 /// Renders an answer as one line of JSON, `status` first, without a line break at its end.
 pub fn render_reply<R: Answer>(reply: Result<Came<R>, Failed>) -> String {
+    render_reply_with(reply, None)
+}
+
+/// The same; a Success without a message of its own has these words for people.
+pub fn render_reply_with<R: Answer>(reply: Result<Came<R>, Failed>, words: Option<String>) -> String {
     let mut fields = Fields::default();
     let status = match reply {
         Ok(Came::Done(answer)) => {
             answer.put(&mut fields);
+            fields.message = fields.message.or(words);
             SUCCESS
         }
         Ok(Came::NotSupported) => NOT_SUPPORTED,

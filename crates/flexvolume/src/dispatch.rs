@@ -11,7 +11,7 @@ use std::{
 
 use flexvolume_linux::beneath::{Trust, real_place};
 use flexvolume_protocol::{
-    Answer, Args, Call, Came, Code, CreateVolume, Created, Extension, Health, InitReply, VerbName, render_reply,
+    Answer, Args, Call, Came, Code, CreateVolume, Created, Extension, Health, InitReply, VerbName, render_reply_with,
 };
 use zeroize::Zeroizing;
 
@@ -221,7 +221,7 @@ fn render<R: Answer>(verb: VerbName, result: Result<R>, world: &World) -> Answer
         }
     };
     let success = reply.is_ok();
-    Answered { text: render_reply(reply), success }
+    Answered { text: render_reply_with(reply, world.said()), success }
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

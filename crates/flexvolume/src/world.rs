@@ -30,6 +30,7 @@ struct Shared {
     settings: Settings,
     log: Log,
     secrets: RefCell<Secrets>,
+    said: RefCell<Vec<String>>,
 }
 
 /// Attachments made by a host's own `attach`; those of composed calls lie beside them, each storage apart.
@@ -43,8 +44,8 @@ impl World {
 
     fn new(name: DriverName, run_dir: PathBuf, state_dir: PathBuf, settings: PathBuf) -> Self {
         let log = Log::new(name.as_str());
-        let secrets = RefCell::default();
-        let shared = Shared { name, run_dir, state_dir, settings: Settings::new(settings), log, secrets };
+        let (secrets, said) = (RefCell::default(), RefCell::default());
+        let shared = Shared { name, run_dir, state_dir, settings: Settings::new(settings), log, secrets, said };
         Self { shared: Rc::new(shared), scope: BY_HOST.to_owned() }
     }
 
@@ -109,6 +110,20 @@ impl World {
     pub fn log(&self, message: impl Display) {
         let Ok(Some(setting)) = self.settings().text("log") else { return };
         self.shared.log.line(Some(setting), self.redact(&message.to_string()));
+    }
+
+    /// Says something of a call that succeeds all the same, such as what it took: in the answer's `message`, and in the log. A
+    /// failure has its own words.
+    pub fn say(&self, message: impl Display) {
+        let message = self.redact(&message.to_string());
+        self.log(&message);
+        self.shared.said.borrow_mut().push(message);
+    }
+
+    /// What was said.
+    pub(crate) fn said(&self) -> Option<String> {
+        let said = self.shared.said.borrow();
+        (!said.is_empty()).then(|| said.join("; "))
     }
 
     /// The text without the secrets of this call.
@@ -233,6 +248,11 @@ mod tests {
         secrets.insert("password", flexvolume_protocol::Secret::new(b"hunter22".to_vec()));
         world.keep_secret(&secrets);
         world.log("login with hunter22 failed");
+        assert_eq!(world.said(), None);
+        world.say("said hunter22");
+        world.say("and more");
+        assert_eq!(world.said().unwrap().split("; ").last(), Some("and more"));
+        assert!(!world.said().unwrap().contains("hunter22"));
         let text = std::fs::read_to_string(log).unwrap();
         assert!(text.contains("login with") && !text.contains("hunter22"), "{text}");
     }

@@ -222,6 +222,11 @@ fn replies_come_back() {
         init,
         r#"{"status":"Success","capabilities":{"attach":false,"selinuxRelabel":true,"fsGroup":true,"supportsMetrics":false,"requiresFSResize":true},"extensions":["staged","stdin","later"]}"#,
     );
+    let words = || Some("by force".to_owned());
+    let line = render_reply_with(Ok(Came::Done(())), words());
+    assert_eq!(line, r#"{"status":"Success","message":"by force"}"#);
+    let line = render_reply_with::<()>(Err(Failed::new("why")), words());
+    assert_eq!(line, r#"{"status":"Failure","message":"why"}"#);
     assert_eq!(render_reply::<()>(Ok(Came::NotSupported)), r#"{"status":"Not supported"}"#);
     assert_eq!(render_reply::<()>(Ok(Came::InProgress)), r#"{"status":"In progress"}"#);
     let failed = Failed::new("a \"b\"\nc").with_code(Code::NotFound);
