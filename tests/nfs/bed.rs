@@ -12,6 +12,7 @@ use flexvolume_testkit::{
     driver::{Driver, J, Said},
 };
 
+pub use crate::command::Bed;
 use crate::{
     command,
     server::{self, Exported},

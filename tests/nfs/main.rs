@@ -8,9 +8,11 @@ mod bed;
 mod command;
 mod copies;
 mod dead;
+mod hosted;
 mod life;
 mod provision;
 mod server;
 #[path = "../lvm/tools.rs"]
 #[allow(dead_code, reason = "another suite uses the rest")]
 mod tools;
+mod witness;

@@ -56,12 +56,12 @@ pub(crate) fn told(options: &Options, world: &World) -> Result<Told> {
 
 /// What is wrong with a share that is mounted here; `None` if it is not, or nothing is.
 fn reached(share: &Share, world: &World) -> Result<Option<Told>> {
-    let own = Own::new(share, world, Settings::patience(world));
+    let own = Own::new(share, world, Settings::brief(world));
     if own.find()?.is_none() {
         return Ok(None);
     }
     let source = share.source();
-    Ok(match health(own.point(), Settings::patience(world))? {
+    Ok(match health(own.point(), Settings::brief(world))? {
         Health::Alive => None,
         Health::Stale => Some(bad(
             Condition::Inaccessible,
@@ -75,7 +75,7 @@ fn reached(share: &Share, world: &World) -> Result<Option<Told>> {
 
 /// Whether a share can be mounted at all.
 fn mounted(share: &Share, world: &World) -> Result<Told> {
-    let own = Own::new(share, world, Settings::patience(world));
+    let own = Own::new(share, world, Settings::brief(world));
     let told = match own.ensure() {
         Ok(_) => good(),
         Err(failure) => bad(Condition::Inaccessible, failure.to_string()),

@@ -154,11 +154,11 @@ pub(crate) fn take_away(at: &Path, mounted: &Mounted, ours: &dyn Fn(&Path) -> bo
     }
 }
 
-/// Says in the log what was done, if it was not the usual.
+/// Says in the answer and in the log what was done, if it was not the usual.
 pub(crate) fn tell(at: &Path, rung: Rung, world: &World) {
     match rung {
         Rung::Plain => {}
-        Rung::Force | Rung::Again | Rung::Detach => world.log(format_args!("{}: {}", at.display(), rung.words())),
+        Rung::Force | Rung::Again | Rung::Detach => world.say(format_args!("{}: {}", at.display(), rung.words())),
     }
 }
 

@@ -184,10 +184,15 @@ const TRIES: u32 = 5;
 /// What came of it; what keeps the share from being mounted; the server does not answer.
 pub(crate) fn work(pool: &Pool, job: Job, world: &World) -> Result<Said> {
     let settings = Settings::read(world)?;
-    let patience = settings.patience.time();
+    let (patience, slice) = match job {
+        Job::Room | Job::Look { .. } => (Settings::brief(world), Duration::ZERO),
+        Job::Make { .. } | Job::Unmake { .. } | Job::List { .. } | Job::Resize { .. } => {
+            (settings.patience.time(), settings.slice.time())
+        }
+    };
     let share = pool.mounted().map_err(|why| Failure::new(Code::Invalid, why))?;
     let own = Own::new(&share, world, patience);
-    let done = tried(&own, pool, &job, &settings);
+    let done = tried(&own, pool, &job, patience, slice);
     // What was done is done, whatever becomes of the mount.
     if let Err(failure) = own.let_go() {
         world.log(format_args!("{} stays mounted: {failure}", share.source()));
@@ -195,8 +200,7 @@ pub(crate) fn work(pool: &Pool, job: Job, world: &World) -> Result<Said> {
     done
 }
 
-fn tried(own: &Own<'_>, pool: &Pool, job: &Job, settings: &Settings) -> Result<Said> {
-    let (patience, slice) = (settings.patience.time(), settings.slice.time());
+fn tried(own: &Own<'_>, pool: &Pool, job: &Job, patience: Duration, slice: Duration) -> Result<Said> {
     for _ in 0..TRIES {
         let mounted = own.ensure()?;
         let work = Work {

@@ -77,6 +77,9 @@ impl std::str::FromStr for OnDelete {
 #[serde(try_from = "String")]
 pub(crate) struct PoolName(String);
 
+/// Hosts wait ten seconds for who only asks, and he may ask twice.
+const BRIEF: Duration = Duration::from_secs(4);
+
 /// So that an id has room for a volume's name.
 const LONGEST_POOL: usize = 32;
 
@@ -154,6 +157,11 @@ impl Settings {
     /// How long a server may take, also where the rest of the settings makes no sense: what is mounted must come down.
     pub(crate) fn patience(world: &World) -> Duration {
         Self::read(world).unwrap_or_default().patience.time()
+    }
+
+    /// The same for who only asks: he is to be answered soon, also where the storage hangs.
+    pub(crate) fn brief(world: &World) -> Duration {
+        Self::patience(world).min(BRIEF)
     }
 
     /// Whether this server may be mounted.
