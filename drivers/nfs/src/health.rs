@@ -3,12 +3,14 @@
 use flexvolume::{Code, Condition, Failure, Health as Told, Options, Result, World, keys};
 
 use crate::{
+    ids::of_id,
     letgo::{Health, health},
     own::Own,
-    pool::{Job, Looked, Said, of_id, work},
+    pool::{Job, Looked, Said, work},
     provision::unexpected,
     settings::{Pool, Settings},
-    share::{Share, Volume},
+    share::Share,
+    volume::Volume,
 };
 
 /// How the volume `flexvol/id` does, or that of `server` and `share`; without either, every pool.

@@ -285,6 +285,14 @@ impl Home {
         Ok(all)
     }
 
+    /// Where it lies, for messages.
+    pub(crate) fn shown(&self, place: &Place) -> String {
+        match self.shelf(place.kind) {
+            Ok(shelf) => shelf.path().join(place.name.as_str()).display().to_string(),
+            Err(_) => place.name.as_str().to_owned(),
+        }
+    }
+
     /// Whether something is a directory, without opening it.
     ///
     /// # Errors

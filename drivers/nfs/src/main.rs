@@ -5,6 +5,7 @@ mod child;
 mod digest;
 mod health;
 mod home;
+mod ids;
 mod letgo;
 mod make;
 mod marker;
@@ -19,6 +20,7 @@ mod snapshot;
 mod stage;
 mod touch;
 mod unmake;
+mod volume;
 
 use flexvolume::{
     Attach, Capabilities, Capacity, CreateSnapshot, CreateVolume, Created, DeleteSnapshot, DeleteVolume, Detach,
@@ -27,7 +29,7 @@ use flexvolume::{
 };
 use flexvolume_linux::{mount::table, worker};
 use settings::Settings;
-use share::Volume;
+use volume::Volume;
 
 struct Nfs;
 

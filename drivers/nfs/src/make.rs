@@ -46,12 +46,11 @@ pub(crate) fn make(
     match marker.state {
         State::Ready if home.is_directory(place)? => return Ok(marker),
         State::Ready => {
-            let message =
-                format!("{} was made and is gone; restore it from a backup, or delete it", shown(home, place));
+            let message = format!("{} was made and is gone; restore it from a backup, or delete it", home.shown(place));
             return Err(Failure::new(Code::NotFound, message));
         }
         State::Deleting | State::Removing => {
-            return Err(Failure::new(Code::Conflict, format!("{} is being deleted", shown(home, place))));
+            return Err(Failure::new(Code::Conflict, format!("{} is being deleted", home.shown(place))));
         }
         State::Making => {}
     }
@@ -91,7 +90,7 @@ fn begin(home: &Home, place: &Place, wish: &Wish, source: Option<&Place>, now: i
     };
     let marker = wish.begin(original.map_or(0, |original| original.bytes), now)?;
     if home.is_taken(place)? {
-        let message = format!("there is {} already, and it was not made by this driver", shown(home, place));
+        let message = format!("there is {} already, and it was not made by this driver", home.shown(place));
         return Err(Failure::new(Code::Conflict, message));
     }
     if source.is_some() {
@@ -114,12 +113,12 @@ fn begin(home: &Home, place: &Place, wish: &Wish, source: Option<&Place>, now: i
 pub(crate) fn ready(home: &Home, place: &Place) -> Result<Marker> {
     match home.marker(place)? {
         Some(marker) if marker.state == State::Ready => Ok(marker),
-        Some(_) | None => Err(Failure::new(Code::NotFound, format!("there is no {} (any more)", shown(home, place)))),
+        Some(_) | None => Err(Failure::new(Code::NotFound, format!("there is no {} (any more)", home.shown(place)))),
     }
 }
 
 fn copy(home: &Home, place: &Place, source: &Place, tree: &Folder, marker: &mut Marker, until: Instant) -> Result<()> {
-    let gone = || Failure::new(Code::NotFound, format!("the original {} is gone", shown(home, source)));
+    let gone = || Failure::new(Code::NotFound, format!("the original {} is gone", home.shown(source)));
     ready(home, source)?;
     let from = home.tree(source)?.ok_or_else(gone)?;
     let links = home.copies()?.make_all(Path::new(&place.passing()), 0o700)?;
@@ -138,12 +137,4 @@ fn copy(home: &Home, place: &Place, source: &Place, tree: &Folder, marker: &mut 
         }
     }
     Ok(())
-}
-
-/// Where it lies, for messages.
-pub(crate) fn shown(home: &Home, place: &Place) -> String {
-    match home.shelf(place.kind) {
-        Ok(shelf) => shelf.path().join(place.name.as_str()).display().to_string(),
-        Err(_) => place.name.as_str().to_owned(),
-    }
 }

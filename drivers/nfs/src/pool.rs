@@ -18,7 +18,7 @@ use crate::{
     marker::{Marker, State, Wish},
     own::Own,
     server::Below,
-    settings::{Pool, PoolName, Settings},
+    settings::{Pool, Settings},
     unmake,
 };
 
@@ -234,33 +234,6 @@ fn now() -> i64 {
     since.ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or_default()
 }
 
-/// How ids of snapshots go on after the pool.
-const SNAPSHOT: &str = "snap";
-
-/// The id by which [`of_id`] finds it.
-pub(crate) fn id(pool: &PoolName, place: &Place) -> String {
-    match place.kind {
-        Kind::Volume => format!("{pool}/{}", place.name.as_str()),
-        Kind::Snapshot => format!("{pool}/{SNAPSHOT}/{}", place.name.as_str()),
-    }
-}
-
-/// What an id of ours names.
-///
-/// # Errors
-/// It is none.
-pub(crate) fn of_id(id: &str) -> std::result::Result<(PoolName, Place), &'static str> {
-    let foreign = "it is no id of this driver's";
-    let (pool, rest) = id.split_once('/').ok_or(foreign)?;
-    let pool = pool.parse().map_err(|_| foreign)?;
-    let (kind, name) = match rest.split_once('/') {
-        Some((SNAPSHOT, name)) => (Kind::Snapshot, name),
-        Some(_) => return Err(foreign),
-        None => (Kind::Volume, rest),
-    };
-    Ok((pool, Place { kind, name: Name::parse(name)? }))
-}
-
 /// The path of a volume's directory beneath its share.
 pub(crate) fn subdir(pool: &Pool, place: &Place) -> Below {
     pool.base.join(place.name.as_str())
@@ -274,20 +247,6 @@ pub(crate) fn is_within(source: &str, directory: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_id_leads_to_what_it_was_made_of_and_is_short_enough() {
-        let pool: PoolName = "p".repeat(32).parse().unwrap();
-        for (kind, name) in [(Kind::Volume, "v"), (Kind::Snapshot, "v"), (Kind::Snapshot, &*"n".repeat(88))] {
-            let place = Place { kind, name: Name::of(name) };
-            let id = id(&pool, &place);
-            assert!(flexvolume::Id::parse(&id).is_ok(), "{id}");
-            assert_eq!(of_id(&id), Ok((pool.clone(), place)));
-        }
-        for bad in ["", "v", "p/", "/v", "p/a/b", "p/snap/", "p/../x", "p/snap/a/b", "p/.flexvol", "p/archived-x"] {
-            assert!(of_id(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn a_directory_is_told_from_one_whose_name_begins_alike() {

@@ -9,9 +9,10 @@ use flexvolume_linux::mount::table;
 
 use crate::{
     home::{Kind, Name, Place},
+    ids::{id, of_id},
     marker::{Marker, Wish},
     own::{is_nfs, is_own},
-    pool::{Job, Said, id, is_within, of_id, subdir, work},
+    pool::{Job, Said, is_within, subdir, work},
     server::source,
     settings::{OnDelete, Pool, PoolName, Settings},
 };

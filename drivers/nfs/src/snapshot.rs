@@ -6,8 +6,9 @@ use flexvolume::{
 
 use crate::{
     home::{Kind, Name, Place},
+    ids::{id, of_id},
     marker::{Marker, Wish},
-    pool::{Job, Said, id, of_id, work},
+    pool::{Job, Said, work},
     provision::{listed, tell, unexpected},
     settings::{OnDelete, PoolName, Settings},
 };

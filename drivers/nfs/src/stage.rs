@@ -10,8 +10,8 @@ use crate::{
     letgo::{Health, health, is_stale, take_away, tell},
     own::{Own, is_nfs, is_own, release, silent},
     settings::Settings,
-    share::Volume,
     touch::{Done, Touch},
+    volume::Volume,
 };
 
 /// So often a share may be taken away beneath us, or be stale, before we give up.

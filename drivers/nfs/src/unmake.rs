@@ -7,7 +7,6 @@ use flexvolume_linux::tree::remove;
 
 use crate::{
     home::{Home, Kind, Place},
-    make::shown,
     marker::{Marker, State},
     settings::OnDelete,
 };
@@ -21,7 +20,7 @@ pub(crate) fn unmake(home: &Home, place: &Place, now: i64, until: Instant) -> Re
     let Some(mut marker) = home.marker(place)? else { return Ok(()) };
     if matches!(marker.state, State::Making | State::Ready) {
         if let Some(copy) = copied_to(home, place)? {
-            let message = format!("{} is being copied to {}; try again later", shown(home, place), copy.name.as_str());
+            let message = format!("{} is being copied to {}; try again later", home.shown(place), copy.name.as_str());
             return Err(Failure::new(Code::Busy, message));
         }
         marker = Marker { state: State::Deleting, cursor: None, ..marker };
@@ -68,5 +67,5 @@ fn copied_to(home: &Home, place: &Place) -> Result<Option<Place>> {
 
 /// Whether an id, of whichever pool, names this place: copies stay within their pool.
 fn is_id_of(id: &str, place: &Place) -> bool {
-    crate::pool::of_id(id).is_ok_and(|(_, there)| there == *place)
+    crate::ids::of_id(id).is_ok_and(|(_, there)| there == *place)
 }
