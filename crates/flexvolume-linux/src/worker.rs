@@ -34,7 +34,7 @@ use rustix::{
     event::{PollFd, PollFlags, poll},
     io::Errno,
     net::{RecvFlags, SendFlags, recv, send},
-    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal},
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal, set_parent_process_death_signal},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
@@ -53,6 +53,10 @@ const CHUNK: usize = 64 << 10;
 pub trait Task: Serialize + DeserializeOwned {
     /// A worker's `argv[0]`, by which it knows what it is: one executable may have several kinds.
     const NAME: &'static str = "flexvol-worker";
+
+    /// Whether the worker is killed when the thread that has started it ends: it begins no further step for a parent that is gone, and
+    /// whoever calls next need not reckon with it. Only for workers that no other thread uses.
+    const DIES_WITH_PARENT: bool = false;
 
     /// What comes back; a `Result` where it can fail.
     type Answer: Serialize + DeserializeOwned;
@@ -114,6 +118,9 @@ pub fn main<T: Task>() -> Option<ExitCode> {
     }
     process::sys::close_inherited();
     process::settle();
+    if T::DIES_WITH_PARENT && set_parent_process_death_signal(Some(Signal::KILL)).is_err() {
+        return Some(ExitCode::FAILURE);
+    }
     let served = take_socket().and_then(|socket| serve::<T>(&socket));
     Some(if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -135,6 +142,10 @@ fn serve<T: Task>(mut socket: &UnixStream) -> io::Result<()> {
         }
         let mut text = Zeroizing::new(vec![0; u32::from_le_bytes(length) as usize]);
         socket.read_exact(&mut text)?;
+        if T::DIES_WITH_PARENT && is_alone(socket) {
+            // It died before it could take us along.
+            return Ok(());
+        }
         let reply = match serde_json::from_slice::<T>(&text) {
             Ok(task) => match catch_unwind(AssertUnwindSafe(|| task.run())) {
                 Ok(answer) => Reply::Done(answer),
@@ -148,6 +159,12 @@ fn serve<T: Task>(mut socket: &UnixStream) -> io::Result<()> {
         };
         socket.write_all(&message)?;
     }
+}
+
+/// Whether the parent's end is closed.
+fn is_alone(socket: &UnixStream) -> bool {
+    let mut polled = [PollFd::new(socket, PollFlags::empty())];
+    poll(&mut polled, Some(&process::timespec(Duration::ZERO))).is_ok() && polled[0].revents().contains(PollFlags::HUP)
 }
 
 fn words(panic: &(dyn Any + Send)) -> String {

@@ -83,8 +83,24 @@ impl Task for Do {
     }
 }
 
+/// The same, done by one that dies with its parent.
+#[derive(Serialize, Deserialize)]
+struct Mortal(Do);
+
+impl Task for Mortal {
+    const NAME: &'static str = "flexvol-mortal";
+
+    const DIES_WITH_PARENT: bool = true;
+
+    type Answer = Result<Vec<String>, Error>;
+
+    fn run(self) -> Self::Answer {
+        self.0.run()
+    }
+}
+
 fn main() -> ExitCode {
-    if let Some(code) = worker::main::<Do>() {
+    if let Some(code) = worker::main::<Do>().or_else(worker::main::<Mortal>) {
         return code;
     }
     match env::args().nth(1).as_deref() {
@@ -105,6 +121,7 @@ fn main() -> ExitCode {
         ("one_killed_while_idle_is_replaced_unseen", one_killed_while_idle_is_replaced_unseen),
         ("a_child_of_a_task_does_not_hide_the_end", a_child_of_a_task_does_not_hide_the_end),
         ("a_worker_ends_with_its_parent", a_worker_ends_with_its_parent),
+        ("one_that_is_to_die_with_its_parent_does", one_that_is_to_die_with_its_parent_does),
         ("a_missing_executable_is_told", a_missing_executable_is_told),
         ("a_killed_process_with_a_thread_left_is_found", a_killed_process_with_a_thread_left_is_found),
         ("what_the_kernel_holds_is_left_behind", what_the_kernel_holds_is_left_behind),
@@ -255,6 +272,25 @@ fn a_worker_ends_with_its_parent() {
     for id in &both {
         gone(id);
     }
+}
+
+fn one_that_is_to_die_with_its_parent_does() {
+    // The kernel's parent is a thread.
+    let begun = thread::spawn(|| {
+        let mut mortal = Worker::<Mortal>::new(PathBuf::from("/proc/self/exe"), Vec::new());
+        assert_eq!(mortal.ask(&Mortal(Do::Repeat("x".to_owned(), 1)), LONG).unwrap().unwrap(), ["x"]);
+        let mut other = own();
+        ask(&mut other, &Do::Repeat("x".to_owned(), 1));
+        (mortal, other)
+    });
+    let (mortal, mut other) = begun.join().unwrap();
+    let mortal = mortal.id().unwrap();
+    let since = Instant::now();
+    while alive(&mortal) {
+        assert!(since.elapsed() < LONG, "it lives on");
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(ask(&mut other, &Do::Repeat("lives".to_owned(), 1)), ["lives"]);
 }
 
 fn a_missing_executable_is_told() {

@@ -107,6 +107,8 @@ impl From<Error> for Refused {
 impl Task for Work {
     const NAME: &'static str = "flexvol-nfs-pool";
 
+    const DIES_WITH_PARENT: bool = true;
+
     type Answer = std::result::Result<Said, Refused>;
 
     fn run(self) -> Self::Answer {

@@ -50,6 +50,8 @@ pub(crate) enum Done {
 impl Task for Touch {
     const NAME: &'static str = "flexvol-nfs-mount";
 
+    const DIES_WITH_PARENT: bool = true;
+
     type Answer = Result<Done>;
 
     fn run(self) -> Result<Done> {
