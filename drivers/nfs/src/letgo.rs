@@ -44,6 +44,14 @@ pub(crate) struct Facts {
     pub(crate) last: bool,
 }
 
+/// What took a mount away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    rung: Rung,
+    /// The server answers, but knows nothing of what was mounted.
+    stale: bool,
+}
+
 /// How a server does, asked through one mount.
 #[derive(Debug)]
 pub(crate) enum Health {
@@ -75,16 +83,21 @@ impl Rung {
             Self::Detach => Unmount::Detach,
         }
     }
+}
 
-    /// What was done, for a person.
-    pub(crate) fn words(self) -> &'static str {
-        match self {
-            Self::Plain => "unmounted",
-            Self::Force => "unmounted by force, since its server does not answer",
-            Self::Again => "unmounted after force, since its server does not answer",
-            Self::Detach => {
-                "detached, since its server does not answer and somebody still uses it; it goes with its last user"
-            }
+impl Taken {
+    /// What was done, for a person, if it was not the usual.
+    fn words(self) -> Option<String> {
+        let why = if self.stale {
+            "since its server does not know it any more (stale)"
+        } else {
+            "since its server does not answer"
+        };
+        match self.rung {
+            Rung::Plain => None,
+            Rung::Force => Some(format!("unmounted by force, {why}")),
+            Rung::Again => Some(format!("unmounted after force, {why}")),
+            Rung::Detach => Some(format!("detached, {why}, and somebody still uses it; it goes with its last user")),
         }
     }
 }
@@ -116,18 +129,18 @@ fn is_silence(error: &Error) -> bool {
     silent.iter().any(|known| error.errno() == Some(known.raw_os_error()))
 }
 
-/// Takes away what is on top at `at`. `ours` are other mounts of the same superblock that use nothing. Gives the step that did it.
+/// Takes away what is on top at `at`. `ours` are other mounts of the same superblock that use nothing. Gives how that was done.
 ///
 /// # Errors
 /// `busy`: somebody uses it, and its server answers. What the kernel says.
-pub(crate) fn take_away(at: &Path, mounted: &Mounted, ours: &dyn Fn(&Path) -> bool, limit: Duration) -> Result<Rung> {
-    let mut rung = Rung::Plain;
+pub(crate) fn take_away(at: &Path, mounted: &Mounted, ours: &dyn Fn(&Path) -> bool, limit: Duration) -> Result<Taken> {
+    let (mut rung, mut stale) = (Rung::Plain, false);
     let mut facts = None;
     loop {
         let said = ask(&Touch::Unmount { at: at.to_owned(), how: rung.how() }, limit);
         // Only the mount table tells: a child that flushes the last data is silent, and the mount gone.
         if table::by_id(mounted.id)?.is_none() {
-            return Ok(rung);
+            return Ok(Taken { rung, stale });
         }
         let error = match said {
             Came::Answer(Ok(_)) => None,
@@ -137,10 +150,14 @@ pub(crate) fn take_away(at: &Path, mounted: &Mounted, ours: &dyn Fn(&Path) -> bo
         };
         let known = match facts {
             Some(facts) => facts,
-            None => *facts.insert(Facts {
-                alive: matches!(health(at, limit)?, Health::Alive),
-                last: table::of_device(mounted.dev)?.iter().all(|one| one.id == mounted.id || ours(&one.point)),
-            }),
+            None => {
+                let health = health(at, limit)?;
+                stale = matches!(health, Health::Stale);
+                *facts.insert(Facts {
+                    alive: matches!(health, Health::Alive),
+                    last: table::of_device(mounted.dev)?.iter().all(|one| one.id == mounted.id || ours(&one.point)),
+                })
+            }
         };
         match after(rung, known) {
             Some(next) => rung = next,
@@ -155,10 +172,9 @@ pub(crate) fn take_away(at: &Path, mounted: &Mounted, ours: &dyn Fn(&Path) -> bo
 }
 
 /// Says in the answer and in the log what was done, if it was not the usual.
-pub(crate) fn tell(at: &Path, rung: Rung, world: &World) {
-    match rung {
-        Rung::Plain => {}
-        Rung::Force | Rung::Again | Rung::Detach => world.say(format_args!("{}: {}", at.display(), rung.words())),
+pub(crate) fn tell(at: &Path, taken: Taken, world: &World) {
+    if let Some(words) = taken.words() {
+        world.say(format_args!("{}: {words}", at.display()));
     }
 }
 

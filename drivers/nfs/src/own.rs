@@ -136,8 +136,8 @@ impl<'a> Own<'a> {
             Health::Stale => {}
         }
         self.world.log(format_args!("{} is stale and is mounted anew", self.share.source()));
-        let rung = take_away(&self.point, &mounted, &|point| is_own(point, self.world), self.patience)?;
-        tell(&self.point, rung, self.world);
+        let taken = take_away(&self.point, &mounted, &|point| is_own(point, self.world), self.patience)?;
+        tell(&self.point, taken, self.world);
         Ok(())
     }
 
@@ -191,8 +191,8 @@ pub(crate) fn release(dev: (u32, u32), world: &World, patience: Duration) -> Res
         let name = mounted.point.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let _lock = world.lock(&format!("share {name}"))?;
         match take_away(&mounted.point, &mounted, &|point| is_own(point, world), patience) {
-            Ok(rung) => {
-                tell(&mounted.point, rung, world);
+            Ok(taken) => {
+                tell(&mounted.point, taken, world);
                 clear(&mounted.point);
             }
             Err(failure) if failure.code() == Some(Code::Busy) => {

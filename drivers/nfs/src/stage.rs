@@ -132,8 +132,8 @@ pub(crate) fn unmount(dir: &Path, world: &World) -> Result<()> {
 }
 
 fn away(dir: &Path, there: &Mounted, world: &World) -> Result<()> {
-    let rung = take_away(dir, there, &|point| is_own(point, world), Settings::patience(world))?;
-    tell(dir, rung, world);
+    let taken = take_away(dir, there, &|point| is_own(point, world), Settings::patience(world))?;
+    tell(dir, taken, world);
     Ok(())
 }
 
