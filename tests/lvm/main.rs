@@ -5,6 +5,7 @@ mod bed;
 #[path = "../it/bed.rs"]
 #[allow(dead_code, reason = "the bed of the whole command, of which these cases use a part")]
 mod command;
+mod door;
 mod driver;
 mod group;
 mod kernel;

@@ -46,6 +46,7 @@ guest run [OPTION]… -- COMMAND…
   --memory MIB     1024 by default
   --udev           with udev running
   --kernel WORD    one more word for the kernel's command line
+  --program FILE   one more executable in /vm/bin
   --share DIR      is /vm in the guest
   --beside COMMAND for the shell of a second machine; the two are `left` and `right` to each other, on a wire of their own
   --limit SECONDS  after which the command is ended, 600 by default

@@ -1,8 +1,7 @@
 //! Machines killed outright while the driver works, and started again on the same disks. It loses no write that had ended, so
 //! it is a smoke test; the cases about power cuts look for missing flushes.
 
-use super::Door;
-use crate::tools::text;
+use crate::{door::Door, tools::text};
 
 /// What each machine begins with: the driver's state on one disk, the volume group on the other.
 const BEGIN: &str = r#"

@@ -34,6 +34,8 @@ pub(super) struct Wish {
     pub(super) argv: Vec<String>,
     /// Where the executables are, if they shall not be built.
     pub(super) bin: Option<PathBuf>,
+    /// Executables besides.
+    pub(super) programs: Vec<PathBuf>,
     /// For `sh -c` in a second machine on a wire.
     pub(super) beside: Option<String>,
     pub(super) limit: Duration,
@@ -104,6 +106,7 @@ fn wish(words: &[String]) -> Result<Wish, String> {
         cache: Cache::Unsafe,
         argv: Vec::new(),
         bin: None,
+        programs: Vec::new(),
         beside: None,
         limit: LIMIT,
     };
@@ -121,6 +124,7 @@ fn wish(words: &[String]) -> Result<Wish, String> {
             "--memory" => wish.spec.memory = number(value()?)?,
             "--kernel" => wish.spec.kernel.push(value()?),
             "--bin" => wish.bin = Some(value()?.into()),
+            "--program" => wish.programs.push(value()?.into()),
             "--share" => wish.spec.share = Some(value()?.into()),
             "--limit" => wish.limit = Duration::from_secs(number(value()?)?.into()),
             "--udev" => wish.spec.udev = true,
@@ -168,13 +172,13 @@ mod tests {
     #[test]
     fn a_run_is_read() {
         let wish = wished(
-            "--disk 64M --disk /d.raw --cache none --smp 2 --memory 512 --udev --limit 9 --kernel a=b -- ls --disk /",
+            "--disk 64M --disk /d.raw --cache none --smp 2 --memory 512 --udev --limit 9 --kernel a=b --program /x/y -- ls --disk /",
         )
         .unwrap();
         assert_eq!(wish.disks, [DiskWish::New(64 << 20), DiskWish::File("/d.raw".into())]);
         assert_eq!((wish.cache, wish.spec.smp, wish.spec.memory, wish.spec.udev), (Cache::None, 2, 512, true));
         assert_eq!((wish.limit, wish.spec.kernel.as_slice()), (Duration::from_secs(9), &["a=b".to_owned()][..]));
-        assert_eq!(wish.argv, ["ls", "--disk", "/"]);
+        assert_eq!((wish.argv, wish.programs), (words("ls --disk /"), vec!["/x/y".into()]));
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod suite;
 mod times;
 
 use crate::{say, tally::Tally};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use args::Verb;
 use std::time::Instant;
 
@@ -49,13 +49,17 @@ pub(crate) fn main(words: &[String]) -> Result<Option<()>> {
             println!("the image is there: {} ({} s)", ground.about(), start.elapsed().as_secs());
         }
         Ok(Verb::Run(wish)) => {
-            let kit = match &wish.bin {
+            let mut kit = match &wish.bin {
                 Some(dir) => Kit::of(dir)?,
                 None => {
                     suite::build()?;
                     Kit::of_build()?
                 }
             };
+            for program in &wish.programs {
+                let name = program.file_name().with_context(|| format!("{} is no file", program.display()))?;
+                kit.add(program, &name.to_string_lossy());
+            }
             let status = run::main(&required(Ground::ready(kit)?)?, &wish)?;
             say::flush();
             std::process::exit(status);
