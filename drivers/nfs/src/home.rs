@@ -92,6 +92,13 @@ impl Name {
     fn file(&self) -> OsString {
         format!("{}.json", self.0).into()
     }
+
+    /// Whether this is a marker of that name that was never finished: `.NAME.json.0123.new`.
+    fn is_unfinished(&self, file: &OsStr) -> bool {
+        let hidden = file.to_str().and_then(|file| file.strip_prefix('.')?.strip_suffix(".new"));
+        let rest = hidden.and_then(|file| file.strip_prefix(self.0.as_str())?.strip_prefix(".json."));
+        rest.is_some_and(|number| !number.contains('.'))
+    }
 }
 
 impl TryFrom<String> for Name {
@@ -233,13 +240,18 @@ impl Home {
         Ok(self.folder(place.kind.notes())?.replace(&place.name.file(), &text(marker)?)?)
     }
 
-    /// Removes the marker: from now on nothing of it is ours.
+    /// Removes the marker, and what calls that were cut off have left of it: from now on nothing of it is ours.
     ///
     /// # Errors
     /// What the kernel or the server says.
     pub(crate) fn unmark(&self, place: &Place) -> Result<()> {
         let notes = self.folder(place.kind.notes())?;
         notes.unlink(&place.name.file())?;
+        for name in notes.names()? {
+            if place.name.is_unfinished(&name) {
+                notes.unlink(&name)?;
+            }
+        }
         Ok(notes.sync()?)
     }
 
@@ -320,6 +332,23 @@ mod tests {
             assert!(name.as_str().starts_with('v') && Name::parse(name.as_str()).is_ok(), "{odd:?}: {name:?}");
         }
         assert_ne!(Name::of("a/b"), Name::of("a\\b"));
+    }
+
+    #[test]
+    fn an_unfinished_marker_is_told_from_that_of_another_name() {
+        let name = Name::of("v");
+        assert!(name.is_unfinished(OsStr::new(".v.json.0906775e9e92261d.new")));
+        for other in [
+            "v.json",
+            ".v.json",
+            ".v.json.new",
+            ".w.json.1.new",
+            ".v.json.json.1.new",
+            "v.json.1.new",
+            ".vv.json.1.new",
+        ] {
+            assert!(!name.is_unfinished(OsStr::new(other)), "{other}");
+        }
     }
 
     #[test]

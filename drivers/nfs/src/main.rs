@@ -82,7 +82,7 @@ impl Driver for Nfs {
         let point = own::point_of(&attachment.storage, world);
         match table::at(&point)? {
             Some(mounted) => own::release(mounted.dev, world, Settings::patience(world)),
-            None => Ok(()),
+            None => own::forget(&point, world),
         }
     }
 

@@ -93,7 +93,7 @@ impl<'a> Own<'a> {
             return Ok(mounted);
         }
         make_dir(&self.point)?;
-        write(&self.note(), &self.share.to_string())?;
+        write(&self.point, &self.share.to_string())?;
         let mounted = self.mount();
         if mounted.is_err() {
             self.clear();
@@ -158,7 +158,7 @@ impl<'a> Own<'a> {
     }
 
     fn lock(&self) -> Result<Lock> {
-        self.world.lock(&format!("share {}", self.share.short()))
+        lock(&self.point, self.world)
     }
 
     fn note(&self) -> PathBuf {
@@ -188,8 +188,7 @@ pub(crate) fn release(dev: (u32, u32), world: &World, patience: Duration) -> Res
         return Ok(());
     }
     for mounted in all {
-        let name = mounted.point.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let _lock = world.lock(&format!("share {name}"))?;
+        let _lock = lock(&mounted.point, world)?;
         match take_away(&mounted.point, &mounted, &|point| is_own(point, world), patience) {
             Ok(taken) => {
                 tell(&mounted.point, taken, world);
@@ -213,11 +212,33 @@ fn note_of(point: &Path) -> PathBuf {
     point.with_extension("share")
 }
 
+/// Removes what a call has left that was cut off before it had mounted the share.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn forget(point: &Path, world: &World) -> Result<()> {
+    let _lock = lock(point, world)?;
+    clear(point);
+    Ok(())
+}
+
+fn lock(point: &Path, world: &World) -> Result<Lock> {
+    world.lock(&format!("share {}", point.file_name().unwrap_or_default().to_string_lossy()))
+}
+
 fn clear(point: &Path) {
     // What is mounted there keeps the directory.
-    if fs::remove_dir(point).is_ok() {
-        let _ = fs::remove_file(note_of(point));
+    match fs::remove_dir(point) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {}
+        Ok(()) | Err(_) => {
+            let _ = fs::remove_file(note_of(point));
+            let _ = fs::remove_file(unfinished(point));
+        }
     }
+}
+
+fn unfinished(point: &Path) -> PathBuf {
+    point.with_extension("new")
 }
 
 /// Makes a folder for our own eyes, and those above it.
@@ -226,12 +247,12 @@ fn make_dir(dir: &Path) -> Result<()> {
     made.map_err(|error| Error::io("make the folder", dir, error).into())
 }
 
-/// Void after a reboot, as the mount is.
-fn write(file: &Path, text: &str) -> Result<()> {
-    let fresh = file.with_extension(format!("{}.new", std::process::id()));
+/// Void after a reboot, as the mount is. Under the share's lock, so of a call that was cut off only one file is left.
+fn write(point: &Path, text: &str) -> Result<()> {
+    let (file, fresh) = (note_of(point), unfinished(point));
     let written = || -> io::Result<()> {
         fs::write(&fresh, text)?;
-        fs::rename(&fresh, file)
+        fs::rename(&fresh, &file)
     };
-    written().map_err(|error| Error::io("write", file, error).into())
+    written().map_err(|error| Error::io("write", &file, error).into())
 }

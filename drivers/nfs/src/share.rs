@@ -5,7 +5,6 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    digest::digest,
     options::{self, MountOption},
     server::{Below, Export, Server, source},
 };
@@ -119,9 +118,10 @@ impl Share {
         source(&self.server, &self.export, &Below::default())
     }
 
+    #[cfg(test)]
     /// A short name that can be a file's.
     pub(crate) fn short(&self) -> String {
-        digest(self.to_string().as_bytes())
+        crate::digest::digest(self.to_string().as_bytes())
     }
 
     pub(crate) fn mounter(&self) -> Mounter {
