@@ -1,4 +1,4 @@
-//! The bed every case lies in: a server with one exported directory, and a node with the driver.
+//! The bed every case lies in: a node with the driver, and mostly a server with one exported directory on the same machine.
 
 use std::{
     fs,
@@ -19,22 +19,26 @@ use crate::{
     tools::text,
 };
 
-/// A node with the NFS driver, and a share for it.
-pub struct Node {
+/// A machine with the NFS driver.
+pub struct Client {
     pub driver: Driver,
-    pub share: Exported,
-    // Last: it takes away what the others stand on.
     pub bed: command::Bed,
+}
+
+/// The same with a share for it.
+pub struct Node {
+    pub share: Exported,
+    // Last: it takes away what the share stands on.
+    pub client: Client,
 }
 
 impl Node {
     /// A node, or `None` with the reason printed where there can be none.
     pub fn new() -> Option<Node> {
         server::server()?;
-        let bed = command::Bed::new()?;
-        let share = Exported::new(&bed.sandbox.dir("share").unwrap());
-        let driver = Driver::new(&binary("nfs").unwrap(), bed.sandbox.path());
-        let node = Node { driver, share, bed };
+        let client = Client::new()?;
+        let share = Exported::new(&client.bed.sandbox.dir("share").unwrap());
+        let node = Node { share, client };
         node.set("{\"patience\":20}");
         Some(node)
     }
@@ -50,11 +54,6 @@ impl Node {
         Some(node)
     }
 
-    /// Writes the driver's settings.
-    pub fn set(&self, json: &str) {
-        fs::write(self.bed.sandbox.path().join("settings.json"), json).unwrap();
-    }
-
     /// A path of the share, as its server has it.
     pub fn on_server(&self, path: &str) -> PathBuf {
         self.share.path.join(path)
@@ -67,6 +66,20 @@ impl Node {
             .with("share", text(&self.share.path))
             .with("kubernetes.io/readwrite", "rw")
             .with("kubernetes.io/pvOrVolumeName", volume)
+    }
+}
+
+impl Client {
+    /// A node, or `None` with the reason printed where there can be none.
+    pub fn new() -> Option<Client> {
+        let bed = command::Bed::new()?;
+        let driver = Driver::new(&binary("nfs").unwrap(), bed.sandbox.path());
+        Some(Client { driver, bed })
+    }
+
+    /// Writes the driver's settings.
+    pub fn set(&self, json: &str) {
+        fs::write(self.bed.sandbox.path().join("settings.json"), json).unwrap();
     }
 
     /// A place for a volume, made as a host makes it.
@@ -134,6 +147,14 @@ impl Node {
 }
 
 impl Deref for Node {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Deref for Client {
     type Target = Driver;
 
     fn deref(&self) -> &Driver {

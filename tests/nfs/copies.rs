@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Files, directories, links, holes, owners: what the copy is compared by.
-fn picture(dir: &std::path::Path) -> String {
+pub fn picture(dir: &std::path::Path) -> String {
     // Not the time of the last look, nor the size of directories.
     shell(
         "cd $1 && find . -mindepth 1 ! -type p -printf '%p %y %m %U %G %l %T@ %n\\n' | sort && find . -type f -exec md5sum {} + | sort",

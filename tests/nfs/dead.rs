@@ -1,6 +1,11 @@
 //! Servers that die, come back, or forget what they exported.
 
-use std::{fs, process::Command, time::Instant};
+use std::{
+    fs,
+    io::Write,
+    process::{Command, Stdio},
+    time::Instant,
+};
 
 use crate::{
     bed::Node,
@@ -107,4 +112,36 @@ fn who_is_using_a_volume_of_a_server_that_answers_keeps_it() {
     drop(open);
     node.down(&j, &one);
     node.assert_down();
+}
+
+/// The child that unmounts is killed while it sends what is left, and the kernel finishes that all the same.
+#[test]
+fn what_was_not_sent_when_its_volume_was_unmounted_is_sent_when_the_server_is_back() {
+    let Some(node) = Node::new() else { return };
+    for protocol in ["4.2", "3"] {
+        node.set("{\"patience\":60}");
+        let (place, j) = (node.place("pod"), node.j("pv").with("protocol", protocol));
+        node.up(&j, &place);
+        // By a mapping, for whoever closes a file waits until all is sent.
+        let mut program = Command::new("xfs_io").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut input = program.stdin.take().unwrap();
+        let (file, mapped) = (place.join(protocol), node.on_server("mapped"));
+        let begin = "truncate 65536\nmmap -rw 0 65536\nmread 0 65536\nclose\n";
+        writeln!(input, "open -f {}\n{begin}open -f {}\nclose", text(&file), text(&place.join("mapped"))).unwrap();
+        until("it is mapped", || mapped.exists());
+        server::stop();
+        node.set("{\"patience\":2}");
+        writeln!(input, "mwrite -S 0x5a 0 65536\nquit").unwrap();
+        assert!(program.wait().unwrap().success());
+        let since = Instant::now();
+        let said = node.call(&["unmountdevice", text(&place)]).ok();
+        node.call(&["detach", "pv", "node"]).ok();
+        assert!(since.elapsed().as_secs() < SOON, "{:?}", since.elapsed());
+        assert_eq!(said.message(), "", "{protocol}");
+        node.assert_down();
+        server::start();
+        let sent = node.on_server(protocol);
+        until("it is sent", || fs::read(&sent).unwrap().iter().filter(|byte| **byte == 0x5a).count() == 65536);
+        fs::remove_file(mapped).unwrap();
+    }
 }

@@ -8,10 +8,15 @@ mod bed;
 mod command;
 mod copies;
 mod dead;
+#[path = "../lvm/door.rs"]
+#[allow(dead_code, reason = "another suite uses the rest")]
+mod door;
 mod hosted;
 mod life;
+mod outside;
 mod provision;
 mod server;
+mod sweep;
 #[path = "../lvm/tools.rs"]
 #[allow(dead_code, reason = "another suite uses the rest")]
 mod tools;

@@ -18,8 +18,23 @@ pub struct Exported {
     pub path: PathBuf,
 }
 
+/// What makes a machine a server. Each of these may be there from the case before.
+pub const BEGIN: &str = r#"
+grep -q ' /proc/fs/nfsd ' /proc/self/mounts || mount -t nfsd nfsd /proc/fs/nfsd
+grep -q ' rpc_pipefs ' /proc/self/mounts || mount -t rpc_pipefs rpc_pipefs /run/rpc_pipefs
+mkdir -p /var/lib/nfs/v4recovery /var/lib/nfs/sm /var/lib/nfs/rpc_pipefs
+: >>/var/lib/nfs/etab; : >>/var/lib/nfs/rmtab
+pidof rpcbind >/dev/null || rpcbind -w
+pidof rpc.statd >/dev/null || rpc.statd
+# Nobody has files open from before: nothing is gained by waiting for those who might.
+[ "$(cat /proc/fs/nfsd/threads)" != 0 ] || { echo 10 >/proc/fs/nfsd/nfsv4gracetime; echo 10 >/proc/fs/nfsd/nfsv4leasetime; }
+pidof rpc.mountd >/dev/null || rpc.mountd
+[ "$(cat /proc/fs/nfsd/threads)" != 0 ] || rpc.nfsd 8
+echo Y >/proc/fs/nfsd/v4_end_grace || true
+"#;
+
 /// Where the suite runs. The door says so.
-fn place() -> String {
+pub fn place() -> String {
     std::env::var("FLEXVOL_GUEST").unwrap_or_default()
 }
 
@@ -37,21 +52,7 @@ pub fn server() -> Option<()> {
         skip("this kernel has no NFS");
         return None;
     }
-    // Each of these may be there from the case before.
-    let script = r#"
-        grep -q ' /proc/fs/nfsd ' /proc/self/mounts || mount -t nfsd nfsd /proc/fs/nfsd
-        grep -q ' rpc_pipefs ' /proc/self/mounts || mount -t rpc_pipefs rpc_pipefs /run/rpc_pipefs
-        mkdir -p /var/lib/nfs/v4recovery /var/lib/nfs/sm /var/lib/nfs/rpc_pipefs
-        : >>/var/lib/nfs/etab; : >>/var/lib/nfs/rmtab
-        pidof rpcbind >/dev/null || rpcbind -w
-        pidof rpc.statd >/dev/null || rpc.statd
-        # Nobody has files open from before: nothing is gained by waiting for those who might.
-        [ "$(cat /proc/fs/nfsd/threads)" != 0 ] || { echo 10 >/proc/fs/nfsd/nfsv4gracetime; echo 10 >/proc/fs/nfsd/nfsv4leasetime; }
-        pidof rpc.mountd >/dev/null || rpc.mountd
-        [ "$(cat /proc/fs/nfsd/threads)" != 0 ] || rpc.nfsd 8
-        echo Y >/proc/fs/nfsd/v4_end_grace || true
-    "#;
-    shell(script, &[]);
+    shell(BEGIN, &[]);
     Some(())
 }
 
