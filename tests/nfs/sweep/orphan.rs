@@ -78,3 +78,21 @@ fn a_volume_that_is_deleted_stays_so_though_a_dead_calls_child_was_about_to_publ
     }
     field.assert_down();
 }
+
+/// `mount.nfs` is a program of its own and goes on. Then the share may be mounted twice, one on the other, and comes down all the same.
+#[test]
+fn what_a_dead_calls_mount_nfs_has_mounted_besides_comes_down_with_the_last_volume() {
+    let Some(node) = Node::new() else { return };
+    let field = Field::new(node, ALL_DIE);
+    let (place, j) = (field.place("pod"), field.j("pv").with("protocol", "3"));
+    let words = j.text();
+    let mount = ["mountdevice", text(&place), "", &words];
+    field.call(&["attach", &words, "node"]).ok();
+    held_back(&field, &mount, "mount 127.0.0.1:", || {
+        field.call(&mount).ok();
+    });
+    fs::write(place.join("file"), "").unwrap();
+    assert_eq!(field.mounts().len() - field.own().len(), 1, "{:?}", field.mounts());
+    field.down(&j, &place);
+    field.assert_down();
+}
