@@ -1,6 +1,6 @@
 //! The whole way by the command: pods of a manifest, up and down, on one share.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use crate::{
     bed::Node,
@@ -10,15 +10,16 @@ use crate::{
 
 const DRIVER: &str = "flexvol.io/nfs";
 
+/// A pod; its volume has its name, since another one of that name with other options would be called differently.
 fn pod(name: &str, options: &str) -> String {
     format!(
         "apiVersion: v1
 kind: Pod
 metadata: {{name: {name}}}
 spec:
-  containers: [{{name: c, image: x, volumeMounts: [{{name: data, mountPath: /data}}]}}]
+  containers: [{{name: c, image: x, volumeMounts: [{{name: {name}, mountPath: /data}}]}}]
   volumes:
-  - name: data
+  - name: {name}
     flexVolume: {{driver: {DRIVER}, options: {{{options}}}}}
 ---
 "
@@ -45,7 +46,7 @@ fn pods_that_write_and_pods_that_read_share_one_mount() {
     let manifest = node.bed.manifest("pods.yaml", &pods);
     for _ in 0..2 {
         node.bed.ok(["up", &manifest]);
-        let place = |who: &str| node.bed.path_of(who, "data");
+        let place = |who: &str| node.bed.path_of(who, who);
         fs::write(place("writer").join("file"), "data").unwrap();
         assert_eq!(fs::read_to_string(place("reader").join("file")).unwrap(), "data");
         fs::write(place("another").join("more"), "").unwrap();
@@ -63,13 +64,22 @@ fn a_pod_of_a_dead_server_goes_down_and_another_ones_comes_up() {
     let dead = pod("dead", &format!("server: 127.0.0.1, share: {}", text(&node.share.path)));
     let manifest = node.bed.manifest("dead.yaml", &dead);
     node.bed.ok(["up", &manifest]);
-    fs::write(node.bed.path_of("dead", "data").join("file"), "x").unwrap();
+    fs::write(node.bed.path_of("dead", "dead").join("file"), "x").unwrap();
     server::stop();
+    // Somebody of the pod waits for the server. Nobody else on this node has this share, so he need not.
+    let mut waiting = Command::new("sh");
+    waiting.args(["-c", "cd $1 && exec dd if=/dev/zero of=out bs=4k count=1 oflag=sync", "sh"]);
+    let mut waiting = waiting.arg(node.bed.path_of("dead", "dead")).spawn().unwrap();
+    until("it waits", || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", waiting.id())).unwrap_or_default();
+        stat.contains("(dd) D ")
+    });
     let ran = node.bed.run(["down", &manifest]);
     assert_eq!(ran.code, 0, "{ran:?}");
     until("all is unmounted", || node.mounts().is_empty());
+    until("he is told", || waiting.try_wait().unwrap().is_some_and(|how| !how.success()));
     server::start();
     node.bed.ok(["up", &manifest]);
-    assert_eq!(fs::read_to_string(node.bed.path_of("dead", "data").join("file")).unwrap(), "x");
+    assert_eq!(fs::read_to_string(node.bed.path_of("dead", "dead").join("file")).unwrap(), "x");
     node.bed.ok(["down", &manifest]);
 }

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use flexvolume_linux::beneath::trusted_chain;
+use flexvolume_protocol::DriverName;
 
 use crate::{
     drivers::load::Drivers,
@@ -67,6 +68,12 @@ impl Ground {
         let drivers = Arc::new(Drivers::new(settings.plugin_dir.clone(), trust, settings.config.clone()));
         let found = Found { fresh: opened.fresh, set_aside: opened.set_aside };
         Ok((Self { settings, layout, ledger: opened.ledger, drivers, ident }, found))
+    }
+
+    /// The folder in which a staged driver mounts for itself what several volumes share, as the mount table has it.
+    pub fn drivers_own(&self, driver: &DriverName) -> PathBuf {
+        let own = self.settings.run.join(driver.dir());
+        std::fs::canonicalize(&own).unwrap_or(own)
     }
 
     /// Who holds the lock of one volume now, in words.

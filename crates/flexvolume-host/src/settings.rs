@@ -32,6 +32,9 @@ pub struct Settings {
     pub root: PathBuf,
     /// Drivers.
     pub plugin_dir: PathBuf,
+    /// What drivers keep until a reboot, their own mounts among it: [`RUN_DIR`](flexvolume_protocol::keys::RUN_DIR), or
+    /// what drivers are told instead.
+    pub run: PathBuf,
     /// Our own executable, which is also the disposable worker.
     pub worker: PathBuf,
     /// How long to wait for another process that works on the same volume.

@@ -34,6 +34,8 @@ pub enum Task {
     Break {
         /// Where.
         target: PathBuf,
+        /// Mounts there and below belong to the volume and nobody works through them.
+        idle: Vec<PathBuf>,
     },
     /// Take set-uid, devices or write access from the mount at `target`.
     Restrict {
@@ -156,7 +158,7 @@ impl worker::Task for Task {
             Self::Unmount { target } => {
                 every_layer(&target, |target| mount::unmount(target, Unmount::Plain).map(|()| Step::Plain))
             }
-            Self::Break { target } => every_layer(&target, mount::unmount_ladder),
+            Self::Break { target, idle } => every_layer(&target, |target| mount::unmount_ladder(target, &idle)),
             Self::Restrict { target, power } => mount::set_flags(&target, power.flags()).map(|()| Done::Plainly),
             Self::FormatAndMount { device, identity, fs_type, target, intent, power } => {
                 let made = fs::format_and_mount(

@@ -8,7 +8,7 @@ use std::{
     rc::Rc,
 };
 
-use flexvolume_protocol::{DriverName, Redactor, Secrets};
+use flexvolume_protocol::{DriverName, Redactor, Secrets, keys};
 
 use crate::{
     Attachments, Lock, Result, Settings,
@@ -54,7 +54,7 @@ impl World {
         let name = name_of(argv0);
         let var = |key: &str| env.iter().find(|(name, _)| name == key).map(|(_, value)| PathBuf::from(value));
         let dir = name.dir();
-        let run = var("FLEXVOL_RUN").unwrap_or_else(|| "/run/flexvol".into()).join(&dir);
+        let run = var(keys::RUN).unwrap_or_else(|| keys::RUN_DIR.into()).join(&dir);
         let file = match var("FLEXVOL_SETTINGS") {
             Some(path) if path.is_dir() => path.join(format!("{dir}.json")),
             Some(file) => file,

@@ -73,17 +73,17 @@ pub fn unmount(target: &Path, how: Unmount) -> Result<()> {
 
 /// Unmounts what is on top at `target`, whatever it takes, and says which step did it: thaw, plain, cut a FUSE
 /// connection, force, plain, detach. What touches the whole file system (thaw, cut, force) is only done if this is the
-/// last mount of it in this mount namespace.
+/// last mount of it in this mount namespace; those at or below `idle` do not count, since nobody works through them.
 ///
 /// This gives up on users of the mount: for a healthy one that may be in use, [`unmount`] it plainly instead. May
 /// block: for processes that can be thrown away; or give each [`Step`] of the [`LADDER`] to one with [`unmount_step`].
 ///
 /// Errors: what the last step said.
-pub fn unmount_ladder(target: &Path) -> Result<Step> {
+pub fn unmount_ladder(target: &Path, idle: &[PathBuf]) -> Result<Step> {
     let Presence::Mount(_) = look(target)? else { return Ok(Step::Nothing) };
     let mut last = None;
     for step in LADDER {
-        match unmount_step(target, step) {
+        match unmount_step(target, step, idle) {
             Ok(true) => return Ok(step),
             Ok(false) => {}
             Err(error) => last = Some(error),
@@ -93,10 +93,10 @@ pub fn unmount_ladder(target: &Path) -> Result<Step> {
 }
 
 /// Does one step of the ladder for what is on top at `target`: `true` if it is unmounted now (or was before), `false` if
-/// the step does not unmount or does not fit this mount. May block.
+/// the step does not unmount or does not fit this mount. `idle` as for [`unmount_ladder`]. May block.
 ///
 /// Errors: what the kernel said; go on with the next step.
-pub fn unmount_step(target: &Path, step: Step) -> Result<bool> {
+pub fn unmount_step(target: &Path, step: Step, idle: &[PathBuf]) -> Result<bool> {
     let Some(mounted) = table::at(target)? else { return Ok(true) };
     let unmount = |how| match unmount(target, how) {
         Ok(()) => Ok(true),
@@ -108,9 +108,9 @@ pub fn unmount_step(target: &Path, step: Step) -> Result<bool> {
         Step::Nothing => Ok(false),
         Step::Plain | Step::Again => unmount(Unmount::Plain),
         Step::Detach => unmount(Unmount::Detach),
-        Step::Force if is_last(&mounted)? => unmount(Unmount::Force),
-        Step::Abort if is_fuse(&mounted) && is_last(&mounted)? => abort(&mounted),
-        Step::Thaw if can_freeze(&mounted) && is_last(&mounted)? => thaw(target),
+        Step::Force if is_last(&mounted, idle)? => unmount(Unmount::Force),
+        Step::Abort if is_fuse(&mounted) && is_last(&mounted, idle)? => abort(&mounted),
+        Step::Thaw if can_freeze(&mounted) && is_last(&mounted, idle)? => thaw(target),
         Step::Force | Step::Abort | Step::Thaw => Ok(false),
     }
 }
@@ -125,8 +125,9 @@ fn held(target: &Path) -> rustix::io::Result<(Option<OwnedFd>, PathBuf)> {
     Ok((Some(parent), held))
 }
 
-fn is_last(mounted: &Mounted) -> Result<bool> {
-    Ok(table::of_device(mounted.dev)?.len() <= 1)
+fn is_last(mounted: &Mounted, idle: &[PathBuf]) -> Result<bool> {
+    let is_idle = |point: &Path| idle.iter().any(|idle| point.starts_with(idle));
+    Ok(table::of_device(mounted.dev)?.iter().all(|one| one.id == mounted.id || is_idle(&one.point)))
 }
 
 fn is_fuse(mounted: &Mounted) -> bool {

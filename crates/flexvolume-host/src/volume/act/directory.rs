@@ -216,7 +216,10 @@ impl Hands<'_> {
                     .hint(format!("end what uses it, then try again; see who does: fuser -vm {}", target.display())));
             }
         }
-        if let Done::Told(steps) = self.work(&Task::Break { target: target.to_owned() }, UNMOUNT)? {
+        // What is mounted for the node alone serves the pods, and those have mounts of their own.
+        let mut idle = vec![self.absolute(&self.ground.layout.global(&self.record.driver, &self.record.name))];
+        idle.extend(self.drivers_own());
+        if let Done::Told(steps) = self.work(&Task::Break { target: target.to_owned(), idle }, UNMOUNT)? {
             self.warn(format!("the mount at {} did not answer; it was taken away by: {steps}", target.display()));
         }
         Ok(())

@@ -165,10 +165,14 @@ impl Hands<'_> {
         if let Some(mounted) = id.map(table::by_id).transpose()?.flatten() {
             // A staged driver's detach leaves the device to whom it is attached by another name, so two volumes of one storage
             // go one by one, each by itself. Other drivers may let go of the device beneath the second.
-            let staged = self.driver().is_ok_and(|driver| driver.extensions.contains(&Extension::Staged));
+            let drivers = self.drivers_own();
             let own = OsStr::new(self.record.name.as_str());
-            let is_known =
-                |at: &Path| staged && self.ground.layout.is_of(&self.record.driver, at) && at.file_name() != Some(own);
+            let is_known = |at: &Path| {
+                drivers.as_ref().is_some_and(|drivers| {
+                    let is_another = self.ground.layout.is_of(&self.record.driver, at) && at.file_name() != Some(own);
+                    is_another || at.starts_with(drivers)
+                })
+            };
             let others = table::of_device(mounted.dev)?;
             if let Some(other) = others
                 .iter()
@@ -183,6 +187,12 @@ impl Hands<'_> {
         }
         let said = self.driver().and_then(|driver| self.call_unmount_device(&driver, target));
         self.clear(target, said)
+    }
+
+    /// Where a staged driver mounts for itself what several volumes share; `None` for drivers that are not staged.
+    pub(super) fn drivers_own(&mut self) -> Option<PathBuf> {
+        let is_staged = self.driver().is_ok_and(|driver| driver.extensions.contains(&Extension::Staged));
+        is_staged.then(|| self.ground.drivers_own(&self.record.driver))
     }
 
     fn call_unmount_device(&mut self, driver: &Driver, target: &Target) -> Result<()> {
