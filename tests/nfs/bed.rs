@@ -4,6 +4,7 @@ use std::{
     fs,
     ops::Deref,
     path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
 };
 
 use flexvolume_linux::mount::{Mounted, table};
@@ -16,7 +17,7 @@ pub use crate::command::Bed;
 use crate::{
     command,
     server::{self, Exported},
-    tools::text,
+    tools::{text, until},
 };
 
 /// A machine with the NFS driver.
@@ -111,10 +112,38 @@ impl Client {
         table::all().unwrap().into_iter().filter(|it| matches!(it.fs_type.as_str(), "nfs" | "nfs4")).collect()
     }
 
+    /// The options that the kernel shows of the mount at that place.
+    #[track_caller]
+    pub fn options_at(&self, place: &Path) -> String {
+        let table = fs::read_to_string("/proc/self/mounts").unwrap();
+        let line = table.lines().find(|line| line.split(' ').nth(1) == Some(text(place)));
+        format!(",{},", line.unwrap().split(' ').nth(3).unwrap())
+    }
+
     /// Those that are the driver's own.
     pub fn own(&self) -> Vec<Mounted> {
         let home = self.bed.sandbox.path().join("run/nfs/shares");
         self.mounts().into_iter().filter(|it| it.point.parent() == Some(&home)).collect()
+    }
+
+    /// Somebody who works on a volume: he writes, and waits until the server has it.
+    pub fn writer(&self, place: &Path, file: &str) -> Child {
+        let mut writer = Command::new("dd");
+        writer.arg("if=/dev/zero").arg(format!("of={}", text(&place.join(file)))).args([
+            "bs=4k",
+            "count=1",
+            "oflag=sync",
+        ]);
+        writer.stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// Waits until he is stuck in the kernel.
+    #[track_caller]
+    pub fn waits(&self, writer: &Child) {
+        until("he waits for the server", || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", writer.id())).unwrap_or_default();
+            stat.contains("(dd) D ")
+        });
     }
 
     /// Nothing is mounted, and nothing is left of what was.

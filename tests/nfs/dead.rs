@@ -7,6 +7,8 @@ use std::{
     time::Instant,
 };
 
+use flexvolume_testkit::driver::J;
+
 use crate::{
     bed::Node,
     server::{self, until},
@@ -37,37 +39,69 @@ fn a_share_that_was_made_anew_is_mounted_anew() {
 }
 
 #[test]
-fn a_stale_mount_comes_down() {
+fn a_stale_mount_comes_down_though_somebody_is_in_it() {
     let Some(node) = Node::new() else { return };
     let one = node.place("one");
     node.up(&node.j("pv-1"), &one);
+    let held = fs::File::open(&one).unwrap();
     node.share.replace();
     until("the client notices", || fs::read_dir(&one).is_err());
-    node.down(&node.j("pv-1"), &one);
+    let said = node.call(&["unmountdevice", text(&one)]).ok();
+    assert!(said.message().contains("its server does not know it any more"), "{said:?}");
+    node.call(&["detach", "pv-1", "node"]).ok();
+    assert_eq!(node.mounts(), []);
+    drop(held);
     node.assert_down();
 }
 
 #[test]
 fn while_the_server_is_dead_every_verb_answers_and_what_is_written_is_there_when_it_is_back() {
-    let Some(node) = Node::new() else { return };
-    node.set("{\"patience\":2}");
+    let Some(node) = Node::with_pool("") else { return };
+    let volume = node.make("before", &[]);
+    let share = text(&node.share.path).to_owned();
+    node.set(&format!(
+        r#"{{"patience":2,"slice":2,"pools":{{"p":{{"server":"127.0.0.1","share":"{share}","base":"base"}}}}}}"#
+    ));
     let (one, two, three) = (node.place("one"), node.place("two"), node.place("three"));
     let (j1, j2) = (node.j("pv-1"), node.j("pv-2"));
     node.up(&j1, &one);
-    fs::write(one.join("before"), "before").unwrap();
     server::stop();
     // Somebody writes meanwhile, and waits.
-    let mut writer = Command::new("sh").args(["-c", "echo while >$1/while && sync", "sh"]).arg(&one).spawn().unwrap();
-    let since = Instant::now();
+    let mut writer = node.writer(&one, "while");
+    node.waits(&writer);
     node.mount(&j2, &two, "").fails("", &["has not answered"]);
     node.mount(&j1, &one, "").fails("", &["has not answered"]);
+    let other = node.j("pv-3").with("mountOptions", "nconnect=2");
+    node.mount(&other, &three, "").fails("", &["cannot reach"]);
     let health = node.call(&["gethealth", &j1.text()]).ok();
     assert_eq!(health.get("condition"), "inaccessible");
-    node.mount(&node.j("pv-3").with("mountOptions", "nconnect=2"), &three, "").fails("", &["cannot reach"]);
-    assert!(since.elapsed().as_secs() < SOON, "{:?}", since.elapsed());
+    // All the rest, whose answers may be what they like as long as they come.
+    let id = J::default().with("flexvol/id", &volume);
+    let named = |name: &str| J::default().with("flexvol/name", name);
+    let calls: [(&[&str], J); 13] = [
+        (&["createvolume"], named("new")),
+        (&["createvolume"], named("clone").with("flexvol/sourceVolume", &volume)),
+        (&["createsnapshot"], named("snap").with("flexvol/id", &volume)),
+        (&["deletevolume"], id.clone()),
+        (&["deletesnapshot"], J::default().with("flexvol/snapshot", "p/snap/none")),
+        (&["listvolumes"], J::default()),
+        (&["listsnapshots"], J::default()),
+        (&["getcapacity"], J::default()),
+        (&["gethealth"], id.clone()),
+        (&["gethealth"], J::default()),
+        (&["attach"], j2.clone()),
+        (&["waitforattach", ""], j2.clone()),
+        (&["mount", text(&three)], other),
+    ];
+    for (verb, j) in calls {
+        let since = Instant::now();
+        let options = j.text();
+        let said = node.call(&[verb, &[&options], if verb[0] == "attach" { &["node"] } else { &[] }].concat());
+        assert!(since.elapsed().as_secs() < SOON, "{verb:?}: {:?} {said:?}", since.elapsed());
+    }
     server::start();
     assert!(writer.wait().unwrap().success());
-    assert_eq!(fs::read_to_string(node.on_server("while")).unwrap(), "while\n");
+    assert_eq!(fs::metadata(node.on_server("while")).unwrap().len(), 4096);
     node.mount(&j2, &two, "").ok();
     node.down(&j1, &one);
     node.down(&j2, &two);
@@ -75,29 +109,47 @@ fn while_the_server_is_dead_every_verb_answers_and_what_is_written_is_there_when
 }
 
 #[test]
-fn a_mount_of_a_dead_server_comes_down_by_force_and_whoever_waits_is_set_free() {
+fn the_last_mount_of_a_dead_server_comes_down_by_force_and_whoever_waits_is_set_free() {
     let Some(node) = Node::new() else { return };
-    node.set(&format!("{{\"patience\":2,\"log\":\"{}\"}}", text(&node.bed.sandbox.path().join("log"))));
+    node.set("{\"patience\":2}");
     let one = node.place("one");
     let j = node.j("pv-1");
     node.up(&j, &one);
-    fs::write(one.join("file"), "x").unwrap();
     server::stop();
-    let mut reader = Command::new("sh");
-    reader.args(["-c", "cd $1 && exec dd if=/dev/zero of=out bs=4k count=1 oflag=sync", "sh"]);
-    let mut reader = reader.arg(&one).spawn().unwrap();
-    until("it waits", || {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", reader.id())).unwrap_or_default();
-        stat.contains(") D ") || stat.contains(") S ")
-    });
+    let mut writer = node.writer(&one, "never");
+    node.waits(&writer);
     let since = Instant::now();
-    node.down(&j, &one);
+    let said = node.call(&["unmountdevice", text(&one)]).ok();
     assert!(since.elapsed().as_secs() < SOON, "{:?}", since.elapsed());
+    assert!(said.message().contains("force, since its server does not answer"), "{said:?}");
+    until("he is told", || writer.try_wait().unwrap().is_some_and(|how| !how.success()));
+    node.call(&["detach", j.name(), "node"]).ok();
     node.assert_down();
-    let log = fs::read_to_string(node.bed.sandbox.path().join("log")).unwrap();
-    assert!(log.contains("force") || log.contains("detached"), "{log}");
     server::start();
-    reader.wait().unwrap();
+}
+
+#[test]
+fn of_two_volumes_of_a_dead_server_the_one_that_goes_takes_nothing_from_the_other() {
+    let Some(node) = Node::new() else { return };
+    node.set("{\"patience\":2}");
+    let (one, two) = (node.place("one"), node.place("two"));
+    let (j1, j2) = (node.j("pv-1"), node.j("pv-2"));
+    node.up(&j1, &one);
+    node.up(&j2, &two);
+    server::stop();
+    let (mut gone, mut stays) = (node.writer(&one, "gone"), node.writer(&two, "stays"));
+    node.waits(&gone);
+    node.waits(&stays);
+    let said = node.call(&["unmountdevice", text(&one)]).ok();
+    assert!(said.message().contains("detached"), "{said:?}");
+    node.call(&["detach", j1.name(), "node"]).ok();
+    assert_eq!((stays.try_wait().unwrap(), node.own().len()), (None, 1));
+    server::start();
+    assert!(stays.wait().unwrap().success());
+    assert_eq!(fs::metadata(node.on_server("stays")).unwrap().len(), 4096);
+    gone.wait().unwrap();
+    node.down(&j2, &two);
+    node.assert_down();
 }
 
 #[test]

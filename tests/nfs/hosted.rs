@@ -1,6 +1,6 @@
 //! The whole way by the command: pods of a manifest, up and down, on one share.
 
-use std::{fs, process::Command};
+use std::fs;
 
 use crate::{
     bed::Node,
@@ -59,7 +59,7 @@ fn pods_that_write_and_pods_that_read_share_one_mount() {
 }
 
 #[test]
-fn a_pod_of_a_dead_server_goes_down_and_another_ones_comes_up() {
+fn a_pod_of_a_dead_server_goes_down_and_comes_up_when_it_is_back() {
     let Some(node) = node(2) else { return };
     let dead = pod("dead", &format!("server: 127.0.0.1, share: {}", text(&node.share.path)));
     let manifest = node.bed.manifest("dead.yaml", &dead);
@@ -67,13 +67,8 @@ fn a_pod_of_a_dead_server_goes_down_and_another_ones_comes_up() {
     fs::write(node.bed.path_of("dead", "dead").join("file"), "x").unwrap();
     server::stop();
     // Somebody of the pod waits for the server. Nobody else on this node has this share, so he need not.
-    let mut waiting = Command::new("sh");
-    waiting.args(["-c", "cd $1 && exec dd if=/dev/zero of=out bs=4k count=1 oflag=sync", "sh"]);
-    let mut waiting = waiting.arg(node.bed.path_of("dead", "dead")).spawn().unwrap();
-    until("it waits", || {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", waiting.id())).unwrap_or_default();
-        stat.contains("(dd) D ")
-    });
+    let mut waiting = node.writer(&node.bed.path_of("dead", "dead"), "out");
+    node.waits(&waiting);
     let ran = node.bed.run(["down", &manifest]);
     assert_eq!(ran.code, 0, "{ran:?}");
     until("all is unmounted", || node.mounts().is_empty());

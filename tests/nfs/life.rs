@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use flexvolume_linux::mount::table;
+
 use crate::{
     bed::Node,
     tools::{text, tool},
@@ -30,6 +32,8 @@ fn goes_round(protocol: &str) {
             [&first, &second].map(|place| mounts.iter().find(|it| it.point == **place).unwrap().read_only).to_vec();
         assert_eq!(read_only, [false, true]);
         assert!(mounts.iter().any(|it| it.point == first && it.source == device), "{mounts:?}");
+        let vers = format!(",vers={protocol}").replace("=4,", "=4.0,");
+        assert!(node.options_at(&first).replace("=4,", "=4.0,").contains(&vers), "{}", node.options_at(&first));
 
         assert_eq!(fs::read_to_string(second.join("hello")).unwrap(), "hello");
         fs::write(first.join("deep/more"), "more").unwrap();
@@ -71,6 +75,64 @@ fn with_4_0() {
 #[test]
 fn with_3() {
     goes_round("3");
+}
+
+#[test]
+fn a_share_has_its_own_options_whatever_others_of_that_server_have() {
+    let Some(node) = Node::new() else { return };
+    let (one, two, three) = (node.place("one"), node.place("two"), node.place("three"));
+    let quick = node.j("pv-1").with("mountOptions", "soft,timeo=50,retrans=5").with("sec", "sys");
+    // Another name of the same server; and of its addresses the one that the option names.
+    let slow = node.j("pv-2").with("mountOptions", "timeo=700,proto=tcp").with("server", "localhost");
+    node.up(&quick, &one);
+    node.up(&slow, &two);
+    // An administrator's own mount of it is nobody's here.
+    let by_hand = node.bed.sandbox.dir("by-hand").unwrap();
+    let source = format!("127.0.0.1:{}", text(&node.share.path));
+    tool("mount", &["-t", "nfs", "-o", "vers=4.2", &source, text(&by_hand)]);
+    node.up(&node.j("pv-3"), &three);
+    for (place, options) in [
+        (&one, [",soft,", ",timeo=50,", ",retrans=5,", ",sec=sys,"]),
+        (&two, [",hard,", ",timeo=700,", ",proto=tcp,", ",vers=4.2,"]),
+    ] {
+        for option in options {
+            assert!(node.options_at(place).contains(option), "no {option} in {}", node.options_at(place));
+        }
+    }
+    // Asked again each finds its own; with other options than before it is shown anew.
+    node.mount(&quick, &one, "").ok();
+    node.mount(&slow, &two, "").ok();
+    node.mount(&quick.clone().with("mountOptions", "timeo=60"), &one, "").ok();
+    assert!(node.options_at(&one).contains(",timeo=60,"));
+    node.down(&quick, &one);
+    node.down(&slow, &two);
+    node.down(&node.j("pv-3"), &three);
+    let left: Vec<_> = node.mounts().into_iter().map(|it| it.point).collect();
+    assert_eq!(left, [by_hand.as_path()]);
+    tool("umount", &[text(&by_hand)]);
+    node.assert_down();
+}
+
+#[test]
+fn what_is_mounted_within_one_volume_is_seen_there_alone() {
+    let Some(node) = Node::new() else { return };
+    // As under an init that makes everything shared.
+    let all = node.bed.sandbox.path().to_owned();
+    tool("mount", &["--bind", text(&all), text(&all)]);
+    tool("mount", &["--make-shared", text(&all)]);
+    let (one, two) = (node.place("one"), node.place("two"));
+    fs::create_dir(node.on_server("in")).unwrap();
+    node.up(&node.j("pv-1"), &one);
+    node.up(&node.j("pv-2"), &two);
+    tool("mount", &["-t", "tmpfs", "within", text(&one.join("in"))]);
+    let within = table::all().unwrap().into_iter().filter(|it| it.source == "within").count();
+    assert_eq!(within, 1);
+    node.down(&node.j("pv-2"), &two);
+    tool("umount", &[text(&one.join("in"))]);
+    node.down(&node.j("pv-1"), &one);
+    node.assert_down();
+    // The server keeps hold of it, since it found the share there.
+    tool("umount", &["-l", text(&all)]);
 }
 
 #[test]

@@ -5,12 +5,11 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
-    thread::sleep,
-    time::{Duration, Instant},
 };
 
 use flexvolume_testkit::skip;
 
+pub use crate::tools::until;
 use crate::tools::{run, shell, text, tool};
 
 /// A directory that is exported for as long as this lives.
@@ -66,16 +65,6 @@ pub fn stop() {
 pub fn start() {
     tool("rpc.nfsd", &["8"]);
     shell("echo Y >/proc/fs/nfsd/v4_end_grace || true", &[]);
-}
-
-/// Waits for something that takes a moment.
-#[track_caller]
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(120);
-    while !is_so() {
-        assert!(Instant::now() < end, "not within two minutes: {what}");
-        sleep(Duration::from_millis(50));
-    }
 }
 
 impl Exported {

@@ -70,10 +70,12 @@ impl Ground {
         Ok((Self { settings, layout, ledger: opened.ledger, drivers, ident }, found))
     }
 
-    /// The folder in which a staged driver mounts for itself what several volumes share, as the mount table has it.
-    pub fn drivers_own(&self, driver: &DriverName) -> PathBuf {
-        let own = self.settings.run.join(driver.dir());
-        std::fs::canonicalize(&own).unwrap_or(own)
+    /// The folder in which a staged driver mounts for itself what several volumes share, as the mount table has it; `None` where that
+    /// could be what pods have.
+    pub fn drivers_own(&self, driver: &DriverName) -> Option<PathBuf> {
+        let run = std::fs::canonicalize(&self.settings.run).ok()?;
+        let (own, root) = (run.join(driver.dir()), self.layout.root());
+        (!own.starts_with(root) && !root.starts_with(&own)).then_some(own)
     }
 
     /// Who holds the lock of one volume now, in words.

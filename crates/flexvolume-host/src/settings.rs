@@ -32,7 +32,7 @@ pub struct Settings {
     pub root: PathBuf,
     /// Drivers.
     pub plugin_dir: PathBuf,
-    /// What drivers keep until a reboot, their own mounts among it: [`RUN_DIR`](flexvolume_protocol::keys::RUN_DIR), or
+    /// What drivers keep until a reboot, their own mounts among it: [`run::DIR`](flexvolume_protocol::run::DIR), or
     /// what drivers are told instead.
     pub run: PathBuf,
     /// Our own executable, which is also the disposable worker.

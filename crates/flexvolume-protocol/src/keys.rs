@@ -1,4 +1,4 @@
-//! The option keys that hosts write, and a folder that hosts and drivers share, in one place so that no spelling is typed twice.
+//! The option keys that hosts write, in one place so that no spelling is typed twice.
 
 /// File system type of the source; always present, `""` when unset.
 pub const FS_TYPE: &str = "kubernetes.io/fsType";
@@ -20,11 +20,6 @@ pub const FS_GROUP_ARGS: &str = "kubernetes.io/mounterArgs.FsGroup";
 pub const FS_GROUP: &str = "kubernetes.io/fsGroup";
 /// What stands before the name of each secret; the value is standard padded base64.
 pub const SECRET_PREFIX: &str = "kubernetes.io/secret/";
-
-/// The variable that stands for [`RUN_DIR`] where it is set, for host and driver.
-pub const RUN: &str = "FLEXVOL_RUN";
-/// Extension `staged`: below `<RUN_DIR>/<vendor~driver>` a driver mounts for itself what several volumes share.
-pub const RUN_DIR: &str = "/run/flexvol";
 
 /// Extensions `provision` and `snapshot`: the name a volume or a snapshot shall be created under.
 pub const NAME: &str = "flexvol/name";

@@ -19,6 +19,7 @@ mod options;
 mod read;
 mod redact;
 mod reply;
+pub mod run;
 mod secret;
 mod storage;
 mod telltale;

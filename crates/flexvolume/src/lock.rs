@@ -63,7 +63,8 @@ impl Lock {
         Self::take_within(dir, key, PATIENCE)
     }
 
-    fn take_within(dir: &Path, key: &str, patience: Duration) -> Result<Self> {
+    /// The same with another patience.
+    pub(crate) fn take_within(dir: &Path, key: &str, patience: Duration) -> Result<Self> {
         let end = Instant::now() + patience;
         let mut pause = PAUSE;
         loop {

@@ -6,9 +6,10 @@ use std::{
     fmt::Display,
     path::{Path, PathBuf},
     rc::Rc,
+    time::Duration,
 };
 
-use flexvolume_protocol::{DriverName, Redactor, Secrets, keys};
+use flexvolume_protocol::{DriverName, Redactor, Secrets, run};
 
 use crate::{
     Attachments, Lock, Result, Settings,
@@ -54,14 +55,14 @@ impl World {
         let name = name_of(argv0);
         let var = |key: &str| env.iter().find(|(name, _)| name == key).map(|(_, value)| PathBuf::from(value));
         let dir = name.dir();
-        let run = var(keys::RUN).unwrap_or_else(|| keys::RUN_DIR.into()).join(&dir);
+        let run_dir = var(run::VAR).unwrap_or_else(|| run::DIR.into()).join(&dir);
         let file = match var("FLEXVOL_SETTINGS") {
             Some(path) if path.is_dir() => path.join(format!("{dir}.json")),
             Some(file) => file,
             None => Path::new("/etc/flexvol").join(format!("{dir}.json")),
         };
         let state = var("FLEXVOL_STATE").unwrap_or_else(|| "/var/lib/flexvol-drivers".into()).join(&dir);
-        Self::new(name, run, state, file)
+        Self::new(name, run_dir, state, file)
     }
 
     /// The driver's name, from the folder and the file it was called as: `/…/vendor~driver/driver` is `vendor/driver`.
@@ -103,6 +104,14 @@ impl World {
     /// Code `busy` and who has it, after a minute and a half.
     pub fn lock(&self, key: &str) -> Result<Lock> {
         self.lock_of("own", key)
+    }
+
+    /// As [`World::lock`], waiting no longer than `patience`.
+    ///
+    /// # Errors
+    /// Code `busy` and who has it.
+    pub fn lock_within(&self, key: &str, patience: Duration) -> Result<Lock> {
+        Lock::take_within(&self.locks_dir("own"), key, patience)
     }
 
     /// Writes a line to the log that the setting `log` names: a file's absolute path, or `"syslog"`; without it,
@@ -152,11 +161,15 @@ impl World {
     }
 
     pub(crate) fn lock_of(&self, kind: &str, key: &str) -> Result<Lock> {
-        Lock::take(&self.run_dir().join("locks").join(kind), key)
+        Lock::take(&self.locks_dir(kind), key)
     }
 
     pub(crate) fn try_lock_of(&self, kind: &str, key: &str) -> Result<Option<Lock>> {
-        Lock::try_take(&self.run_dir().join("locks").join(kind), key)
+        Lock::try_take(&self.locks_dir(kind), key)
+    }
+
+    fn locks_dir(&self, kind: &str) -> PathBuf {
+        self.run_dir().join("locks").join(kind)
     }
 }
 

@@ -3,6 +3,7 @@
 use flexvolume::{Code, Condition, Failure, Health as Told, Options, Result, World, keys};
 
 use crate::{
+    child::Clock,
     ids::of_id,
     letgo::{Health, health},
     own::Own,
@@ -58,12 +59,13 @@ pub(crate) fn told(options: &Options, world: &World) -> Result<Told> {
 
 /// What is wrong with a share that is mounted here; `None` if it is not, or nothing is.
 fn reached(share: &Share, world: &World) -> Result<Option<Told>> {
-    let own = Own::new(share, world, Settings::brief(world));
+    let clock = Clock::brief(world);
+    let own = Own::new(share, world, clock);
     if own.find()?.is_none() {
         return Ok(None);
     }
     let source = share.source();
-    Ok(match health(own.point(), Settings::brief(world))? {
+    Ok(match health(own.point(), share.is_soft(), &clock)? {
         Health::Alive => None,
         Health::Stale => Some(bad(
             Condition::Inaccessible,
@@ -77,7 +79,7 @@ fn reached(share: &Share, world: &World) -> Result<Option<Told>> {
 
 /// Whether a share can be mounted at all.
 fn mounted(share: &Share, world: &World) -> Result<Told> {
-    let own = Own::new(share, world, Settings::brief(world));
+    let own = Own::new(share, world, Clock::brief(world));
     let told = match own.ensure() {
         Ok(_) => good(),
         Err(failure) => bad(Condition::Inaccessible, failure.to_string()),

@@ -3,13 +3,14 @@
 //! ```text
 //! plain ──▶ gone
 //!   │ in use, and the server answers ─────────────▶ busy: nothing more is done
-//!   │ in use, and it does not: others have this superblock ──▶ detach
+//!   │ in use, and stale: nobody waits for anything ─▶ detach
+//!   │ in use, and it is silent: others have this superblock ──▶ detach
 //!   └─ this is the last mount of it ──▶ force ──▶ plain again ──▶ detach
 //! ```
 //! Forcing makes everything fail that waits for the server, for every mount of the superblock, and may answer "busy" though it has
 //! helped. Detaching gives up the only handle, so it comes last.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use flexvolume::{Code, Failure, Result, World};
 use flexvolume_linux::{
@@ -18,7 +19,7 @@ use flexvolume_linux::{
 };
 
 use crate::{
-    child::{Came, ask},
+    child::{Came, Clock, ask},
     touch::Touch,
 };
 
@@ -35,25 +36,8 @@ pub(crate) enum Rung {
     Detach,
 }
 
-/// What decides about the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Facts {
-    /// The server answers for this mount.
-    pub(crate) alive: bool,
-    /// Nobody has another mount of this superblock but we ourselves.
-    pub(crate) last: bool,
-}
-
-/// What took a mount away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Taken {
-    rung: Rung,
-    /// The server answers, but knows nothing of what was mounted.
-    stale: bool,
-}
-
 /// How a server does, asked through one mount.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Health {
     /// It answers, be it with an error about this very request.
     Alive,
@@ -63,15 +47,43 @@ pub(crate) enum Health {
     Silent,
 }
 
+/// What decides about the next step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// How the server does.
+    pub(crate) health: Health,
+    /// Nobody has another mount of this superblock but we ourselves.
+    pub(crate) last: bool,
+}
+
+/// How a mount came down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// As any other.
+    Plainly,
+    /// As any other, and what was written last is still on its way to a server that does not answer.
+    Owing,
+    /// By this step, for that reason.
+    By(Rung, Health),
+}
+
+/// The mounts that a step is about.
+pub(crate) struct Ours<'a> {
+    /// Mounts in this folder are our own; nobody works through them.
+    pub(crate) home: &'a Path,
+    /// The kernel itself answers for a server that does not, with an error.
+    pub(crate) soft: bool,
+}
+
 /// The step after one that did not take the mount away; `None` if there is none: the mount is in use and stays.
 pub(crate) fn after(rung: Rung, facts: Facts) -> Option<Rung> {
-    match (rung, facts) {
-        (Rung::Plain, Facts { alive: true, .. }) => None,
-        (Rung::Plain, Facts { alive: false, last: true }) => Some(Rung::Force),
-        (Rung::Plain, Facts { alive: false, last: false }) => Some(Rung::Detach),
-        (Rung::Force, _) => Some(Rung::Again),
-        (Rung::Again, _) => Some(Rung::Detach),
-        (Rung::Detach, _) => None,
+    match (rung, facts.health, facts.last) {
+        (Rung::Plain, Health::Alive, _) => None,
+        (Rung::Plain, Health::Silent, true) => Some(Rung::Force),
+        (Rung::Plain, Health::Stale, _) | (Rung::Plain, Health::Silent, false) => Some(Rung::Detach),
+        (Rung::Force, _, _) => Some(Rung::Again),
+        (Rung::Again, _, _) => Some(Rung::Detach),
+        (Rung::Detach, _, _) => None,
     }
 }
 
@@ -85,20 +97,34 @@ impl Rung {
     }
 }
 
-impl Taken {
-    /// What was done, for a person, if it was not the usual.
-    fn words(self) -> Option<String> {
-        let why = if self.stale {
-            "since its server does not know it any more (stale)"
-        } else {
-            "since its server does not answer"
+impl Way {
+    /// What was done, for a person; `None` for the usual.
+    pub(crate) fn words(self) -> Option<String> {
+        let (rung, health) = match self {
+            Self::Plainly | Self::By(Rung::Plain, _) => return None,
+            Self::Owing => {
+                return Some(
+                    "unmounted; its server does not answer, and gets what was written last when it is back".to_owned(),
+                );
+            }
+            Self::By(rung, health) => (rung, health),
         };
-        match self.rung {
-            Rung::Plain => None,
-            Rung::Force => Some(format!("unmounted by force, {why}")),
-            Rung::Again => Some(format!("unmounted after force, {why}")),
-            Rung::Detach => Some(format!("detached, {why}, and somebody still uses it; it goes with its last user")),
-        }
+        let done = match rung {
+            Rung::Plain => "unmounted",
+            Rung::Force => "unmounted by force",
+            Rung::Again => "unmounted after force",
+            Rung::Detach => "detached, to go with its last user",
+        };
+        let why = match health {
+            Health::Alive => "since it is in use",
+            Health::Stale => "since its server does not know it any more (stale)",
+            Health::Silent => "since its server does not answer",
+        };
+        let lost = match rung {
+            Rung::Force | Rung::Again => "; what waited for it to be written is lost",
+            Rung::Plain | Rung::Detach => "",
+        };
+        Some(format!("{done}, {why}{lost}"))
     }
 }
 
@@ -106,11 +132,11 @@ impl Taken {
 ///
 /// # Errors
 /// Nothing can be asked.
-pub(crate) fn health(at: &Path, limit: Duration) -> Result<Health> {
-    match ask(&Touch::Probe { at: at.to_owned() }, limit) {
+pub(crate) fn health(at: &Path, soft: bool, clock: &Clock) -> Result<Health> {
+    match ask(&Touch::Probe { at: at.to_owned() }, clock.step()) {
         Came::Answer(Ok(_)) => Ok(Health::Alive),
         Came::Answer(Err(error)) if is_stale(&error) => Ok(Health::Stale),
-        Came::Answer(Err(error)) if is_silence(&error) => Ok(Health::Silent),
+        Came::Answer(Err(error)) if soft && is_silence(&error) => Ok(Health::Silent),
         Came::Answer(Err(_)) => Ok(Health::Alive),
         Came::Silent => Ok(Health::Silent),
         Came::Lost(error) => Err(error.into()),
@@ -122,42 +148,42 @@ pub(crate) fn is_stale(error: &Error) -> bool {
     error.errno() == Some(rustix::io::Errno::STALE.raw_os_error())
 }
 
-/// What a soft mount answers of a server that does not.
+/// What a soft mount answers of a server that does not. On a hard one it would be the server's own word.
 fn is_silence(error: &Error) -> bool {
     use rustix::io::Errno;
     let silent = [Errno::TIMEDOUT, Errno::IO, Errno::HOSTUNREACH, Errno::HOSTDOWN, Errno::CONNREFUSED, Errno::NOTCONN];
     silent.iter().any(|known| error.errno() == Some(known.raw_os_error()))
 }
 
-/// Takes away what is on top at `at`. `ours` are other mounts of the same superblock that use nothing. Gives how that was done.
+/// Takes away what is on top at `at`, and says how it went.
 ///
 /// # Errors
 /// `busy`: somebody uses it, and its server answers. What the kernel says.
-pub(crate) fn take_away(at: &Path, mounted: &Mounted, ours: &dyn Fn(&Path) -> bool, limit: Duration) -> Result<Taken> {
-    let (mut rung, mut stale) = (Rung::Plain, false);
-    let mut facts = None;
+pub(crate) fn take_away(at: &Path, mounted: &Mounted, ours: &Ours<'_>, clock: &Clock) -> Result<Way> {
+    let (mut rung, mut facts) = (Rung::Plain, None);
     loop {
-        let said = ask(&Touch::Unmount { at: at.to_owned(), how: rung.how() }, limit);
-        // Only the mount table tells: a child that flushes the last data is silent, and the mount gone.
-        if table::by_id(mounted.id)?.is_none() {
-            return Ok(Taken { rung, stale });
-        }
-        let error = match said {
-            Came::Answer(Ok(_)) => None,
-            Came::Answer(Err(error)) => Some(error),
-            Came::Silent => None,
+        let (silent, error) = match ask(&Touch::Unmount { at: at.to_owned(), how: rung.how() }, clock.step()) {
+            Came::Answer(Ok(_)) => (false, None),
+            Came::Answer(Err(error)) => (false, Some(error)),
+            Came::Silent => (true, None),
             Came::Lost(error) => return Err(error.into()),
         };
+        // Only the mount table tells: a child that writes the last data back is silent, and the mount gone.
+        if table::by_id(mounted.id)?.is_none() {
+            return Ok(match facts {
+                None if silent => Way::Owing,
+                None => Way::Plainly,
+                Some(Facts { health, .. }) => Way::By(rung, health),
+            });
+        }
         let known = match facts {
             Some(facts) => facts,
-            None => {
-                let health = health(at, limit)?;
-                stale = matches!(health, Health::Stale);
-                *facts.insert(Facts {
-                    alive: matches!(health, Health::Alive),
-                    last: table::of_device(mounted.dev)?.iter().all(|one| one.id == mounted.id || ours(&one.point)),
-                })
-            }
+            None => *facts.insert(Facts {
+                health: health(at, ours.soft, clock)?,
+                last: table::of_device(mounted.dev)?
+                    .iter()
+                    .all(|one| one.id == mounted.id || one.point.parent() == Some(ours.home)),
+            }),
         };
         match after(rung, known) {
             Some(next) => rung = next,
@@ -172,8 +198,8 @@ pub(crate) fn take_away(at: &Path, mounted: &Mounted, ours: &dyn Fn(&Path) -> bo
 }
 
 /// Says in the answer and in the log what was done, if it was not the usual.
-pub(crate) fn tell(at: &Path, taken: Taken, world: &World) {
-    if let Some(words) = taken.words() {
+pub(crate) fn tell(at: &Path, way: Way, world: &World) {
+    if let Some(words) = way.words() {
         world.say(format_args!("{}: {words}", at.display()));
     }
 }
@@ -183,15 +209,40 @@ mod tests {
     use super::*;
 
     /// The steps that are taken if none helps.
-    fn all(alive: bool, last: bool) -> Vec<Rung> {
-        std::iter::successors(Some(Rung::Plain), |rung| after(*rung, Facts { alive, last })).collect()
+    fn all(health: Health, last: bool) -> Vec<Rung> {
+        std::iter::successors(Some(Rung::Plain), |rung| after(*rung, Facts { health, last })).collect()
     }
 
     #[test]
     fn force_is_for_the_last_mount_of_a_dead_server_alone() {
-        assert_eq!(all(true, true), [Rung::Plain], "who writes to a server that answers is not cut off");
-        assert_eq!(all(true, false), [Rung::Plain]);
-        assert_eq!(all(false, true), [Rung::Plain, Rung::Force, Rung::Again, Rung::Detach]);
-        assert_eq!(all(false, false), [Rung::Plain, Rung::Detach], "the others' work goes on when the server is back");
+        for last in [true, false] {
+            assert_eq!(all(Health::Alive, last), [Rung::Plain], "who writes to a server that answers is not cut off");
+            assert_eq!(all(Health::Stale, last), [Rung::Plain, Rung::Detach], "nobody waits for it");
+        }
+        assert_eq!(all(Health::Silent, true), [Rung::Plain, Rung::Force, Rung::Again, Rung::Detach]);
+        let others = all(Health::Silent, false);
+        assert_eq!(others, [Rung::Plain, Rung::Detach], "the others' work goes on when the server is back");
+    }
+
+    #[test]
+    fn what_was_done_is_told_with_its_reason() {
+        let words = |rung, health| Way::By(rung, health).words().unwrap();
+        assert_eq!(
+            words(Rung::Again, Health::Silent),
+            "unmounted after force, since its server does not answer; what waited for it to be written is lost"
+        );
+        assert_eq!(
+            words(Rung::Detach, Health::Stale),
+            "detached, to go with its last user, since its server does not know it any more (stale)"
+        );
+        assert!(Way::Owing.words().is_some_and(|words| words.contains("when it is back")));
+        assert_eq!((Way::Plainly.words(), Way::By(Rung::Plain, Health::Silent).words()), (None, None));
+    }
+
+    #[test]
+    fn an_error_is_silence_on_a_soft_mount_alone() {
+        let error = |errno: rustix::io::Errno| Error::io("ask", "/x", errno);
+        assert!(is_silence(&error(rustix::io::Errno::IO)) && is_silence(&error(rustix::io::Errno::TIMEDOUT)));
+        assert!(!is_silence(&error(rustix::io::Errno::ACCESS)) && !is_silence(&error(rustix::io::Errno::STALE)));
     }
 }

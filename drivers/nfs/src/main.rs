@@ -80,9 +80,10 @@ impl Driver for Nfs {
     fn detach(&self, call: &Detach, world: &World) -> Result<()> {
         let Some(attachment) = world.attachments().get(&call.name)? else { return Ok(()) };
         let point = own::point_of(&attachment.storage, world);
+        let clock = child::Clock::of(world);
         match table::at(&point)? {
-            Some(mounted) => own::release(mounted.dev, world, Settings::patience(world)),
-            None => own::forget(&point, world),
+            Some(mounted) => own::release(mounted.dev, world, &clock),
+            None => own::forget(&point, world, &clock),
         }
     }
 

@@ -19,26 +19,26 @@ use flexvolume_linux::{
 };
 
 use crate::{
-    child::{Came, ask},
+    child::{Came, Clock, ask},
     digest::digest,
-    letgo::{Health, health, take_away, tell},
-    share::{Mounter, Share},
+    letgo::{Health, Ours, health, take_away, tell},
+    share::{self, Mounter, Share},
     touch::Touch,
 };
 
 /// How much longer than its helper a child may take that mounts: it must see the helper end.
-const PARTING: Duration = Duration::from_secs(3);
+const PARTING: Duration = Duration::from_secs(5);
 
 /// The place of a share's mount.
 pub(crate) struct Own<'a> {
     pub(crate) share: &'a Share,
     point: PathBuf,
     world: &'a World,
-    patience: Duration,
+    clock: Clock,
 }
 
 /// Where these mounts are.
-fn home(world: &World) -> PathBuf {
+pub(crate) fn home(world: &World) -> PathBuf {
     // By its real path, as the mount table has it.
     let run = world.run_dir();
     fs::canonicalize(run).unwrap_or_else(|_| run.to_owned()).join("shares")
@@ -54,11 +54,17 @@ pub(crate) fn is_own(point: &Path, world: &World) -> bool {
     point.parent() == Some(&home(world))
 }
 
+/// Whether the kernel answers for the server of this superblock when it is silent, by what was written down beside our own mount of it.
+pub(crate) fn is_soft(mounts: &[Mounted], home: &Path) -> bool {
+    let own = mounts.iter().filter(|mounted| mounted.point.parent() == Some(home));
+    own.filter_map(|mounted| fs::read_to_string(note_of(&mounted.point)).ok()).any(|note| share::is_soft(&note))
+}
+
 impl<'a> Own<'a> {
-    pub(crate) fn new(share: &'a Share, world: &'a World, patience: Duration) -> Self {
+    pub(crate) fn new(share: &'a Share, world: &'a World, clock: Clock) -> Self {
         // Its real path is known once it is there.
         let _ = make_dir(world.run_dir());
-        Self { share, point: point_of(&share.to_string(), world), world, patience }
+        Self { share, point: point_of(&share.to_string(), world), world, clock }
     }
 
     /// Where it is mounted.
@@ -78,6 +84,18 @@ impl<'a> Own<'a> {
             return Err(Failure::new(Code::Conflict, message));
         }
         Ok(Some(mounted))
+    }
+
+    /// Whether a view is of this share, and not of one with other options, as far as mounts of ours tell. Each share has a superblock of
+    /// its own.
+    ///
+    /// # Errors
+    /// As [`Own::find`].
+    pub(crate) fn has(&self, view: &Mounted) -> Result<bool> {
+        let is_ours = self.find()?.is_none_or(|own| own.dev == view.dev);
+        let home = home(self.world);
+        let others = table::of_device(view.dev)?;
+        Ok(is_ours && others.iter().all(|one| one.point.parent() != Some(&home) || one.point == self.point))
     }
 
     /// The mount, made if there is none.
@@ -103,10 +121,10 @@ impl<'a> Own<'a> {
 
     fn mount(&self) -> Result<Mounted> {
         let addresses = match self.share.mounter() {
-            Mounter::Kernel => net::addresses(self.share.server.name(), self.patience)?,
+            Mounter::Kernel => net::addresses(self.share.server.name(), self.clock.step())?,
             Mounter::Program => Vec::new(),
         };
-        let (at, limit) = (self.point.clone(), self.patience);
+        let (at, limit) = (self.point.clone(), self.clock.step());
         let said = ask(&Touch::Mount { share: self.share.clone(), addresses, at, limit }, limit + PARTING);
         if let Some(mounted) = self.find()? {
             // Also one that came at the last moment: it is there whole or not at all.
@@ -129,15 +147,16 @@ impl<'a> Own<'a> {
     pub(crate) fn replace(&self) -> Result<()> {
         let _lock = self.lock()?;
         let Some(mounted) = self.find()? else { return Ok(()) };
-        match health(&self.point, self.patience)? {
+        match health(&self.point, self.share.is_soft(), &self.clock)? {
             // Somebody else has replaced it.
             Health::Alive => return Ok(()),
             Health::Silent => return Err(self.silent()),
             Health::Stale => {}
         }
         self.world.log(format_args!("{} is stale and is mounted anew", self.share.source()));
-        let taken = take_away(&self.point, &mounted, &|point| is_own(point, self.world), self.patience)?;
-        tell(&self.point, taken, self.world);
+        let ours = Ours { home: &home(self.world), soft: self.share.is_soft() };
+        let way = take_away(&self.point, &mounted, &ours, &self.clock)?;
+        tell(&self.point, way, self.world);
         Ok(())
     }
 
@@ -147,18 +166,19 @@ impl<'a> Own<'a> {
     /// What the kernel says.
     pub(crate) fn let_go(&self) -> Result<()> {
         match self.find()? {
-            Some(mounted) => release(mounted.dev, self.world, self.patience),
+            Some(mounted) => release(mounted.dev, self.world, &self.clock),
             None => Ok(()),
         }
     }
 
     /// What is told of a server that does not answer.
     pub(crate) fn silent(&self) -> Failure {
-        silent(&self.share.source(), self.patience)
+        silent(&self.share.source(), &self.clock)
     }
 
+    /// Who has it mounts the share, or takes it away. If that takes longer than a server may, the server is why.
     fn lock(&self) -> Result<Lock> {
-        lock(&self.point, self.world)
+        lock(&self.point, self.world, &self.clock)?.ok_or_else(|| self.silent())
     }
 
     fn note(&self) -> PathBuf {
@@ -172,7 +192,8 @@ impl<'a> Own<'a> {
 }
 
 /// What is told of a server that does not answer.
-pub(crate) fn silent(source: &str, patience: Duration) -> Failure {
+pub(crate) fn silent(source: &str, clock: &Clock) -> Failure {
+    let patience = clock.patience();
     let message =
         format!("the server of {source} has not answered within {patience:?}; bring it back, or look at the network");
     Failure::internal(message)
@@ -182,16 +203,21 @@ pub(crate) fn silent(source: &str, patience: Duration) -> Failure {
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn release(dev: (u32, u32), world: &World, patience: Duration) -> Result<()> {
+pub(crate) fn release(dev: (u32, u32), world: &World, clock: &Clock) -> Result<()> {
     let all = table::of_device(dev)?;
-    if all.iter().any(|mounted| !is_own(&mounted.point, world)) {
+    let home = home(world);
+    if all.iter().any(|mounted| mounted.point.parent() != Some(&home)) {
         return Ok(());
     }
+    let ours = Ours { home: &home, soft: is_soft(&all, &home) };
     for mounted in all {
-        let _lock = lock(&mounted.point, world)?;
-        match take_away(&mounted.point, &mounted, &|point| is_own(point, world), patience) {
-            Ok(taken) => {
-                tell(&mounted.point, taken, world);
+        // Whoever has it for so long is about to use the mount, or waits for a server that keeps everybody waiting.
+        let Some(_lock) = lock(&mounted.point, world, clock)? else {
+            return Err(silent(&mounted.source, clock));
+        };
+        match take_away(&mounted.point, &mounted, &ours, clock) {
+            Ok(way) => {
+                tell(&mounted.point, way, world);
                 clear(&mounted.point);
             }
             Err(failure) if failure.code() == Some(Code::Busy) => {
@@ -216,14 +242,22 @@ fn note_of(point: &Path) -> PathBuf {
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn forget(point: &Path, world: &World) -> Result<()> {
-    let _lock = lock(point, world)?;
-    clear(point);
+pub(crate) fn forget(point: &Path, world: &World, clock: &Clock) -> Result<()> {
+    // Who has it is about to mount the share, and sees to that himself.
+    if let Some(_lock) = lock(point, world, clock)? {
+        clear(point);
+    }
     Ok(())
 }
 
-fn lock(point: &Path, world: &World) -> Result<Lock> {
-    world.lock(&format!("share {}", point.file_name().unwrap_or_default().to_string_lossy()))
+/// The lock of the share that is mounted there; `None` if another call keeps it for longer than a server may take.
+fn lock(point: &Path, world: &World, clock: &Clock) -> Result<Option<Lock>> {
+    let short = point.file_name().unwrap_or_default().to_string_lossy();
+    match world.lock_within(&format!("share {short}"), clock.step()) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(failure) if failure.code() == Some(Code::Busy) => Ok(None),
+        Err(failure) => Err(failure),
+    }
 }
 
 fn clear(point: &Path) {
@@ -255,4 +289,50 @@ fn write(point: &Path, text: &str) -> Result<()> {
         fs::rename(&fresh, &file)
     };
     written().map_err(|error| Error::io("write", &file, error).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use flexvolume::DriverName;
+
+    use super::*;
+    use crate::share::Protocol;
+
+    #[test]
+    fn a_share_that_another_call_has_for_too_long_is_told_as_its_server_is() {
+        let tmp = tempfile::tempdir().unwrap();
+        let world = World::below(DriverName::parse("v/nfs").unwrap(), tmp.path());
+        let (server, export) = ("nas".parse().unwrap(), "/srv".parse().unwrap());
+        let share = Share::of(server, export, Protocol::V4_2, "soft", None, None).unwrap().0;
+        let own = Own::new(&share, &world, Clock::new(Duration::from_millis(50)));
+        let _other = lock(own.point(), &world, &own.clock).unwrap();
+        let failure = own.ensure().unwrap_err();
+        assert!(failure.to_string().contains("nas:/srv has not answered within 50ms"), "{failure}");
+    }
+
+    #[test]
+    fn whether_a_superblock_is_soft_stands_beside_our_own_mount_of_it() {
+        let tmp = tempfile::tempdir().unwrap();
+        let mounted = |point: &str| Mounted {
+            id: flexvolume_linux::mount::MountId(1),
+            parent: flexvolume_linux::mount::MountId(0),
+            point: tmp.path().join(point),
+            source: "nas:/srv".into(),
+            fs_type: "nfs4".into(),
+            root: "/".into(),
+            dev: (0, 1),
+            read_only: false,
+            nosuid: true,
+            nodev: true,
+            noexec: false,
+            shared: false,
+        };
+        for (words, soft) in
+            [("nas:/soft vers=4.2", false), ("nas:/srv vers=4.2,soft", true), ("n:/ vers=3,softerr,timeo=1", true)]
+        {
+            fs::write(tmp.path().join("abc.share"), words).unwrap();
+            assert_eq!(is_soft(&[mounted("x/view"), mounted("abc")], tmp.path()), soft, "{words}");
+        }
+        assert!(!is_soft(&[mounted("x/view")], tmp.path()));
+    }
 }

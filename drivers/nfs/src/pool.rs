@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, StatxFlags, fstat, fstatvfs, major, minor, statx};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    child::{Came, ask},
+    child::{Came, Clock, ask},
     home::{Home, Kind, Name, Place},
     letgo::is_stale,
     make,
@@ -106,7 +106,6 @@ impl From<Error> for Refused {
 
 impl Task for Work {
     const NAME: &'static str = "flexvol-nfs-pool";
-
     const DIES_WITH_PARENT: bool = true;
 
     type Answer = std::result::Result<Said, Refused>;
@@ -193,7 +192,7 @@ pub(crate) fn work(pool: &Pool, job: Job, world: &World) -> Result<Said> {
         }
     };
     let share = pool.mounted().map_err(|why| Failure::new(Code::Invalid, why))?;
-    let own = Own::new(&share, world, patience);
+    let own = Own::new(&share, world, Clock::new(patience));
     let done = tried(&own, pool, &job, patience, slice);
     // What was done is done, whatever becomes of the mount.
     if let Err(failure) = own.let_go() {

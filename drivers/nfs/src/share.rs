@@ -118,15 +118,14 @@ impl Share {
         source(&self.server, &self.export, &Below::default())
     }
 
-    #[cfg(test)]
-    /// A short name that can be a file's.
-    pub(crate) fn short(&self) -> String {
-        crate::digest::digest(self.to_string().as_bytes())
-    }
-
     pub(crate) fn mounter(&self) -> Mounter {
         let kerberos = self.sec.as_deref().is_some_and(|sec| sec.contains("krb5"));
         if self.protocol == Protocol::V3 || kerberos { Mounter::Program } else { Mounter::Kernel }
+    }
+
+    /// Whether the kernel gives up on a server that does not answer.
+    pub(crate) fn is_soft(&self) -> bool {
+        self.options.iter().any(|(name, _)| SOFT.contains(&name.as_str()))
     }
 
     /// The value of an option.
@@ -134,6 +133,14 @@ impl Share {
         self.options.iter().find(|(theirs, _)| theirs == name).and_then(|(_, value)| value.as_deref())
     }
 }
+
+/// The same of a share in words.
+pub(crate) fn is_soft(words: &str) -> bool {
+    words.rsplit(' ').next().is_some_and(|options| options.split(',').any(|one| SOFT.contains(&one)))
+}
+
+/// With these the kernel gives up on a server, and answers for it with an error.
+const SOFT: [&str; 2] = ["soft", "softerr"];
 
 /// All that tells one share from another, in words.
 impl fmt::Display for Share {

@@ -1,15 +1,14 @@
 //! A volume shown at a host's directory, and taken away from there: a view of our own mount of its share.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use flexvolume::{Code, Failure, Result, World};
 use flexvolume_linux::mount::{self, Flags, Mounted, Presence, set_flags, table};
 
 use crate::{
-    child::{Came, ask},
-    letgo::{Health, health, is_stale, take_away, tell},
-    own::{Own, is_nfs, is_own, release, silent},
-    settings::Settings,
+    child::{Came, Clock, ask},
+    letgo::{Health, Ours, health, is_stale, take_away, tell},
+    own::{Own, home, is_nfs, is_soft, release},
     touch::{Done, Touch},
     volume::Volume,
 };
@@ -20,17 +19,15 @@ const TRIES: u32 = 5;
 /// More mounts than this upon one another are not a mistake any more.
 const MOST_LAYERS: usize = 32;
 
-/// What is to be done about a directory that something is mounted at.
+/// What is to be done about a directory that the volume is mounted at already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
-    /// The volume, as it should be.
+    /// It is as it should be.
     Right,
-    /// The volume, and it must not be written to from now on.
+    /// It must not be written to from now on.
     Forbid,
-    /// The volume, but it may be written to now, or its server does not know it any more: another view takes its place.
+    /// It may be written to now, its server does not know it any more, or it was mounted with other options: another view takes its place.
     Replace,
-    /// Something else.
-    Foreign,
 }
 
 /// Shows the volume at `dir`, which is there.
@@ -38,26 +35,31 @@ enum Found {
 /// # Errors
 /// `conflict`: something else is mounted there. What keeps the share from being mounted.
 pub(crate) fn mount(volume: &Volume, dir: &Path, world: &World) -> Result<()> {
-    let patience = Settings::read(world)?.patience.time();
+    let clock = Clock::of(world);
+    let own = Own::new(&volume.share, world, clock);
     if let Some(there) = table::at(dir)? {
-        let is_it = is_nfs(&there) && there.source == volume.source();
-        let stale = match health(dir, patience)? {
-            Health::Silent if is_it => return Err(silent(&there.source, patience)),
-            Health::Silent | Health::Alive => false,
+        if !is_nfs(&there) || there.source != volume.source() {
+            let message = format!("{} from {} is mounted at {}", there.fs_type, there.source, dir.display());
+            return Err(Failure::new(Code::Conflict, format!("{message}; it is left alone")));
+        }
+        let stale = match health(dir, volume.share.is_soft(), &clock)? {
+            Health::Silent => return Err(own.silent()),
+            Health::Alive => false,
             Health::Stale => true,
         };
-        match judge(is_it, stale, there.read_only, volume.read_only) {
+        let is_its = own.has(&there)?;
+        match judge(!stale && is_its, there.read_only, volume.read_only) {
             Found::Right => return Ok(()),
             Found::Forbid => return Ok(set_flags(dir, Flags { read_only: true, ..Flags::default() })?),
-            Found::Replace => away(dir, &there, world)?,
-            Found::Foreign => {
-                let message = format!("{} from {} is mounted at {}", there.fs_type, there.source, dir.display());
-                return Err(Failure::new(Code::Conflict, format!("{message}; it is left alone")));
+            Found::Replace => {
+                away(dir, &there, &clock, world)?;
+                if !is_its {
+                    release(there.dev, world, &clock)?;
+                }
             }
         }
     }
-    let own = Own::new(&volume.share, world, patience);
-    let shown = show(volume, &own, dir, patience);
+    let shown = show(volume, &own, dir, &clock);
     if let Err(failure) = &shown
         && failure.code() != Some(Code::Busy)
     {
@@ -68,7 +70,7 @@ pub(crate) fn mount(volume: &Volume, dir: &Path, world: &World) -> Result<()> {
 }
 
 /// Makes a view of the share, which is mounted for that if it is not.
-fn show(volume: &Volume, own: &Own<'_>, dir: &Path, patience: Duration) -> Result<()> {
+fn show(volume: &Volume, own: &Own<'_>, dir: &Path, clock: &Clock) -> Result<()> {
     let mut last = None;
     for _ in 0..TRIES {
         let mounted = own.ensure()?;
@@ -79,7 +81,7 @@ fn show(volume: &Volume, own: &Own<'_>, dir: &Path, patience: Duration) -> Resul
             at: dir.to_owned(),
             read_only: volume.read_only,
         };
-        match ask(&step, patience) {
+        match ask(&step, clock.step()) {
             Came::Answer(Ok(Done::Yes)) => return Ok(()),
             // The last volume of the share went away just now.
             Came::Answer(Ok(Done::Gone)) => {}
@@ -89,7 +91,7 @@ fn show(volume: &Volume, own: &Own<'_>, dir: &Path, patience: Duration) -> Resul
             }
             Came::Answer(Err(error)) | Came::Lost(error) => return Err(error.into()),
             // It may have come at the last moment; it is there whole or not at all.
-            Came::Silent if table::at(dir)?.is_some() => return Ok(()),
+            Came::Silent if table::at(dir)?.is_some_and(|there| there.dev == mounted.dev) => return Ok(()),
             Came::Silent => return Err(own.silent()),
         }
     }
@@ -99,12 +101,11 @@ fn show(volume: &Volume, own: &Own<'_>, dir: &Path, patience: Duration) -> Resul
     })
 }
 
-fn judge(is_it: bool, stale: bool, read_only: bool, wanted: bool) -> Found {
-    match (is_it, stale, read_only, wanted) {
-        (false, _, _, _) => Found::Foreign,
-        (true, true, _, _) | (true, false, true, false) => Found::Replace,
-        (true, false, false, true) => Found::Forbid,
-        (true, false, _, _) => Found::Right,
+fn judge(good: bool, read_only: bool, wanted: bool) -> Found {
+    match (good, read_only, wanted) {
+        (false, _, _) | (true, true, false) => Found::Replace,
+        (true, false, true) => Found::Forbid,
+        (true, _, _) => Found::Right,
     }
 }
 
@@ -113,7 +114,7 @@ fn judge(is_it: bool, stale: bool, read_only: bool, wanted: bool) -> Found {
 /// # Errors
 /// `busy`: somebody uses it, and its server answers. What the kernel says.
 pub(crate) fn unmount(dir: &Path, world: &World) -> Result<()> {
-    let patience = Settings::patience(world);
+    let clock = Clock::of(world);
     for _ in 0..MOST_LAYERS {
         match mount::look(dir)? {
             Presence::Absent | Presence::Plain => return Ok(()),
@@ -123,17 +124,19 @@ pub(crate) fn unmount(dir: &Path, world: &World) -> Result<()> {
             }
         }
         let Some(there) = table::at(dir)? else { continue };
-        away(dir, &there, world)?;
+        away(dir, &there, &clock, world)?;
         if is_nfs(&there) {
-            release(there.dev, world, patience)?;
+            release(there.dev, world, &clock)?;
         }
     }
     Err(Failure::internal(format!("{} is mounted more than {MOST_LAYERS} times; unmount it by hand", dir.display())))
 }
 
-fn away(dir: &Path, there: &Mounted, world: &World) -> Result<()> {
-    let taken = take_away(dir, there, &|point| is_own(point, world), Settings::patience(world))?;
-    tell(dir, taken, world);
+fn away(dir: &Path, there: &Mounted, clock: &Clock, world: &World) -> Result<()> {
+    let home = home(world);
+    let ours = Ours { home: &home, soft: is_soft(&table::of_device(there.dev)?, &home) };
+    let way = take_away(dir, there, &ours, clock)?;
+    tell(dir, way, world);
     Ok(())
 }
 
@@ -142,16 +145,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_mounted_already_is_kept_forbidden_replaced_or_left_alone() {
-        let of = |is_it, stale, read_only, wanted| judge(is_it, stale, read_only, wanted);
-        assert_eq!(of(true, false, true, true), Found::Right);
-        assert_eq!(of(true, false, false, false), Found::Right);
-        assert_eq!(of(true, false, false, true), Found::Forbid);
-        assert_eq!(of(true, false, true, false), Found::Replace);
+    fn what_is_mounted_already_is_kept_forbidden_or_replaced() {
+        let of = |good, read_only, wanted| judge(good, read_only, wanted);
+        assert_eq!(of(true, true, true), Found::Right);
+        assert_eq!(of(true, false, false), Found::Right);
+        assert_eq!(of(true, false, true), Found::Forbid);
+        assert_eq!(of(true, true, false), Found::Replace);
         for (read_only, wanted) in [(true, true), (true, false), (false, true), (false, false)] {
-            assert_eq!(of(true, true, read_only, wanted), Found::Replace);
-            assert_eq!(of(false, false, read_only, wanted), Found::Foreign);
-            assert_eq!(of(false, true, read_only, wanted), Found::Foreign);
+            assert_eq!(of(false, read_only, wanted), Found::Replace, "stale, or with other options");
         }
     }
 }

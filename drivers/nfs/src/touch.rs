@@ -49,7 +49,6 @@ pub(crate) enum Done {
 
 impl Task for Touch {
     const NAME: &'static str = "flexvol-nfs-mount";
-
     const DIES_WITH_PARENT: bool = true;
 
     type Answer = Result<Done>;
@@ -68,6 +67,10 @@ impl Task for Touch {
     }
 }
 
+/// Without it the kernel gives a share the superblock of another one of that server: with that one's time limits, under the name of that
+/// one's server, and with its users, who are not ours.
+const OWN_SUPERBLOCK: &str = "nosharecache";
+
 /// NFS 4 needs nothing but an address: no port mapper, no other protocol.
 fn by_kernel(share: &Share, addresses: &[IpAddr], at: &Path, limit: Duration) -> Result<()> {
     let (address, own) = reachable(share, addresses, limit)?;
@@ -81,6 +84,7 @@ fn by_kernel(share: &Share, addresses: &[IpAddr], at: &Path, limit: Duration) ->
 fn kernel_options(share: &Share, address: IpAddr, own: Option<IpAddr>) -> Vec<MountOption> {
     let text = |name: &str, value: String| (name.to_owned(), Some(value));
     let mut options = vec![text("vers", share.protocol.vers().to_owned()), text("addr", address.to_string())];
+    options.push((OWN_SUPERBLOCK.to_owned(), None));
     options.extend(own.map(|own| text("clientaddr", own.to_string())));
     options.extend(share.sec.iter().map(|sec| text("sec", sec.clone())));
     options
@@ -88,17 +92,21 @@ fn kernel_options(share: &Share, address: IpAddr, own: Option<IpAddr>) -> Vec<Mo
 
 /// The first address that somebody listens at, and ours on the way to it. The kernel itself would try one address for minutes.
 fn reachable(share: &Share, addresses: &[IpAddr], limit: Duration) -> Result<(IpAddr, Option<IpAddr>)> {
-    let rdma = share.option("proto").is_some_and(|proto| proto.starts_with("rdma"));
+    let proto = share.option("proto");
+    let rdma = proto.is_some_and(|proto| proto.starts_with("rdma"));
+    // The kernel refuses an address of another family than the option names: `tcp` is IPv4, `tcp6` is IPv6.
+    let fits = |address: &IpAddr| proto.is_none_or(|proto| proto.ends_with('6') == address.is_ipv6());
+    let addresses: Vec<IpAddr> = addresses.iter().copied().filter(fits).collect();
     let port = share.option("port").and_then(|port| port.parse().ok()).unwrap_or(2049);
     let each = limit / u32::try_from(addresses.len().max(1)).unwrap_or(1) * 2 / 3;
     let mut last = None;
     for address in addresses {
         if rdma {
-            return Ok((*address, None));
+            return Ok((address, None));
         }
-        let there = SocketAddr::new(*address, port);
+        let there = SocketAddr::new(address, port);
         match TcpStream::connect_timeout(&there, each.max(Duration::from_millis(1))) {
-            Ok(stream) => return Ok((*address, stream.local_addr().ok().map(|own| own.ip()))),
+            Ok(stream) => return Ok((address, stream.local_addr().ok().map(|own| own.ip()))),
             Err(error) => last = Some((there, error)),
         }
     }
@@ -106,7 +114,10 @@ fn reachable(share: &Share, addresses: &[IpAddr], limit: Duration) -> Result<(Ip
         Some((there, error)) => Error::os(format!("cannot reach the NFS server {} at {there}", share.server), error)
             .with_kind(ErrorKind::Io)
             .with_hint("look whether it is up, exports anything, and no firewall is between"),
-        None => Error::new(ErrorKind::NotFound, format!("the NFS server {} has no address", share.server)),
+        None => {
+            let of_family = proto.map(|proto| format!(" for proto={proto}")).unwrap_or_default();
+            Error::new(ErrorKind::NotFound, format!("the NFS server {} has no address{of_family}", share.server))
+        }
     })
 }
 
@@ -127,6 +138,7 @@ fn by_program(share: &Share, at: &Path, limit: Duration) -> Result<()> {
     let text = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
     // It tries once, and not for minutes.
     let mut options = vec![text("vers", share.protocol.vers()), text("retry", "0")];
+    options.push((OWN_SUPERBLOCK.to_owned(), None));
     options.extend(share.sec.iter().map(|sec| text("sec", sec)));
     options.extend(share.options.iter().cloned());
     let source = share.source();
@@ -162,6 +174,8 @@ fn bind(mounted: &Path, dev: (u32, u32), subdir: &Below, at: &Path, read_only: b
         | ErrorKind::Invalid
         | ErrorKind::Corrupted => error,
     })?;
+    // Views are copies: as long as this one has peers, what is mounted within one volume appears in all others.
+    mount::make_private(root.as_fd(), mounted)?;
     let flags = Flags { read_only, ..Flags::default() };
     Tree::at(shown.as_fd(), shown.path(), flags)?.attach(at)?;
     Ok(Done::Yes)
@@ -188,9 +202,9 @@ mod tests {
         let (there, here) = ("10.0.0.5".parse().unwrap(), "10.0.0.9".parse().unwrap());
         let told: Vec<String> = kernel_options(&share("soft"), there, Some(here))
             .into_iter()
-            .map(|(name, value)| format!("{name}={}", value.unwrap()))
+            .map(|(name, value)| value.map_or(name.clone(), |value| format!("{name}={value}")))
             .collect();
-        assert_eq!(told, ["vers=4.1", "addr=10.0.0.5", "clientaddr=10.0.0.9", "sec=sys"]);
+        assert_eq!(told, ["vers=4.1", "addr=10.0.0.5", "nosharecache", "clientaddr=10.0.0.9", "sec=sys"]);
     }
 
     #[test]
@@ -205,6 +219,22 @@ mod tests {
         let error = reachable(&share, &addresses[1..], Duration::from_secs(60)).unwrap_err();
         assert!(error.story().contains(&format!("nas at 127.0.0.1:{port}: Connection refused")), "{}", error.story());
         assert!(reachable(&share, &[], Duration::from_secs(60)).is_err());
+    }
+
+    #[test]
+    fn an_address_of_another_family_than_proto_names_is_passed_over() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let addresses = ["::1".parse().unwrap(), "127.0.0.1".parse().unwrap()];
+        let found = |proto: &str| {
+            reachable(&share(&format!("port={port},proto={proto}")), &addresses, Duration::from_secs(60)).map(|it| it.0)
+        };
+        assert_eq!(found("tcp").unwrap(), addresses[1]);
+        assert_eq!(found("rdma").unwrap(), addresses[1]);
+        assert_eq!(found("rdma6").unwrap(), addresses[0]);
+        let share = share("proto=tcp6");
+        let error = reachable(&share, &addresses[1..], Duration::from_secs(60)).unwrap_err();
+        assert!(error.to_string().contains("no address for proto=tcp6"), "{error}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use flexvolume_host::{
     settings::{Config, PATIENCE},
     volume::record::SecretRef,
 };
-use flexvolume_protocol::{Secrets, keys};
+use flexvolume_protocol::{Secrets, run};
 
 use crate::{cli::Cli, output::Show, problem::Problems};
 
@@ -20,7 +20,7 @@ pub(super) fn settings(cli: &Cli) -> Done<Settings> {
         root: absolute(&cli.root)?,
         plugin_dir: absolute(&cli.plugin_dir)?,
         // Drivers inherit it, so that both mean the same.
-        run: std::env::var_os(keys::RUN).unwrap_or_else(|| keys::RUN_DIR.into()).into(),
+        run: std::env::var_os(run::VAR).unwrap_or_else(|| run::DIR.into()).into(),
         // The very file this process runs, though it was replaced meanwhile.
         worker: "/proc/self/exe".into(),
         patience: PATIENCE,

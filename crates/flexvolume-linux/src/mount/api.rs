@@ -180,13 +180,24 @@ fn forbid(mount: BorrowedFd<'_>, flags: Flags, what: &str) -> Result<()> {
     if set == 0 {
         return Ok(());
     }
-    raw::mount_setattr(mount, c"", AT_EMPTY_PATH, set.into()).map_err(|e| {
-        let error = Error::os(format!("cannot set mount flags on {what}"), e);
-        match error.errno() {
-            Some(libc::ENOSYS) => error.with_kind(ErrorKind::Unsupported).with_hint("use kernel 5.12 or later"),
-            Some(_) | None => error,
-        }
-    })
+    raw::mount_setattr(mount, c"", AT_EMPTY_PATH, set.into(), 0)
+        .map_err(|e| too_old(Error::os(format!("cannot set mount flags on {what}"), e)))
+}
+
+/// Takes the mount that `mount` is the root of out of its peer group: what is mounted beneath it appears nowhere else, and
+/// copies made of it from now on have no peers. `what` is for the error.
+///
+/// Errors: `Unsupported` before kernel 5.12.
+pub fn make_private(mount: BorrowedFd<'_>, what: &Path) -> Result<()> {
+    raw::mount_setattr(mount, c"", AT_EMPTY_PATH, 0, libc::MS_PRIVATE)
+        .map_err(|e| too_old(Error::os(format!("cannot make the mount at {} private", what.display()), e)))
+}
+
+fn too_old(error: Error) -> Error {
+    match error.errno() {
+        Some(libc::ENOSYS) => error.with_kind(ErrorKind::Unsupported).with_hint("use kernel 5.12 or later"),
+        Some(_) | None => error,
+    }
 }
 
 /// A place for a mount to be taken from or put on; opening it wakes no file system. No part of its path may be a link, for

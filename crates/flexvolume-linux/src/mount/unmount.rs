@@ -73,7 +73,7 @@ pub fn unmount(target: &Path, how: Unmount) -> Result<()> {
 
 /// Unmounts what is on top at `target`, whatever it takes, and says which step did it: thaw, plain, cut a FUSE
 /// connection, force, plain, detach. What touches the whole file system (thaw, cut, force) is only done if this is the
-/// last mount of it in this mount namespace; those at or below `idle` do not count, since nobody works through them.
+/// last mount of it in this mount namespace; those at or below `idle` do not count: nobody works through them who may not fail.
 ///
 /// This gives up on users of the mount: for a healthy one that may be in use, [`unmount`] it plainly instead. May
 /// block: for processes that can be thrown away; or give each [`Step`] of the [`LADDER`] to one with [`unmount_step`].

@@ -216,7 +216,8 @@ impl Hands<'_> {
                     .hint(format!("end what uses it, then try again; see who does: fuser -vm {}", target.display())));
             }
         }
-        // What is mounted for the node alone serves the pods, and those have mounts of their own.
+        // What is mounted for the node alone serves the pods, and those have mounts of their own. What the driver does through its mounts
+        // meanwhile it can do again.
         let mut idle = vec![self.absolute(&self.ground.layout.global(&self.record.driver, &self.record.name))];
         idle.extend(self.drivers_own());
         if let Done::Told(steps) = self.work(&Task::Break { target: target.to_owned(), idle }, UNMOUNT)? {

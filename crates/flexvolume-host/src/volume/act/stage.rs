@@ -192,7 +192,7 @@ impl Hands<'_> {
     /// Where a staged driver mounts for itself what several volumes share; `None` for drivers that are not staged.
     pub(super) fn drivers_own(&mut self) -> Option<PathBuf> {
         let is_staged = self.driver().is_ok_and(|driver| driver.extensions.contains(&Extension::Staged));
-        is_staged.then(|| self.ground.drivers_own(&self.record.driver))
+        if is_staged { self.ground.drivers_own(&self.record.driver) } else { None }
     }
 
     fn call_unmount_device(&mut self, driver: &Driver, target: &Target) -> Result<()> {
