@@ -81,7 +81,7 @@ fn with_3() {
 fn a_share_has_its_own_options_whatever_others_of_that_server_have() {
     let Some(node) = Node::new() else { return };
     let (one, two, three) = (node.place("one"), node.place("two"), node.place("three"));
-    let quick = node.j("pv-1").with("mountOptions", "soft,timeo=50,retrans=5").with("sec", "sys");
+    let quick = node.j("pv-1").with("mountOptions", "timeo=50,retrans=5").with("sec", "sys");
     // Another name of the same server; and of its addresses the one that the option names.
     let slow = node.j("pv-2").with("mountOptions", "timeo=700,proto=tcp").with("server", "localhost");
     node.up(&quick, &one);
@@ -92,7 +92,7 @@ fn a_share_has_its_own_options_whatever_others_of_that_server_have() {
     tool("mount", &["-t", "nfs", "-o", "vers=4.2", &source, text(&by_hand)]);
     node.up(&node.j("pv-3"), &three);
     for (place, options) in [
-        (&one, [",soft,", ",timeo=50,", ",retrans=5,", ",sec=sys,"]),
+        (&one, [",hard,", ",timeo=50,", ",retrans=5,", ",sec=sys,"]),
         (&two, [",hard,", ",timeo=700,", ",proto=tcp,", ",vers=4.2,"]),
     ] {
         for option in options {
