@@ -36,7 +36,7 @@ fn sweep(name: &'static str, protocol: &str, beside: bool, way: Way, usual: Part
     let down = |about: &str| {
         if beside { field.assert_up(&[&other], about) } else { field.assert_down() }
     };
-    let mut tried = Tried::new(name, usual);
+    let mut tried = Tried::new(name, usual).least(2);
     attach();
     tried.has("mountdevice", field.count(&mount));
     tried.has("unmountdevice", field.count(&unmount));
