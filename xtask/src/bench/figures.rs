@@ -1,7 +1,7 @@
 //! The figures themselves: what is measured against what, and how many times the other's median ours may be.
 
 use super::measure::{Figure, Mark, Row, Unit, from_helper, side_by_side, timed};
-use super::{fleet, lvm, pods};
+use super::{fleet, lvm, nfs, pods};
 use crate::sh;
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
@@ -11,8 +11,14 @@ use std::process::{Command, Stdio};
 type Measure = fn(&Path) -> Result<Vec<Figure>>;
 
 /// Every figure, in the order of the page, by the part of the bench that it belongs to.
-pub(super) const ALL: &[(&str, Measure)] =
-    &[("invoke", invoke), ("kit", kit_driver), ("pods", pods::all), ("fleet", fleet::all), ("lvm", lvm::all)];
+pub(super) const ALL: &[(&str, Measure)] = &[
+    ("invoke", invoke),
+    ("kit", kit_driver),
+    ("pods", pods::all),
+    ("fleet", fleet::all),
+    ("lvm", lvm::all),
+    ("nfs", nfs::all),
+];
 
 /// The executable that measures what only Rust code inside one process can: a binary of the package of tests.
 const HELPER: &str = "bench-helper";

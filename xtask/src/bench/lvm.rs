@@ -1,29 +1,18 @@
 //! LVM beside the old way, in a guest: our driver and a shell driver by the same caller, and a restart with many volumes.
 
-use super::measure::{Figure, LeftOut, Mark, Row, Unit};
-use crate::guest::{Cache, Disk, Ended, Ground, Kit, Machine, NoGuest, Order, Outcome, Spec};
+use super::guest;
+use super::measure::{Figure, Mark, Row, Unit};
+use crate::guest::{Cache, Disk, Ground};
 use crate::sh;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// The shell driver; its head says what it is.
 const CLASSIC: &str = "tests/lvm/classic.sh";
 
 /// How many volumes a machine comes up with.
 const MANY: usize = 200;
-
-/// After this a script in a guest is taken for hung.
-const LIMIT: Duration = Duration::from_secs(3600);
-
-/// What both scripts begin with: executables where starting one costs no look into a shared folder, and our own folders.
-const BEGIN: &str = r#"
-cp /vm/bin/flexvol /vm/bin/bench-helper /vm/bin/lvm /vm/bin/classic /tmp
-export FLEXVOL_ROOT=/srv/root FLEXVOL_PLUGIN_DIR=/srv/plugins FLEXVOL_CONFIG=/srv/flexvol.json FLEXVOL_STATE=/srv/state
-export FLEXVOL_RUN=/run/flexvol-bench FLEXVOL_SETTINGS=/srv/settings
-mkdir -p /run/flexvol-bench
-"#;
 
 const ONE: &str = r#"
 mkfs.ext4 -q /dev/vdb; mount /dev/vdb /srv; mkdir /srv/settings
@@ -73,14 +62,9 @@ const OTHER_AGAIN: &str = r#"
 /tmp/bench-helper lvm-many other /tmp/classic bench "$MANY"
 "#;
 
-/// Both; an error is a [`LeftOut`] where there can be no guest.
+/// Both; an error is a [`LeftOut`](super::measure::LeftOut) where there can be no guest.
 pub(super) fn all(release: &Path) -> Result<Vec<Figure>> {
-    let mut kit = Kit::of(release)?;
-    kit.add(&sh::project().join(CLASSIC), "classic");
-    let ground = match Ground::ready(kit)? {
-        Ok(ground) => ground,
-        Err(NoGuest(why)) => return Err(LeftOut(format!("there is no guest: {why}")).into()),
-    };
+    let ground = guest::ground(release, CLASSIC)?;
     let disks = Disks::new()?;
     let row = |name, how, mark| Row { name, how, unit: Unit::Time, mark };
     let mut heard = String::new();
@@ -137,20 +121,6 @@ impl Drop for Disks {
 
 /// Runs a script in a machine of its own, and keeps what it prints.
 fn in_guest(ground: &Ground, disks: &[Disk], script: &str, heard: &mut String) -> Result<()> {
-    let spec = Spec { disks: disks.to_vec(), memory: 1536, smp: 2, ..Spec::plain("bench") };
-    let mut machine = Machine::boot(ground, &spec)?;
-    let argv = ["bash", "-euc", &format!("{BEGIN}{script}")].map(str::to_owned).to_vec();
-    let order = Order { argv, env: vec![("MANY".into(), MANY.to_string())], limit: LIMIT };
-    let outcome = machine.run(&order, &mut |stream, line| match stream {
-        sh::Stream::Out => {
-            heard.push_str(line);
-            heard.push('\n');
-        }
-        sh::Stream::Err => eprintln!("guest: {line}"),
-    });
-    match outcome {
-        Outcome::Ended(Ended::Status(0)) => machine.off(),
-        Outcome::Ended(ended) => bail!("a script in the guest did not end well: {ended:?}"),
-        Outcome::Died(why) => bail!("the guest died: {why}"),
-    }
+    let script = format!("cp /vm/bin/lvm /tmp\n{script}");
+    guest::run(ground, disks.to_vec(), &[("MANY", MANY.to_string())], &script, heard)
 }

@@ -12,6 +12,8 @@ pub(crate) enum Unit {
     Time,
     /// Bytes.
     Memory,
+    /// So many of something.
+    Count,
 }
 
 /// Many measurements of one thing, sorted; never none.
@@ -38,13 +40,13 @@ impl Samples {
 
     /// Median and spread, in a unit a person reads: `160 µs (min 151, quartiles 156 and 171, p99 180, n 500)`.
     pub(super) fn words(&self, unit: Unit) -> String {
-        let (by, name) = scale(self.median(), unit);
-        let value = |part| number(self.at(part) / by);
+        let scale = scale(self.median(), unit);
+        let value = |part| scale.number(self.at(part));
         // A tail of a few measurements is one of them.
         let tail = if self.0.len() < 100 { String::new() } else { format!(", p99 {}", value(TAIL)) };
         format!(
-            "{} {name} (min {}, quartiles {} and {}{tail}, n {})",
-            value(0.5),
+            "{} (min {}, quartiles {} and {}{tail}, n {})",
+            scale.words(self.median()),
             value(0.0),
             value(0.25),
             value(0.75),
@@ -92,10 +94,7 @@ impl Mark {
     }
 
     fn words(self, unit: Unit) -> String {
-        let absolute = |limit: f64| {
-            let (by, name) = scale(limit, unit);
-            format!("{} {name}", number(limit / by))
-        };
+        let absolute = |limit: f64| scale(limit, unit).words(limit);
         match self {
             Mark::None => String::new(),
             Mark::Ratio(limit) | Mark::TailRatio(limit) => format!("{limit} ×"),
@@ -123,9 +122,9 @@ impl Figure {
     /// One side where it counts: `p99 4.2 ms`.
     pub(super) fn cell(&self, samples: &Samples) -> String {
         let part = self.mark.part();
-        let (by, name) = scale(samples.at(part), self.unit);
+        let value = samples.at(part);
         let tail = if part == TAIL { "p99 " } else { "" };
-        format!("{tail}{} {name}", number(samples.at(part) / by))
+        format!("{tail}{}", scale(value, self.unit).words(value))
     }
 
     /// What it should be at most.
@@ -212,25 +211,37 @@ impl Row {
     }
 }
 
-/// The unit in which a value is best read, and how much of the base unit it is.
-pub(super) fn scale(value: f64, unit: Unit) -> (f64, &'static str) {
+/// The unit in which a value is best read: how much of the base unit it is, and its name, if it has one.
+#[derive(Clone, Copy)]
+pub(super) struct Scale(f64, &'static str);
+
+pub(super) fn scale(value: f64, unit: Unit) -> Scale {
     match unit {
-        Unit::Time if value < 1e-3 => (1e-6, "µs"),
-        Unit::Time if value < 1.0 => (1e-3, "ms"),
-        Unit::Time => (1.0, "s"),
-        Unit::Memory if value < 1048576.0 => (1024.0, "KiB"),
-        Unit::Memory => (1048576.0, "MiB"),
+        Unit::Time if value < 1e-3 => Scale(1e-6, "µs"),
+        Unit::Time if value < 1.0 => Scale(1e-3, "ms"),
+        Unit::Time => Scale(1.0, "s"),
+        Unit::Memory if value < 1048576.0 => Scale(1024.0, "KiB"),
+        Unit::Memory => Scale(1048576.0, "MiB"),
+        Unit::Count => Scale(1.0, ""),
     }
 }
 
-/// Three digits are enough for anybody.
-pub(super) fn number(value: f64) -> String {
-    if value >= 100.0 {
-        format!("{value:.0}")
-    } else if value >= 10.0 {
-        format!("{value:.1}")
-    } else {
-        format!("{value:.2}")
+impl Scale {
+    /// With its unit.
+    fn words(self, value: f64) -> String {
+        format!("{} {}", self.number(value), self.1).trim_end().to_owned()
+    }
+
+    /// Three digits are enough for anybody; what is counted is told as it is.
+    fn number(self, value: f64) -> String {
+        let value = value / self.0;
+        if value >= 100.0 || self.1.is_empty() && value.fract() == 0.0 {
+            format!("{value:.0}")
+        } else if value >= 10.0 {
+            format!("{value:.1}")
+        } else {
+            format!("{value:.2}")
+        }
     }
 }
 
@@ -260,6 +271,14 @@ mod tests {
         assert_eq!((five.at(0.0), five.at(0.25), five.median(), five.at(0.75)), (1.0, 2.0, 3.0, 4.0));
         assert_eq!(samples(&[1.0, 2.0]).median(), 1.5);
         assert!(Samples::new(Vec::new()).is_err());
+    }
+
+    #[test]
+    fn what_is_counted_has_no_unit_and_no_needless_digits() {
+        let words = |values: &[f64], unit| samples(values).words(unit);
+        assert_eq!(words(&[1.0, 1.0], Unit::Count), "1 (min 1, quartiles 1 and 1, n 2)");
+        assert_eq!(words(&[1.0, 2.0, 3.0, 1204.0], Unit::Count), "2.50 (min 1, quartiles 1.75 and 303, n 4)");
+        assert_eq!(words(&[0.002], Unit::Time), "2.00 ms (min 2.00, quartiles 2.00 and 2.00, n 1)");
     }
 
     #[test]

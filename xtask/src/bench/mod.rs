@@ -3,8 +3,10 @@
 mod bed;
 mod figures;
 mod fleet;
+mod guest;
 mod lvm;
 mod measure;
+mod nfs;
 mod pods;
 
 use crate::sh;

@@ -1,19 +1,16 @@
 //! Two drivers of LVM side by side, in a guest: the same calls by the same caller, in turn.
 
 use std::{
-    error::Error,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::Instant,
 };
 
-use flexvolume_protocol::{Came, Device, Said, VerbName, tolerant};
+use flexvolume_protocol::{Device, VerbName};
 
-/// What a piece of work comes to.
-pub(crate) type Done = Result<(), Box<dyn Error + Send + Sync>>;
+use super::call::{Done, call};
 
 /// Of either side; a round more at the beginning is thrown away.
 const ROUNDS: usize = 20;
@@ -31,7 +28,7 @@ struct Volume {
 }
 
 impl Volume {
-    fn new(group: &str, name: &str) -> Result<Volume, Box<dyn Error + Send + Sync>> {
+    fn new(group: &str, name: &str) -> Done<Volume> {
         let options = format!(
             r#"{{"kubernetes.io/fsType":"ext4","kubernetes.io/pvOrVolumeName":"{name}","kubernetes.io/readwrite":"rw","volumeID":"{name}","volumegroup":"{group}"}}"#
         );
@@ -47,16 +44,16 @@ impl Volume {
 
     /// From nothing to mounted, as a host calls.
     fn up(&self, driver: &Path) -> Done {
-        let device = call(driver, VerbName::Attach, &[&self.options, "node"])?.0;
-        let device = call(driver, VerbName::WaitForAttach, &[&device, &self.options])?.0;
-        call(driver, VerbName::MountDevice, &[self.dir(), &device, &self.options])?;
+        let device = call::<Device>(driver, VerbName::Attach, &[&self.options, "node"])?.0;
+        let device = call::<Device>(driver, VerbName::WaitForAttach, &[&device, &self.options])?.0;
+        call::<()>(driver, VerbName::MountDevice, &[self.dir(), &device, &self.options])?;
         Ok(())
     }
 
     /// And back.
     fn down(&self, driver: &Path) -> Done {
-        call(driver, VerbName::UnmountDevice, &[self.dir()])?;
-        call(driver, VerbName::Detach, &[&self.name, "node"])?;
+        call::<()>(driver, VerbName::UnmountDevice, &[self.dir()])?;
+        call::<()>(driver, VerbName::Detach, &[&self.name, "node"])?;
         Ok(())
     }
 
@@ -83,16 +80,6 @@ impl Volume {
     /// Whoever called let go of mount and device.
     fn is_down(&self) -> bool {
         self.mounted().is_none() && self.device().is_none()
-    }
-}
-
-fn call(driver: &Path, verb: VerbName, words: &[&str]) -> Result<Device, Box<dyn Error + Send + Sync>> {
-    let ran = Command::new(driver).arg(verb.as_str()).args(words).stdin(Stdio::null()).output()?;
-    let said = Said { stdout: &ran.stdout, stderr: &ran.stderr, exit_ok: ran.status.success() };
-    let about = || format!("{} {verb}: {}", driver.display(), String::from_utf8_lossy(&ran.stdout));
-    match tolerant::<Device>(verb, &said).verdict {
-        Ok(Came::Done(device)) => Ok(device),
-        Ok(Came::NotSupported | Came::InProgress) | Err(_) => Err(about().into()),
     }
 }
 

@@ -21,9 +21,11 @@ use flexvolume_protocol::{
     Came, DriverName, Init, InitReply, Said, UserOptions, VerbName, VolumeName, Wire, is_complete, tolerant,
 };
 
+mod call;
 mod lvm;
+mod nfs;
 
-use lvm::Done;
+use call::Done;
 
 /// One way to call the driver.
 type Side = fn(&Path) -> Done;
@@ -47,9 +49,12 @@ fn main() -> ExitCode {
         ["lvm-many", side, driver, group, count] => {
             count.parse().map_err(Into::into).and_then(|count| lvm::many(side, Path::new(driver), group, count))
         }
+        ["nfs", flexvol, ours, other, share, manifests] => {
+            nfs::pods(Path::new(flexvol), Path::new(ours), Path::new(other), share, Path::new(manifests))
+        }
         [driver] => measure(Path::new(driver)),
         _ => Err("bench-helper DRIVER | records ROOT COUNT | lvm-one OURS OTHER GROUP VOLUME | \
-                  lvm-many SIDE DRIVER GROUP COUNT"
+                  lvm-many SIDE DRIVER GROUP COUNT | nfs FLEXVOL OURS OTHER SHARE MANIFESTS"
             .into()),
     };
     match done {
