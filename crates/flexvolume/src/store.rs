@@ -42,20 +42,24 @@ impl<T: Serialize + DeserializeOwned> Store<T> {
 
     /// Every record and its key.
     pub(crate) fn all(&self) -> Result<Vec<(String, T)>> {
-        let entries = match fs::read_dir(&self.dir) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::io("read the folder", &self.dir, error).into()),
-        };
-        let mut all = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(|error| Error::io("read the folder", &self.dir, error))?;
-            if !entry.file_name().as_encoded_bytes().starts_with(b".") {
-                all.extend(self.load(&entry.path())?);
-            }
-        }
+        let mut all = self.each()?.collect::<Result<Vec<_>>>()?;
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
         Ok(all)
+    }
+
+    /// Every record and its key, in no order, each read only when it is asked for.
+    pub(crate) fn each(&self) -> Result<impl Iterator<Item = Result<(String, T)>>> {
+        let failed = |error| Error::io("read the folder", &self.dir, error).into();
+        let entries = match fs::read_dir(&self.dir) {
+            Ok(entries) => Some(entries),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed(error)),
+        };
+        Ok(entries.into_iter().flatten().filter_map(move |entry| match entry {
+            Ok(entry) if entry.file_name().as_encoded_bytes().starts_with(b".") => None,
+            Ok(entry) => self.load(&entry.path()).transpose(),
+            Err(error) => Some(Err(failed(error))),
+        }))
     }
 
     /// Writes or replaces a record; a reader sees the old one or the new one.

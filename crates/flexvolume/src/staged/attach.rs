@@ -67,8 +67,14 @@ pub(super) fn in_use(what: &Attachment, asking: User<'_>, world: &World) -> Resu
             return Ok(Some(format!("the volume {name:?}")));
         }
     }
-    for (place, record) in records(world).all()?.into_iter().filter(|(_, record)| !record.left) {
-        if asking != User::Place(&place) && same(&record.storage, &record.device) && is_live(&place, world)? {
+    // The first is enough: where many share a storage, all of them are not read again for each that goes.
+    for one in records(world).each()? {
+        let (place, record) = one?;
+        if !record.left
+            && asking != User::Place(&place)
+            && same(&record.storage, &record.device)
+            && is_live(&place, world)?
+        {
             return Ok(Some(format!("the mount at {place}")));
         }
     }

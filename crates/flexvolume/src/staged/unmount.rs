@@ -123,10 +123,11 @@ fn release<D: Driver>(
 
 /// Places that share storage and name share the entry too.
 fn forget_unless_shared(known: &Attachments, place: &str, record: &Record, world: &World) -> Result<()> {
-    let others = records(world).all()?;
-    let same = |other: &Record| other.storage == record.storage && other.name == record.name;
-    if others.iter().any(|(at, other)| at != place && same(other)) {
-        return Ok(());
+    for one in records(world).each()? {
+        let (at, other) = one?;
+        if at != place && other.storage == record.storage && other.name == record.name {
+            return Ok(());
+        }
     }
     known.remove(&record.name)
 }
@@ -173,14 +174,18 @@ fn guess(place: &str, there: &Mounted, world: &World) -> Result<Record> {
 /// here is none of the call that sweeps.
 pub(super) fn sweep<D: Driver>(driver: &D, own: &str, world: &World) {
     let dead = records(world).all().unwrap_or_default();
-    for (place, _) in dead.into_iter().filter(|(place, record)| place != own || record.left) {
-        if let Err(failure) = sweep_one(driver, &place, world) {
+    for (place, record) in dead.into_iter().filter(|(place, record)| place != own || record.left) {
+        if let Err(failure) = sweep_one(driver, &place, &record, world) {
             world.log(format_args!("cannot clean up after {place}: {failure}"));
         }
     }
 }
 
-fn sweep_one<D: Driver>(driver: &D, place: &str, world: &World) -> Result<()> {
+fn sweep_one<D: Driver>(driver: &D, place: &str, record: &Record, world: &World) -> Result<()> {
+    // Most are in use, and cost no more than this look. What is found here is looked at again beneath the lock.
+    if !record.left && look(Path::new(place))? != Presence::Absent {
+        return Ok(());
+    }
     let Some(_place) = world.try_lock_of("place", place)? else { return Ok(()) };
     let Some(record) = records(world).get(place)? else { return Ok(()) };
     if !record.left && look(Path::new(place))? != Presence::Absent {
