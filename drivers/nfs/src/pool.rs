@@ -218,16 +218,25 @@ fn tried(own: &Own<'_>, pool: &Pool, job: &Job, patience: Duration, slice: Durat
             Came::Answer(Err(Refused::Stale)) => own.replace()?,
             Came::Answer(Err(Refused::InProgress)) => return Err(Failure::in_progress()),
             Came::Answer(Err(Refused::Failed(code, message))) => {
-                return Err(match code.as_deref().and_then(Code::parse) {
-                    Some(code) => Failure::new(code, message),
-                    None => Failure::internal(message),
-                });
+                return Err(failed(code.as_deref().and_then(Code::parse), message));
             }
             Came::Lost(error) => return Err(error.into()),
             Came::Silent => return Err(own.silent()),
         }
     }
     Err(Failure::new(Code::Busy, format!("{} is taken away or stale all the time", own.share.source())))
+}
+
+/// A child's failure. That root may not do something is nearly always the export's doing.
+fn failed(code: Option<Code>, message: String) -> Failure {
+    match code {
+        Some(Code::Permission) => {
+            let hint = "if the server makes root somebody else, export the share with no_root_squash";
+            Failure::new(Code::Permission, format!("{message}; {hint}"))
+        }
+        Some(code) => Failure::new(code, message),
+        None => Failure::internal(message),
+    }
 }
 
 fn now() -> i64 {

@@ -119,8 +119,15 @@ impl Share {
     }
 
     pub(crate) fn mounter(&self) -> Mounter {
-        let kerberos = self.sec.as_deref().is_some_and(|sec| sec.contains("krb5"));
-        if self.protocol == Protocol::V3 || kerberos { Mounter::Program } else { Mounter::Kernel }
+        if self.protocol == Protocol::V3 || self.wants_kerberos() { Mounter::Program } else { Mounter::Kernel }
+    }
+
+    pub(crate) fn wants_kerberos(&self) -> bool {
+        self.sec.as_deref().is_some_and(|sec| sec.contains("krb5"))
+    }
+
+    pub(crate) fn wants_tls(&self) -> bool {
+        self.option("xprtsec").is_some_and(|how| how != "none")
     }
 
     /// Whether the kernel gives up on a server that does not answer.

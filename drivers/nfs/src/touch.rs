@@ -78,7 +78,7 @@ fn by_kernel(share: &Share, addresses: &[IpAddr], at: &Path, limit: Duration) ->
     options.extend(share.options.iter().cloned());
     let source = share.source();
     let wanted = FsMount { fs_type: "nfs", source: Some(&source), options: &options, flags: Flags::default() };
-    Tree::new(&wanted).map_err(explained)?.attach(at)
+    Tree::new(&wanted).map_err(|error| explained(error, share))?.attach(at)
 }
 
 fn kernel_options(share: &Share, address: IpAddr, own: Option<IpAddr>) -> Vec<MountOption> {
@@ -121,14 +121,19 @@ fn reachable(share: &Share, addresses: &[IpAddr], limit: Duration) -> Result<(Ip
     })
 }
 
+/// Why nothing comes of a mount that is to be private.
+const KERBEROS_NEEDS: &str = "Kerberos needs a running rpc.gssd here, and a keytab (/etc/krb5.keytab)";
+const TLS_NEEDS: &str = "xprtsec needs a running tlshd here (ktls-utils), and a server that speaks TLS";
+
 /// What the kernel's error numbers mean when a share is mounted.
-fn explained(error: Error) -> Error {
+fn explained(error: Error, share: &Share) -> Error {
     let hint = match error.errno().map(Errno::from_raw_os_error) {
         Some(Errno::NOENT) => "the server exports no such directory; see what it does: showmount -e SERVER",
         Some(Errno::ACCESS | Errno::PERM) => "the server does not let this node mount it; see /etc/exports there",
         Some(Errno::PROTONOSUPPORT | Errno::PROTOTYPE) => {
             "the server does not speak this version; choose another with the option protocol"
         }
+        Some(_) if share.wants_tls() => TLS_NEEDS,
         Some(_) | None => return error,
     };
     error.with_hint(hint)
@@ -145,6 +150,8 @@ fn by_program(share: &Share, at: &Path, limit: Duration) -> Result<()> {
     let wanted = FsMount { fs_type: "nfs", source: Some(&source), options: &options, flags: Flags::default() };
     mount::mount_by_helper(&wanted, at, limit).map_err(|error| match error.kind() {
         ErrorKind::Unsupported => error.with_hint("NFS 3 and Kerberos need it: apt-get install nfs-common"),
+        ErrorKind::Io if share.wants_kerberos() => error.with_hint(KERBEROS_NEEDS),
+        ErrorKind::Io if share.wants_tls() => error.with_hint(TLS_NEEDS),
         ErrorKind::Io
         | ErrorKind::Busy
         | ErrorKind::NotFound
