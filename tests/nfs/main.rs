@@ -6,6 +6,7 @@ mod bed;
 #[path = "../it/bed.rs"]
 #[allow(dead_code, reason = "the bed of the whole command, of which these cases use a part")]
 mod command;
+mod copied;
 mod copies;
 mod dead;
 #[path = "../lvm/door.rs"]
@@ -15,7 +16,9 @@ mod hosted;
 mod life;
 mod outside;
 mod provision;
+mod reached;
 mod server;
+mod squashed;
 mod sweep;
 #[path = "../lvm/tools.rs"]
 #[allow(dead_code, reason = "another suite uses the rest")]
