@@ -24,6 +24,12 @@ pub(crate) fn open_below(dir: impl AsFd, path: &Path, flags: OFlags) -> rustix::
     open_how(dir, path, flags, ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
 }
 
+/// The same, and neither by a mount: what is opened lies in the directory's own file system.
+pub(crate) fn open_within(dir: impl AsFd, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let stay = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
+    open_how(dir, path, flags, stay)
+}
+
 fn open_how(dir: impl AsFd, path: &Path, flags: OFlags, how: ResolveFlags) -> rustix::io::Result<OwnedFd> {
     let open = || openat2(&dir, path, flags | OFlags::CLOEXEC, Mode::empty(), how);
     for _ in 1..TRIES {
@@ -35,7 +41,7 @@ fn open_how(dir: impl AsFd, path: &Path, flags: OFlags, how: ResolveFlags) -> ru
     open()
 }
 
-/// What either of them said, in words.
+/// What one of the first two said, in words.
 pub(crate) fn astray(path: &Path, error: Errno) -> Error {
     let failed = Error::io("open", path, error);
     match error {
@@ -45,5 +51,16 @@ pub(crate) fn astray(path: &Path, error: Errno) -> Error {
             .with_hint("name the real place"),
         Errno::NOSYS => failed.with_kind(ErrorKind::Unsupported).with_hint("use kernel 5.6 or later"),
         _ => failed,
+    }
+}
+
+/// What [`open_within`] said, in words.
+pub(crate) fn stays(path: &Path, error: Errno) -> Error {
+    let failed = Error::io("open", path, error).with_kind(ErrorKind::Refused);
+    match error {
+        Errno::LOOP => failed.with_cause("a part of it is a symbolic link"),
+        Errno::XDEV => failed.with_cause("another file system is mounted on the way to it"),
+        Errno::NOTDIR => failed.with_cause("it is no directory"),
+        _ => astray(path, error),
     }
 }

@@ -8,7 +8,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs::File,
     os::unix::ffi::OsStrExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Instant,
 };
 
@@ -23,9 +23,12 @@ use super::{
     Folder, Kind,
     content::{Came, Ways},
     entry::{self, dress, is_finished, is_same, modified},
-    folder::{names, stays, within},
+    list::names,
 };
-use crate::{Error, ErrorKind, Result};
+use crate::{
+    Error, ErrorKind, Result,
+    real::{open_within, stays},
+};
 
 /// A copy to be made, or to be gone on with.
 #[derive(Clone, Copy, Debug)]
@@ -182,7 +185,7 @@ impl Run<'_> {
             return Err(Error::new(ErrorKind::Unsupported, context).with_hint(hint));
         }
         let failed = |e| self.failed(name, e);
-        let from = match within(level.from.as_fd(), name, OFlags::RDONLY | OFlags::DIRECTORY) {
+        let from = match open_within(&level.from, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY) {
             Ok(from) => from,
             // Another file system; or another kind of entry by now.
             Err(Errno::XDEV | Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {
@@ -195,7 +198,7 @@ impl Run<'_> {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(failed(error)),
         }
-        let to = within(level.to.as_fd(), name, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
+        let to = open_within(&level.to, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
         let resumes = level.resumes
             && self.cursor.path.len() > depth
             && self.cursor.path.get(depth - 1).is_some_and(|part| part == name.as_bytes());
@@ -229,7 +232,7 @@ impl Run<'_> {
         {
             return Ok(Step::Done);
         }
-        let from = match within(level.from.as_fd(), name, OFlags::RDONLY | OFlags::NONBLOCK) {
+        let from = match open_within(&level.from, Path::new(name), OFlags::RDONLY | OFlags::NONBLOCK) {
             Ok(from) => File::from(from),
             Err(Errno::NOENT | Errno::LOOP | Errno::XDEV) => return Ok(Step::Done),
             Err(error) => return Err(error),

@@ -2,25 +2,19 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::File,
-    io::{Read, Write},
-    os::unix::ffi::OsStrExt,
     path::{Component, Path, PathBuf},
 };
 
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{
-        AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, fchmod, fchown, fstat, mkdirat, openat2,
-        renameat, statat, unlinkat,
-    },
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, mkdirat, renameat, statat, unlinkat},
     io::Errno,
-    rand::GetRandomFlags,
 };
 
+use super::list::names;
 use crate::{
     Error, ErrorKind, Result,
-    real::{astray, open_real},
+    real::{astray, open_real, open_within, stays},
 };
 
 /// A directory held open. All below it is reached through it alone.
@@ -49,9 +43,6 @@ pub enum Kind {
     /// A device, a pipe, a socket.
     Special,
 }
-
-/// As often as the kernel may ask to be asked again when names were moved while it resolved one.
-const TRIES: usize = 16;
 
 impl Folder {
     /// Opens a directory by a path without links.
@@ -88,8 +79,8 @@ impl Folder {
             let context = format!("cannot open {:?} beneath {}: it leads out", rel.display(), self.path.display());
             return Err(Error::new(ErrorKind::Invalid, context));
         }
-        let name = if rel.as_os_str().is_empty() { OsStr::new(".") } else { rel.as_os_str() };
-        let fd = within(self.fd.as_fd(), name, self.how).map_err(|e| stays(&path, e))?;
+        let name = if rel.as_os_str().is_empty() { Path::new(".") } else { rel };
+        let fd = open_within(&self.fd, name, self.how).map_err(|e| stays(&path, e))?;
         Ok(Self { fd, path, how: self.how })
     }
 
@@ -98,7 +89,7 @@ impl Folder {
     /// # Errors
     /// What the kernel says.
     pub fn reading(&self) -> Result<Self> {
-        let fd = within(self.fd.as_fd(), OsStr::new("."), READ).map_err(|e| stays(&self.path, e))?;
+        let fd = open_within(&self.fd, Path::new("."), READ).map_err(|e| stays(&self.path, e))?;
         Ok(Self { fd, path: self.path.clone(), how: READ })
     }
 
@@ -201,75 +192,6 @@ impl Folder {
         names(self.fd.as_fd(), usize::MAX).map_err(|e| Error::io("read the directory", &self.path, e))
     }
 
-    /// The content of a small file; `None` if it is not there. A link is not followed.
-    ///
-    /// # Errors
-    /// `Corrupted` if it is no file or larger than `most` bytes; what the kernel says.
-    pub fn read(&self, name: &OsStr, most: u64) -> Result<Option<Vec<u8>>> {
-        let file = match within(self.fd.as_fd(), name, OFlags::RDONLY | OFlags::NONBLOCK) {
-            Ok(fd) => File::from(fd),
-            Err(Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(stays(&self.path.join(name), error)),
-        };
-        let odd = |why: &str| Error::new(ErrorKind::Corrupted, format!("{} {why}", self.path.join(name).display()));
-        let failed = |error: std::io::Error| Error::io("read", self.path.join(name), error);
-        if !file.metadata().map_err(failed)?.is_file() {
-            return Err(odd("is no file"));
-        }
-        let mut text = Vec::new();
-        file.take(most.saturating_add(1)).read_to_end(&mut text).map_err(failed)?;
-        if text.len() as u64 > most { Err(odd("is larger than it may be")) } else { Ok(Some(text)) }
-    }
-
-    /// Makes a file with this content, for our own eyes; `false` if something of that name is there. It survives a power cut
-    /// when this returns, whole or not at all.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub fn create(&self, name: &OsStr, content: &[u8]) -> Result<bool> {
-        use rustix::fs::linkat;
-        // Under another name first: one that is cut off half-way would be taken for whole.
-        let fresh = self.written(name, content)?;
-        let done = linkat(&self.fd, &fresh, &self.fd, name, AtFlags::empty());
-        let gone = unlinkat(&self.fd, &fresh, AtFlags::empty());
-        match done {
-            Ok(()) => gone.map_err(|e| self.failed("remove", &fresh, e)).and_then(|()| self.sync()).map(|()| true),
-            Err(Errno::EXIST) => Ok(false),
-            Err(error) => Err(self.failed("make", name, error)),
-        }
-    }
-
-    /// Writes or replaces a file, for our own eyes; a reader sees the old one or the new one. It survives a power cut when this
-    /// returns.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub fn replace(&self, name: &OsStr, content: &[u8]) -> Result<()> {
-        let fresh = self.written(name, content)?;
-        renameat(&self.fd, &fresh, &self.fd, name).map_err(|e| self.failed("write", name, e))?;
-        self.sync()
-    }
-
-    /// A file beside `name`, complete and on disk; its name is of this call alone.
-    fn written(&self, name: &OsStr, content: &[u8]) -> Result<OsString> {
-        // Of nobody else, also where other machines write.
-        let mut random = [0_u8; 8];
-        rustix::rand::getrandom(&mut random[..], GetRandomFlags::empty())
-            .map_err(|e| Error::os("cannot get random bytes", e))?;
-        let mut fresh = OsString::from(".");
-        fresh.push(OsStr::from_bytes(&name.as_bytes()[..name.len().min(200)]));
-        fresh.push(format!(".{:016x}.new", u64::from_ne_bytes(random)));
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(&self.fd, &fresh, flags, Mode::RUSR | Mode::WUSR);
-        let mut file = File::from(opened.map_err(|e| self.failed("make", &fresh, e))?);
-        let written = file.write_all(content).and_then(|()| file.sync_all());
-        written.map_err(|e| {
-            let _ = unlinkat(&self.fd, &fresh, AtFlags::empty());
-            Error::io("write", self.path.join(name), e)
-        })?;
-        Ok(fresh)
-    }
-
     /// Removes a file or a link; `false` if there was nothing.
     ///
     /// # Errors
@@ -315,7 +237,7 @@ impl Folder {
         &self.path
     }
 
-    fn failed(&self, what: &str, name: &OsStr, error: Errno) -> Error {
+    pub(super) fn failed(&self, what: &str, name: &OsStr, error: Errno) -> Error {
         Error::io(what, self.path.join(name), error)
     }
 }
@@ -339,47 +261,4 @@ impl Kind {
             | FileType::Unknown => Self::Special,
         }
     }
-}
-
-/// Opens a name beneath a directory; neither link nor `..` nor mount leads elsewhere.
-pub(super) fn within(dir: BorrowedFd<'_>, name: &OsStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    let stay = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
-    let open = || openat2(dir, name, flags | OFlags::CLOEXEC, Mode::empty(), stay);
-    for _ in 1..TRIES {
-        match open() {
-            Err(Errno::AGAIN) => {}
-            done => return done,
-        }
-    }
-    open()
-}
-
-/// What [`within`] said, in words.
-pub(super) fn stays(path: &Path, error: Errno) -> Error {
-    let failed = Error::io("open", path, error);
-    match error {
-        Errno::LOOP => failed.with_kind(ErrorKind::Refused).with_cause("a part of it is a symbolic link"),
-        Errno::XDEV => {
-            failed.with_kind(ErrorKind::Refused).with_cause("another file system is mounted on the way to it")
-        }
-        Errno::NOTDIR => failed.with_kind(ErrorKind::Refused).with_cause("it is no directory"),
-        Errno::NOSYS => failed.with_kind(ErrorKind::Unsupported).with_hint("use kernel 5.6 or later"),
-        _ => failed,
-    }
-}
-
-/// Some names of a directory, `most` at most, without itself and its parent.
-pub(super) fn names(dir: BorrowedFd<'_>, most: usize) -> rustix::io::Result<Vec<OsString>> {
-    let mut all = Vec::new();
-    for entry in Dir::read_from(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name != c"." && name != c".." {
-            all.push(OsStr::from_bytes(name.to_bytes()).to_owned());
-            if all.len() >= most {
-                break;
-            }
-        }
-    }
-    Ok(all)
 }

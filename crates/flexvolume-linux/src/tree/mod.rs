@@ -3,11 +3,14 @@
 //!
 //! Everything here reaches into the file system and so may block for ever: it is for processes that can be thrown away.
 
+mod clock;
 mod content;
 mod copy;
 mod entry;
 mod folder;
+mod list;
 mod remove;
+mod small;
 #[cfg(test)]
 mod tests;
 

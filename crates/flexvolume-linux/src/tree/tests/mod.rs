@@ -12,8 +12,15 @@ use std::{
 use super::*;
 use crate::ErrorKind;
 
+mod removed;
+mod small;
+
+/// Time for all of it, and for the least that a slice does.
+const LONG: Duration = Duration::from_secs(60);
+const NONE: Duration = Duration::ZERO;
+
 fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(60)
+    Instant::now() + LONG
 }
 
 fn folder(path: &Path) -> Folder {
@@ -83,9 +90,13 @@ impl Bed {
         self.tmp.path().join(name)
     }
 
-    fn slice(&self, cursor: Option<&Cursor>, until: Instant) -> Copied {
+    fn slice(&self, cursor: Option<&Cursor>, slice: Duration) -> Copied {
+        self.try_slice(cursor, slice).unwrap()
+    }
+
+    fn try_slice(&self, cursor: Option<&Cursor>, slice: Duration) -> crate::Result<Copied> {
         let (from, to, links) = (folder(&self.at("from")), folder(&self.at("to")), folder(&self.at("links")));
-        Copy { from: &from, to: &to, links: &links, until }.run(cursor).unwrap()
+        Copy { from: &from, to: &to, links: &links, until: Instant::now() + slice }.run(cursor)
     }
 
     fn assert_copied(&self) {
@@ -103,12 +114,12 @@ impl Bed {
 fn a_tree_is_copied_whole() {
     let bed = Bed::new();
     grow(&bed.at("from"));
-    let Copied::All(counts) = bed.slice(None, soon()) else { panic!("not all") };
+    let Copied::All(counts) = bed.slice(None, LONG) else { panic!("not all") };
     bed.assert_copied();
     assert_eq!((counts.left_out, counts.changed), (1, 0));
     assert_eq!(counts.entries, picture(&bed.at("from")).len() as u64 - 1);
     // Again is as good, and does little.
-    assert!(matches!(bed.slice(None, soon()), Copied::All(_)));
+    assert!(matches!(bed.slice(None, LONG), Copied::All(_)));
     bed.assert_copied();
 }
 
@@ -120,7 +131,7 @@ fn a_copy_goes_on_where_it_ended_wherever_that_was() {
     loop {
         // Kept as a driver keeps it.
         let kept = cursor.as_ref().map(|cursor| serde_json::from_slice(&serde_json::to_vec(cursor).unwrap()).unwrap());
-        match bed.slice(kept.as_ref(), Instant::now()) {
+        match bed.slice(kept.as_ref(), NONE) {
             Copied::All(counts) => {
                 entries += counts.entries;
                 break;
@@ -143,12 +154,12 @@ fn a_copy_goes_on_where_it_ended_wherever_that_was() {
 fn what_was_done_after_the_last_cursor_is_done_again() {
     let bed = Bed::new();
     grow(&bed.at("from"));
-    let Copied::To(early, _) = bed.slice(None, Instant::now()) else { panic!("all at once") };
-    let Copied::To(later, _) = bed.slice(Some(&early), Instant::now()) else { panic!("all at once") };
+    let Copied::To(early, _) = bed.slice(None, NONE) else { panic!("all at once") };
+    let Copied::To(later, _) = bed.slice(Some(&early), NONE) else { panic!("all at once") };
     drop(later);
     // A torn file, as a power cut leaves one.
     fs::write(bed.at("to").join("z"), "half").unwrap();
-    assert!(matches!(bed.slice(Some(&early), soon()), Copied::All(_)));
+    assert!(matches!(bed.slice(Some(&early), LONG), Copied::All(_)));
     bed.assert_copied();
 }
 
@@ -158,7 +169,7 @@ fn a_long_file_is_copied_in_slices() {
     let long: Vec<u8> = (0..20_u32 << 20).map(|n| (n >> 12) as u8).collect();
     fs::write(bed.at("from").join("long"), &long).unwrap();
     let (mut cursor, mut slices) = (None, 0);
-    while let Copied::To(next, _) = bed.slice(cursor.as_ref(), Instant::now()) {
+    while let Copied::To(next, _) = bed.slice(cursor.as_ref(), NONE) {
         (cursor, slices) = (Some(next), slices + 1);
         assert!(slices < 50, "it does not end");
     }
@@ -172,7 +183,7 @@ fn nothing_is_read_or_made_through_a_link() {
     fs::write(bed.at("out/secret"), "secret").unwrap();
     symlink(bed.at("out"), bed.at("from").join("dir")).unwrap();
     symlink(bed.at("out"), bed.at("to").join("dir")).unwrap();
-    assert!(matches!(bed.slice(None, soon()), Copied::All(_)));
+    assert!(matches!(bed.slice(None, LONG), Copied::All(_)));
     assert!(fs::symlink_metadata(bed.at("to").join("dir")).unwrap().is_symlink());
     let from = folder(&bed.at("from"));
     for rel in ["dir", "dir/secret", "..", "../out", "/etc"] {
@@ -181,29 +192,6 @@ fn nothing_is_read_or_made_through_a_link() {
     }
     assert!(remove(&from, OsStr::new("dir"), soon()).unwrap());
     assert_eq!(fs::read(bed.at("out/secret")).unwrap(), b"secret");
-}
-
-#[test]
-fn a_tree_is_removed_in_slices_and_whatever_its_depth() {
-    let bed = Bed::new();
-    grow(&bed.at("from"));
-    // Deeper than any path is long.
-    let mut at = folder(&bed.at("from"));
-    for _ in 0..2500 {
-        at.make(OsStr::new("down"), 0o755).unwrap();
-        at = at.sub(Path::new("down")).unwrap();
-    }
-    drop(at);
-    symlink(bed.at("to"), bed.at("from").join("out")).unwrap();
-    fs::write(bed.at("to/stays"), "").unwrap();
-    let top = folder(bed.tmp.path());
-    assert!(!remove(&top, OsStr::new("from"), Instant::now()).unwrap(), "no time for all of it");
-    assert!(remove(&top, OsStr::new("from"), soon()).unwrap());
-    assert!(remove(&top, OsStr::new("from"), soon()).unwrap(), "gone is gone");
-    assert!(!bed.at("from").exists() && bed.at("to/stays").exists());
-    for bad in ["..", ".", "a/b", ""] {
-        assert!(remove(&top, OsStr::new(bad), soon()).is_err(), "{bad:?}");
-    }
 }
 
 #[test]
@@ -222,28 +210,4 @@ fn another_file_system_in_a_tree_is_neither_entered_nor_removed() {
         assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
         assert!(tmp.join("other/file").exists());
     });
-}
-
-#[test]
-fn small_files_are_made_once_and_replaced_whole() {
-    let tmp = tempfile::tempdir().unwrap();
-    let top = folder(tmp.path());
-    let name = OsStr::new("note.json");
-    assert_eq!(top.read(name, 10).unwrap(), None);
-    assert!(top.create(name, b"one").unwrap());
-    assert!(!top.create(name, b"two").unwrap());
-    assert_eq!(top.read(name, 10).unwrap().unwrap(), b"one");
-    top.replace(name, b"three").unwrap();
-    assert_eq!(top.read(name, 10).unwrap().unwrap(), b"three");
-    assert_eq!(top.read(name, 4).unwrap_err().kind(), ErrorKind::Corrupted);
-    assert_eq!(top.names().unwrap(), [name], "nothing is left beside it");
-    symlink("note.json", tmp.path().join("link")).unwrap();
-    assert!(top.read(OsStr::new("link"), 10).is_err());
-    let below = top.make_all(Path::new("a/b/c"), 0o700).unwrap();
-    top.rename(name, &below, OsStr::new("moved")).unwrap();
-    assert_eq!(below.look(OsStr::new("moved")).unwrap(), Some(Kind::File));
-    top.replace(name, b"").unwrap();
-    assert_eq!(top.rename(name, &below, OsStr::new("moved")).unwrap_err().kind(), ErrorKind::Refused);
-    below.give(Some(0o2770), None, None).unwrap();
-    assert_eq!(below.stat().unwrap().st_mode & 0o7777, 0o2770);
 }

@@ -1,0 +1,48 @@
+//! Notes made, replaced and read, and what is done to names.
+
+use super::*;
+
+#[test]
+fn small_files_are_made_once_and_replaced_whole() {
+    let tmp = tempfile::tempdir().unwrap();
+    let top = folder(tmp.path());
+    let name = OsStr::new("note.json");
+    assert_eq!(top.read(name, 10).unwrap(), None);
+    assert!(top.create(name, b"one").unwrap());
+    assert!(!top.create(name, b"two").unwrap());
+    assert_eq!(top.read(name, 10).unwrap().unwrap(), b"one");
+    top.replace(name, b"three").unwrap();
+    assert_eq!(top.read(name, 10).unwrap().unwrap(), b"three");
+    assert_eq!(top.read(name, 4).unwrap_err().kind(), ErrorKind::Corrupted);
+    assert_eq!(top.names().unwrap(), [name], "nothing is left beside it");
+    symlink("note.json", tmp.path().join("link")).unwrap();
+    assert!(top.read(OsStr::new("link"), 10).is_err());
+    let below = top.make_all(Path::new("a/b/c"), 0o700).unwrap();
+    top.rename(name, &below, OsStr::new("moved")).unwrap();
+    assert_eq!(below.look(OsStr::new("moved")).unwrap(), Some(Kind::File));
+    top.replace(name, b"").unwrap();
+    assert_eq!(top.rename(name, &below, OsStr::new("moved")).unwrap_err().kind(), ErrorKind::Refused);
+    below.give(Some(0o2770), None, None).unwrap();
+    assert_eq!(below.stat().unwrap().st_mode & 0o7777, 0o2770);
+}
+
+#[test]
+fn what_was_left_half_made_goes_a_day_later_and_nothing_else_does() {
+    let tmp = tempfile::tempdir().unwrap();
+    let top = folder(tmp.path());
+    let left = |name: &str, days: u64| {
+        let file = File::create(tmp.path().join(name)).unwrap();
+        let old = std::time::SystemTime::now() - Duration::from_secs(days * 24 * 3600);
+        file.set_times(fs::FileTimes::new().set_modified(old)).unwrap();
+    };
+    left(".note.json.0123456789abcdef.new", 2);
+    left(".other.json.00000000000000ff.new", 2);
+    left(".young.json.0123456789abcdef.new", 0);
+    left(".note.json.theirs.new", 2);
+    left("note.0123456789abcdef.new", 2);
+    assert!(top.create(OsStr::new("note.json"), b"one").unwrap());
+    let mut names = top.names().unwrap();
+    names.sort();
+    let kept = [".note.json.theirs.new", ".young.json.0123456789abcdef.new", "note.0123456789abcdef.new", "note.json"];
+    assert_eq!(names, kept);
+}
