@@ -39,19 +39,31 @@ pub fn addresses(name: &str, limit: Duration) -> Result<Vec<IpAddr>> {
     let limits = Limits { answer: limit, kill: Kill::After { at: limit, grace: GRACE } };
     let outcome = spawn(&Program { args, ..Program::new(program) })?.wait(&limits, &|_, _| false, &mut |_| {});
     match outcome.how {
-        How::Exited(0) => match read(&String::from_utf8_lossy(&outcome.stdout)) {
-            found if found.is_empty() => Err(cannot(ErrorKind::NotFound, "nobody knows it")),
-            found => Ok(found),
-        },
-        How::Exited(_) | How::Signalled(_) | How::Stayed(_) => {
-            let hint = "is it written rightly? look in /etc/hosts and DNS: getent ahosts NAME";
-            Err(cannot(ErrorKind::NotFound, "nobody knows it").with_hint(hint))
+        How::Exited(0) => {
+            let text = String::from_utf8_lossy(&outcome.stdout);
+            match read(&text) {
+                found if found.is_empty() => Err(none(name, &text)),
+                found => Ok(found),
+            }
         }
+        How::Exited(_) | How::Signalled(_) | How::Stayed(_) => Err(none(name, "")),
         How::Killed { .. } | How::Stuck(_) => {
             let hint = "look whether the name servers in /etc/resolv.conf answer";
             Err(cannot(ErrorKind::Timeout, &format!("no answer within {limit:?}")).with_hint(hint))
         }
     }
+}
+
+/// Why there is no address in what getent said. It ends alike when nobody knows the name and when no name server answers.
+fn none(name: &str, text: &str) -> Error {
+    let (why, hint) = if text.lines().any(|line| line.split_whitespace().next().is_some_and(|word| word.contains('%')))
+    {
+        ("it has link-local addresses only, which name a machine on one network alone", "give it another address")
+    } else {
+        let hint = "is it written rightly? look in /etc/hosts and DNS: getent ahosts NAME";
+        ("nobody knows it, or no name server answers", hint)
+    };
+    Error::new(ErrorKind::NotFound, format!("cannot find the address of {name}: {why}")).with_hint(hint)
 }
 
 /// One address a line, once for each kind of socket.
@@ -75,6 +87,15 @@ mod tests {
     fn addresses_are_read_once_each_and_in_order() {
         let text = "2001:db8::1     STREAM nas\n2001:db8::1 DGRAM\n10.0.0.5  STREAM\nfe80::1%eth0 STREAM\n\nx\n";
         assert_eq!(read(text), ["2001:db8::1".parse::<IpAddr>().unwrap(), "10.0.0.5".parse().unwrap()]);
+    }
+
+    #[test]
+    fn why_there_is_none_is_told() {
+        let local = none("nas", "fe80::1%eth0   STREAM nas\nfe80::1%eth0 DGRAM\n");
+        assert!(local.story().contains("link-local addresses only"), "{}", local.story());
+        let unknown = none("nas", "");
+        assert!(unknown.story().contains("nobody knows it, or no name server answers"), "{}", unknown.story());
+        assert_eq!((local.kind(), unknown.kind()), (ErrorKind::NotFound, ErrorKind::NotFound));
     }
 
     #[test]

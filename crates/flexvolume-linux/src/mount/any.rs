@@ -6,13 +6,11 @@ use super::{
     api::{FsMount, Tree, is_read_only},
     helper,
 };
-use crate::{
-    Error, ErrorKind, Result,
-    process::{Kill, Limits},
-};
+use crate::{Error, ErrorKind, Result, process::Kill};
 
-/// Between asking a helper to end and ending it.
-const GRACE: Duration = Duration::from_secs(2);
+/// Between asking a helper to end and ending it. As much again passes before it is given up: whoever waits for who waits for it
+/// adds twice that, and something for himself.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Mounts a file system at `target`, a directory by a path without links; it has all its flags before it can be seen.
 ///
@@ -28,7 +26,8 @@ pub fn mount(wanted: &FsMount<'_>, target: &Path) -> Result<()> {
     }
 }
 
-/// Mounts as [`mount`] does, by the helper program of the type alone, which is ended if it takes longer than `limit`.
+/// Mounts as [`mount`] does, by the helper program of the type alone, which is ended if it takes longer than `limit`; that may take two
+/// seconds more.
 ///
 /// # Errors
 /// `Unsupported` if there is no such program; what it said is the error's cause.
@@ -37,6 +36,6 @@ pub fn mount_by_helper(wanted: &FsMount<'_>, target: &Path, limit: Duration) -> 
         let context = format!("cannot mount {0}: there is no program mount.{0}", wanted.fs_type);
         return Err(Error::new(ErrorKind::Unsupported, context));
     };
-    let limits = Limits { answer: limit, kill: Kill::After { at: limit, grace: GRACE } };
-    helper::run_within(&program, wanted, is_read_only(wanted)?, target, &limits)
+    let kill = Kill::After { at: limit, grace: GRACE };
+    helper::run_within(&program, wanted, is_read_only(wanted)?, target, kill)
 }

@@ -26,16 +26,16 @@ pub(super) fn find(fs_type: &str) -> Option<PathBuf> {
 
 /// Runs the helper, for as long as it likes, and makes sure of what it did.
 pub(super) fn run(program: &Path, wanted: &FsMount<'_>, read_only: bool, target: &Path) -> Result<()> {
-    run_within(program, wanted, read_only, target, &NO_LIMITS)
+    run_within(program, wanted, read_only, target, Kill::Never)
 }
 
-/// The same; at its limit it is ended.
+/// The same; this is done to one that does not end.
 pub(super) fn run_within(
     program: &Path,
     wanted: &FsMount<'_>,
     read_only: bool,
     target: &Path,
-    limits: &Limits,
+    kill: Kill,
 ) -> Result<()> {
     let before = look(target)?;
     if before == Presence::Symlink {
@@ -46,7 +46,7 @@ pub(super) fn run_within(
     let text = target.to_str().ok_or_else(|| {
         Error::new(ErrorKind::Invalid, format!("cannot mount at {}: the path is not UTF-8", target.display()))
     })?;
-    let said = call(program, &arguments(program, wanted, flags, text)?, limits)?;
+    let said = call(program, &arguments(program, wanted, flags, text)?, kill)?;
     let after = look(target)?;
     let mounted = matches!(after, Presence::Mount(_)) && after != before;
     let done = match (said, mounted) {
@@ -101,18 +101,20 @@ fn arguments(program: &Path, wanted: &FsMount<'_>, flags: Flags, target: &str) -
     Ok(words.into_iter().map(Zeroizing::new).collect())
 }
 
-/// In effect for ever, yet far from overflowing a clock.
-const NO_LIMITS: Limits = Limits { answer: Duration::from_secs(365 * 24 * 3600), kill: Kill::Never };
-
 /// `None` if the program says that it succeeded, else what it said. A daemon that it leaves behind may keep its output open;
 /// that is not waited for.
-fn call(program: &Path, args: &[Zeroizing<String>], limits: &Limits) -> Result<Option<String>> {
+fn call(program: &Path, args: &[Zeroizing<String>], kill: Kill) -> Result<Option<String>> {
     let program = Program { args: args.to_vec(), ..Program::new(program) };
-    let outcome = spawn(&program)?.wait(limits, &|_, _| limits.kill == Kill::Never, &mut |_| {});
+    // Its answer is its end: whoever holds its output then is not waited for.
+    let limits = Limits { answer: Duration::ZERO, kill };
+    let outcome = spawn(&program)?.wait(&limits, &|_, _| false, &mut |_| {});
     let how = match outcome.how {
         How::Exited(0) => return Ok(None),
         How::Exited(code) => format!("exit code {code}"),
-        How::Killed { .. } => format!("it did not end within {:?}", limits.answer),
+        How::Killed { .. } => match kill {
+            Kill::After { at, .. } | Kill::Ask { at } => format!("it did not end within {at:?}"),
+            Kill::Never => "it was ended".to_owned(),
+        },
         How::Signalled(signal) => format!("ended by signal {signal}"),
         How::Stayed(id) | How::Stuck(id) => format!("process {} does not end", id.pid),
     };
@@ -122,7 +124,7 @@ fn call(program: &Path, args: &[Zeroizing<String>], limits: &Limits) -> Result<O
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::{fs, os::unix::fs::PermissionsExt, time::Instant};
 
     use super::*;
     use crate::mount::{table, testing::private_mounts};
@@ -178,6 +180,32 @@ mod tests {
             let error = run(&bad, &WANTED, true, &at).unwrap_err();
             assert!(error.story().ends_with("access denied by server (exit code 32)"), "{}", error.story());
             assert_eq!(look(&at).unwrap(), Presence::Plain, "what a failed helper mounted is taken away");
+        });
+    }
+    #[test]
+    fn a_helper_is_waited_for_until_its_end_and_no_daemon_of_it_is() {
+        private_mounts(|tmp| {
+            let at = tmp.join("m");
+            fs::create_dir(&at).unwrap();
+            let left = script(tmp, "left", r#"sleep 50 & echo $! >"${0%/*}/pid"; exec mount -i -t tmpfs x "$2""#);
+            let kill = Kill::After { at: Duration::from_secs(40), grace: Duration::from_secs(1) };
+            for kill in [kill, Kill::Never] {
+                let begun = Instant::now();
+                run_within(&left, &WANTED, false, &at, kill).unwrap();
+                let took = begun.elapsed();
+                let daemon = fs::read_to_string(tmp.join("pid")).unwrap().trim().parse().unwrap();
+                rustix::process::kill_process(
+                    rustix::process::Pid::from_raw(daemon).unwrap(),
+                    rustix::process::Signal::KILL,
+                )
+                .unwrap();
+                assert!(took < Duration::from_secs(20), "{took:?}");
+                unmount(&at, Unmount::Plain).unwrap();
+            }
+            let slow = script(tmp, "slow", "exec sleep 50");
+            let kill = Kill::After { at: Duration::from_millis(200), grace: Duration::from_secs(1) };
+            let error = run_within(&slow, &WANTED, false, &at, kill).unwrap_err();
+            assert!(error.story().contains("did not end within 200ms"), "{}", error.story());
         });
     }
 }
