@@ -122,7 +122,8 @@ fn copy(home: &Home, place: &Place, source: &Place, tree: &Folder, marker: &mut 
     ready(home, source)?;
     let from = home.tree(source)?.ok_or_else(gone)?;
     let links = home.copies()?.make_all(Path::new(&place.passing()), 0o700)?;
-    let copied = Copy { from: &from, to: tree, links: &links, until }.run(marker.cursor.as_ref())?;
+    let slice = until.saturating_duration_since(Instant::now());
+    let copied = Copy { from: &from, to: tree, links: &links, slice }.run(marker.cursor.as_ref())?;
     match copied {
         // Whoever deletes it marks it first: if it is not marked now, it was whole all the time.
         Copied::All(counts) => {

@@ -2,28 +2,30 @@
 //! last cursor that somebody kept, and does again what it did since.
 //!
 //! The order is that of the names' bytes, a directory after all that is in it. So whatever comes before the cursor is complete. A file
-//! gets its time last: one that has length and time of its original is complete too, and not copied again.
+//! gets its time last, when its content is on disk: one that has length and time of its original is complete too, and not copied
+//! again. What else is in the way of an entry goes: nothing that an earlier attempt left is written into.
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::File,
-    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    time::Instant,
+    time::Duration,
 };
 
 use rustix::{
-    fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{AtFlags, Mode, OFlags, Stat, fstat, linkat, mkdirat, openat, statat, unlinkat},
+    fd::{AsFd, OwnedFd},
+    fs::{AtFlags, Mode, OFlags, Stat, fstat, mkdirat, statat},
     io::Errno,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Folder, Kind,
-    content::{Came, Ways},
-    entry::{self, dress, is_finished, is_same, modified},
-    list::names,
+    Cursor, Folder, Kind,
+    clock::Clock,
+    content::Ways,
+    cursor::Part,
+    entry::{self, dress},
+    list,
+    remove::clear,
 };
 use crate::{
     Error, ErrorKind, Result,
@@ -35,22 +37,14 @@ use crate::{
 pub struct Copy<'a> {
     /// What is copied.
     pub from: &'a Folder,
-    /// Where to: a directory that is there, and that nobody else writes to.
+    /// Where to: a directory that is there, and that nobody else writes to. What is there that is not of this copy may go.
     pub to: &'a Folder,
     /// A directory of this copy's own, in the same file system as `to`: files with several names are remembered there. It may be
     /// removed when all is copied.
     pub links: &'a Folder,
-    /// When to stop. Something is done in any case.
-    pub until: Instant,
-}
-
-/// Where a copy ended for now.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cursor {
-    /// The names on the way to the last entry that is complete, or that is being copied.
-    path: Vec<Vec<u8>>,
-    /// Set if it is a file of which so many bytes are there.
-    offset: Option<u64>,
+    /// How long to go on, from the first piece of work on: what must be listed before that takes as long as it takes. Something is
+    /// done in any case.
+    pub slice: Duration,
 }
 
 /// What was done.
@@ -58,9 +52,10 @@ pub struct Cursor {
 pub struct Counts {
     /// Files, links and directories.
     pub entries: u64,
-    /// Of these files were changed while they were copied.
+    /// Entries that were changed while they were copied: they may be of several moments, or names of one file be several.
     pub changed: u64,
-    /// Devices, pipes, sockets and other file systems, which are not copied.
+    /// What is not copied: devices, pipes, sockets and other file systems; attributes, and names of one file, that the copy's file
+    /// system does not take.
     pub left_out: u64,
 }
 
@@ -76,34 +71,47 @@ pub enum Copied {
 /// So many directories are open on each side at a time; a tree that is deeper is not copied.
 const DEEPEST: usize = 400;
 
+/// So many names of a directory are in memory at a time. Fewer in tests, whose directories are small.
+const MOST: usize = if cfg!(test) { 7 } else { 1 << 16 };
+
+/// So often an entry may be of another kind than a moment before.
+const TRIES: u32 = 8;
+
 /// A directory whose entries are being copied.
-struct Level {
-    from: OwnedFd,
-    to: OwnedFd,
+pub(super) struct Level {
+    pub(super) from: OwnedFd,
+    pub(super) to: OwnedFd,
     stat: Stat,
     name: OsString,
     /// The last name first.
     todo: Vec<OsString>,
+    /// When these are done, there are others after this one.
+    after: Option<OsString>,
     /// The cursor lies in it.
     resumes: bool,
 }
 
 /// What came of one entry.
-enum Step {
+pub(super) enum Step {
     /// It is complete, or left out, or gone.
     Done,
     /// It is a directory, and its entries come next.
     Entered,
-    /// It is a file of which so many bytes are there; the time is over.
-    To(u64),
+    /// It is a file of which this is there; the time is over.
+    Part(Part),
+    /// What is in its way is not all removed; the time is over.
+    Clearing,
+    /// It is something else by now.
+    Other,
 }
 
-struct Run<'a> {
-    copy: &'a Copy<'a>,
+pub(super) struct Run<'a> {
+    pub(super) copy: &'a Copy<'a>,
     cursor: Cursor,
-    counts: Counts,
-    ways: Ways,
-    levels: Vec<Level>,
+    pub(super) counts: Counts,
+    pub(super) ways: Ways,
+    pub(super) clock: Clock,
+    pub(super) levels: Vec<Level>,
 }
 
 impl Copy<'_> {
@@ -112,68 +120,94 @@ impl Copy<'_> {
     /// # Errors
     /// What the kernel says of either side; `Unsupported` for a tree that is too deep.
     pub fn run(&self, cursor: Option<&Cursor>) -> Result<Copied> {
-        let (cursor, counts) = (cursor.cloned().unwrap_or_default(), Counts::default());
-        let mut run = Run { copy: self, cursor, counts, ways: Ways::default(), levels: Vec::new() };
-        let open = |folder: &Folder| folder.sub(std::path::Path::new("")).map(|it| it.as_fd().try_clone_to_owned());
-        let cannot = |e: std::io::Error| Error::io("open", self.from.path(), e);
-        let from = open(self.from)?.map_err(cannot)?;
-        let to = open(self.to)?.map_err(cannot)?;
-        let resumes = !run.cursor.path.is_empty();
-        run.enter(from, to, OsString::new(), resumes)?;
+        let mut run = Run {
+            copy: self,
+            cursor: cursor.cloned().unwrap_or_default(),
+            counts: Counts::default(),
+            ways: Ways::default(),
+            clock: Clock::Waits(self.slice),
+            levels: Vec::new(),
+        };
+        let open = |folder: &Folder| {
+            let cannot = |e: std::io::Error| Error::io("open", folder.path(), e);
+            folder.reading()?.as_fd().try_clone_to_owned().map_err(cannot)
+        };
+        let resumes = !run.cursor.is_beginning();
+        run.enter(open(self.from)?, open(self.to)?, OsString::new(), resumes)?;
         run.all()
     }
 }
 
 impl Run<'_> {
     fn all(mut self) -> Result<Copied> {
-        let mut progressed = false;
-        loop {
-            let Some(level) = self.levels.last_mut() else { return Ok(Copied::All(self.counts)) };
-            if progressed && Instant::now() >= self.copy.until {
+        while !self.levels.is_empty() {
+            if self.clock.is_over() {
                 return Ok(Copied::To(self.cursor, self.counts));
             }
-            match level.todo.pop() {
+            match self.next()? {
                 Some(name) => match self.entry(&name)? {
-                    Step::Done => self.done(&name, None),
+                    Step::Done | Step::Other => self.done(&name, None),
                     // It is done when it is left.
                     Step::Entered => continue,
-                    Step::To(offset) => {
-                        self.done(&name, Some(offset));
+                    Step::Part(part) => {
+                        self.done(&name, Some(part));
                         return Ok(Copied::To(self.cursor, self.counts));
                     }
+                    Step::Clearing => return Ok(Copied::To(self.cursor, self.counts)),
                 },
-                None => {
-                    let Some(left) = self.levels.pop() else { return Ok(Copied::All(self.counts)) };
-                    dress(left.from.as_fd(), &left.stat, left.to.as_fd()).map_err(|e| self.failed(&left.name, e))?;
-                    self.counts.entries += 1;
-                    self.done(&left.name, None);
-                }
+                None => self.leave()?,
             }
-            progressed = true;
+            self.clock.worked();
         }
+        Ok(Copied::All(self.counts))
+    }
+
+    /// The next name in the directory we are in.
+    fn next(&mut self) -> Result<Option<OsString>> {
+        let Some(level) = self.levels.last_mut() else { return Ok(None) };
+        if level.todo.is_empty()
+            && let Some(after) = level.after.take()
+        {
+            let listed = match list::next(level.from.as_fd(), MOST, |name| name > entry::bytes(&after)) {
+                Ok(listed) => listed,
+                Err(error) => {
+                    return Err(Error::io("read the directory", self.copy.from.path().join(self.above()), error));
+                }
+            };
+            level.after = listed.names.first().filter(|_| listed.more).cloned();
+            level.todo = listed.names;
+        }
+        Ok(level.todo.pop())
     }
 
     /// Copies one entry, or enters it.
     fn entry(&mut self, name: &OsStr) -> Result<Step> {
-        let Some(level) = self.levels.last() else { return Ok(Step::Done) };
-        let stat = match statat(&level.from, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            // Gone since it was listed.
-            Err(Errno::NOENT) => return Ok(Step::Done),
-            Err(error) => return Err(self.failed(name, error)),
-        };
-        let done = match Kind::of(&stat) {
-            Kind::Directory => return self.directory(name),
-            Kind::File => self.file(name, &stat),
-            Kind::Link => entry::link(level.from.as_fd(), &stat, level.to.as_fd(), name).map(|()| Step::Done),
-            Kind::Special => {
-                self.counts.left_out += 1;
-                return Ok(Step::Done);
+        for _ in 0..TRIES {
+            let Some(level) = self.levels.last() else { return Ok(Step::Done) };
+            let stat = match statat(&level.from, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                // Gone since it was listed.
+                Err(Errno::NOENT) => return Ok(Step::Done),
+                Err(error) => return Err(self.failed(name, error)),
+            };
+            let step = match Kind::of(&stat) {
+                Kind::Directory => self.directory(name)?,
+                Kind::File => self.file(name)?,
+                Kind::Link => self.link(name, &stat)?,
+                Kind::Special => self.left_out(),
+            };
+            match step {
+                Step::Other => {}
+                Step::Done | Step::Entered | Step::Part(_) | Step::Clearing => return Ok(step),
             }
-        };
-        let done = done.map_err(|e| self.failed(name, e))?;
-        self.counts.entries += u64::from(matches!(done, Step::Done));
-        Ok(done)
+        }
+        self.counts.changed += 1;
+        Ok(Step::Other)
+    }
+
+    pub(super) fn left_out(&mut self) -> Step {
+        self.counts.left_out += 1;
+        Step::Done
     }
 
     fn directory(&mut self, name: &OsStr) -> Result<Step> {
@@ -184,155 +218,96 @@ impl Run<'_> {
             let hint = format!("no more than {DEEPEST} directories within one another are copied");
             return Err(Error::new(ErrorKind::Unsupported, context).with_hint(hint));
         }
-        let failed = |e| self.failed(name, e);
         let from = match open_within(&level.from, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY) {
             Ok(from) => from,
-            // Another file system; or another kind of entry by now.
-            Err(Errno::XDEV | Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {
-                self.counts.left_out += 1;
-                return Ok(Step::Done);
-            }
-            Err(error) => return Err(failed(error)),
+            Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => return Ok(Step::Other),
+            Err(Errno::XDEV) => return Ok(self.left_out()),
+            Err(error) => return Err(self.failed(name, error)),
         };
-        match mkdirat(&level.to, name, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(failed(error)),
-        }
-        let to = open_within(&level.to, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
-        let resumes = level.resumes
-            && self.cursor.path.len() > depth
-            && self.cursor.path.get(depth - 1).is_some_and(|part| part == name.as_bytes());
+        let resumes = level.resumes && self.cursor.leads_into(depth - 1, name);
+        let to = match made(level, name) {
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                if !self.clear(name)? {
+                    return Ok(Step::Clearing);
+                }
+                self.levels.last().map_or(Err(Errno::NOENT), |level| made(level, name))
+            }
+            made => made,
+        };
+        let to = to.map_err(|e| self.failed(name, e))?;
         self.enter(from, to, name.to_owned(), resumes)?;
         Ok(Step::Entered)
     }
 
     fn enter(&mut self, from: OwnedFd, to: OwnedFd, name: OsString, resumes: bool) -> Result<()> {
-        let depth = self.levels.len();
         let failed = |e: Errno| Error::io("read the directory", self.shown(&name), e);
         let stat = fstat(&from).map_err(failed)?;
-        let mut todo = names(from.as_fd(), usize::MAX).map_err(failed)?;
-        if resumes {
-            let last = depth + 1 == self.cursor.path.len();
-            let reached = self.cursor.path.get(depth).map(Vec::as_slice).unwrap_or_default();
-            let complete = last && self.cursor.offset.is_none();
-            todo.retain(|name| name.as_bytes() > reached || (name.as_bytes() == reached && !complete));
-        }
-        todo.sort_unstable_by(|one, other| other.as_bytes().cmp(one.as_bytes()));
-        self.levels.push(Level { from, to, stat, name, todo, resumes });
+        let (reached, again) = self.cursor.reached(self.levels.len());
+        let wanted = |name: &[u8]| !resumes || name > reached || again && name == reached;
+        let listed = list::next(from.as_fd(), MOST, wanted).map_err(failed)?;
+        let after = listed.names.first().filter(|_| listed.more).cloned();
+        self.levels.push(Level { from, to, stat, name, todo: listed.names, after, resumes });
         Ok(())
     }
 
-    fn file(&mut self, name: &OsStr, stat: &Stat) -> rustix::io::Result<Step> {
-        let offset = self.offset_of(name);
-        let Some(level) = self.levels.last() else { return Ok(Step::Done) };
-        let to = level.to.as_fd();
-        let number = (stat.st_nlink > 1).then(|| entry::number(stat));
-        if let Some(number) = &number
-            && is_linked(self.copy.links.as_fd(), number, to, name)?
-        {
-            return Ok(Step::Done);
-        }
-        let from = match open_within(&level.from, Path::new(name), OFlags::RDONLY | OFlags::NONBLOCK) {
-            Ok(from) => File::from(from),
-            Err(Errno::NOENT | Errno::LOOP | Errno::XDEV) => return Ok(Step::Done),
-            Err(error) => return Err(error),
-        };
-        let before = fstat(&from)?;
-        if !is_same(&before, stat) || Kind::of(&before) != Kind::File {
-            // Another one by now. It is copied by that name when somebody asks again.
-            self.counts.changed += 1;
-            return Ok(Step::Done);
-        }
-        let there = match statat(to, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(there) if Kind::of(&there) == Kind::File => Some(there),
-            Ok(_) => {
-                unlinkat(to, name, AtFlags::empty())?;
-                None
-            }
-            Err(Errno::NOENT) => None,
-            Err(error) => return Err(error),
-        };
-        if !there.as_ref().is_some_and(|there| is_finished(there, &before)) {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let copy = File::from(openat(to, name, flags, Mode::RUSR | Mode::WUSR)?);
-            let size = before.st_size.unsigned_abs();
-            let begun = there.map_or(0, |there| there.st_size.unsigned_abs());
-            let at = offset.filter(|offset| *offset <= begun && *offset <= size).unwrap_or(0);
-            if let Came::To(offset) = self.ways.copy(&from, &copy, size, at, self.copy.until)? {
-                rustix::fs::fsync(&copy)?;
-                return Ok(Step::To(offset));
-            }
-            let after = fstat(&from)?;
-            if (modified(&after), after.st_size) != (modified(&before), before.st_size) {
-                self.counts.changed += 1;
-            }
-            dress(from.as_fd(), &before, copy.as_fd())?;
-            rustix::fs::fsync(&copy)?;
-        }
-        if let Some(number) = number {
-            match linkat(to, name, self.copy.links, number, AtFlags::empty()) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Step::Done)
+    /// All that is in the directory we are in is copied; now it is itself.
+    fn leave(&mut self) -> Result<()> {
+        let Some(left) = self.levels.pop() else { return Ok(()) };
+        let lost = dress(left.from.as_fd(), &left.stat, left.to.as_fd()).map_err(|e| self.failed(&left.name, e))?;
+        self.counts.left_out += lost;
+        self.counts.entries += 1;
+        self.done(&left.name, None);
+        Ok(())
     }
 
-    /// How much of this very file an earlier slice has copied.
-    fn offset_of(&self, name: &OsStr) -> Option<u64> {
-        let depth = self.levels.len();
-        let resumes = self.levels.last().is_some_and(|level| level.resumes) && self.cursor.path.len() == depth;
-        let same = self.cursor.path.last().is_some_and(|last| last == name.as_bytes());
-        self.cursor.offset.filter(|_| resumes && same)
+    /// Makes room for an entry of the copy, whatever is of its name; `false` if the time is over first.
+    pub(super) fn clear(&mut self, name: &OsStr) -> Result<bool> {
+        let shown = self.copy.to.path().join(self.above());
+        let Some(level) = self.levels.last() else { return Ok(true) };
+        clear(level.to.as_fd(), &shown, name, &mut self.clock)
+    }
+
+    /// The part of this very file that an earlier slice has copied.
+    pub(super) fn part(&self, name: &OsStr) -> Option<&Part> {
+        self.levels.last().filter(|level| level.resumes)?;
+        self.cursor.part(self.levels.len() - 1, name)
     }
 
     /// Remembers that all up to this entry of the directory we are in is there. The whole tree has no name.
-    fn done(&mut self, name: &OsStr, offset: Option<u64>) {
+    fn done(&mut self, name: &OsStr, part: Option<Part>) {
         if self.levels.is_empty() {
             return;
         }
-        let above = self.levels.iter().skip(1).map(|level| entry::bytes(&level.name));
-        self.cursor = Cursor { path: above.chain([entry::bytes(name)]).collect(), offset };
+        let above = self.levels.iter().skip(1).map(|level| entry::bytes(&level.name).to_vec());
+        self.cursor = Cursor::new(above.chain([entry::bytes(name).to_vec()]).collect(), part);
         // Whatever was to be passed over has been.
         self.levels.iter_mut().for_each(|level| level.resumes = false);
     }
 
-    fn shown(&self, name: &OsStr) -> String {
-        let above: PathBuf = self.levels.iter().map(|level| &level.name).collect();
-        self.copy.from.path().join(above).join(name).display().to_string()
+    fn above(&self) -> PathBuf {
+        self.levels.iter().map(|level| &level.name).collect()
     }
 
-    fn failed(&self, name: &OsStr, error: Errno) -> Error {
-        let failed = match error {
-            Errno::LOOP | Errno::XDEV | Errno::NOTDIR => stays(self.shown(name).as_ref(), error),
-            _ => Error::io("copy", self.shown(name), error),
-        };
+    fn shown(&self, name: &OsStr) -> String {
+        self.copy.from.path().join(self.above()).join(name).display().to_string()
+    }
+
+    pub(super) fn failed(&self, name: &OsStr, error: Errno) -> Error {
         match error {
-            Errno::PERM => {
-                failed.with_hint("owners are kept, for which the server must let root be root (no_root_squash)")
-            }
-            _ => failed,
+            Errno::LOOP | Errno::XDEV | Errno::NOTDIR => stays(self.shown(name).as_ref(), error),
+            Errno::PERM | Errno::ACCESS => Error::io("copy", self.shown(name), error).with_hint(
+                "who copies reads what others wrote and keeps owners: the server must let root be root (no_root_squash)",
+            ),
+            _ => Error::io("copy", self.shown(name), error),
         }
     }
 }
 
-/// Gives the copy another name, if a file of that number has been copied under another name already.
-fn is_linked(links: BorrowedFd<'_>, number: &str, to: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<bool> {
-    match linkat(links, number, to, name, AtFlags::empty()) {
-        Ok(()) => Ok(true),
-        Err(Errno::NOENT) => Ok(false),
-        Err(Errno::EXIST) => {
-            let first = match statat(links, number, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(first) => first,
-                Err(Errno::NOENT) => return Ok(false),
-                Err(error) => return Err(error),
-            };
-            if !is_same(&first, &statat(to, name, AtFlags::SYMLINK_NOFOLLOW)?) {
-                unlinkat(to, name, AtFlags::empty())?;
-                linkat(links, number, to, name, AtFlags::empty())?;
-            }
-            Ok(true)
-        }
-        Err(error) => Err(error),
+/// The directory of the copy, made if there is nothing of its name.
+fn made(level: &Level, name: &OsStr) -> rustix::io::Result<OwnedFd> {
+    match mkdirat(&level.to, name, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(error),
     }
+    open_within(&level.to, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY)
 }

@@ -1,14 +1,14 @@
 //! What belongs to an entry beside its content: owner, mode, attributes and times.
 
 use std::{
-    ffi::{CStr, OsStr},
+    ffi::{CStr, CString, OsStr},
     os::{fd::BorrowedFd, unix::ffi::OsStrExt},
 };
 
 use rustix::{
     fs::{
         AtFlags, Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod, fchown, fgetxattr,
-        flistxattr, fsetxattr, futimens, readlinkat, symlinkat, unlinkat, utimensat,
+        flistxattr, fsetxattr, futimens, readlinkat, symlinkat, utimensat,
     },
     io::{Errno, Result},
 };
@@ -22,24 +22,23 @@ const LONGEST: usize = 65536;
 const MODE_BITS: u32 = 0o7777;
 
 /// Gives a file or a directory what its original has. The owner first: a change of owner takes set-id bits away; the times
-/// last: all else changes them.
-pub(super) fn dress(from: BorrowedFd<'_>, stat: &Stat, to: BorrowedFd<'_>) -> Result<()> {
+/// last: all else changes them. Says how many attributes it does not take.
+pub(super) fn dress(from: BorrowedFd<'_>, stat: &Stat, to: BorrowedFd<'_>) -> Result<u64> {
     fchown(to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
-    attributes(from, to)?;
+    let lost = attributes(from, to)?;
     fchmod(to, Mode::from_raw_mode(stat.st_mode & MODE_BITS))?;
-    futimens(to, &times(stat))
+    futimens(to, &times(stat))?;
+    Ok(lost)
 }
 
-/// The same link, whatever was there of that name.
-pub(super) fn link(from: BorrowedFd<'_>, stat: &Stat, to: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
-    let target = readlinkat(from, name, Vec::new())?;
-    match symlinkat(&target, to, name) {
-        Err(Errno::EXIST) => {
-            unlinkat(to, name, AtFlags::empty())?;
-            symlinkat(&target, to, name)?;
-        }
-        done => done?,
-    }
+/// Where a link leads.
+pub(super) fn target(from: BorrowedFd<'_>, name: &OsStr) -> Result<CString> {
+    readlinkat(from, name, Vec::new())
+}
+
+/// Makes a link, with what its original has.
+pub(super) fn link(target: &CStr, stat: &Stat, to: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+    symlinkat(target, to, name)?;
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
     chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
     utimensat(to, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)
@@ -55,11 +54,12 @@ fn times(stat: &Stat) -> Timestamps {
     }
 }
 
-/// Extended attributes, where both sides have them.
-fn attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+/// Extended attributes, where both sides have them. Says how many there are that only the original's side has.
+fn attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<u64> {
+    let mut lost = 0;
     let mut list = vec![0_u8; LONGEST];
     let length = match flistxattr(from, &mut list[..]) {
-        Ok(0) | Err(Errno::NOTSUP | Errno::NOSYS) => return Ok(()),
+        Ok(0) | Err(Errno::NOTSUP | Errno::NOSYS) => return Ok(0),
         Ok(length) => length,
         Err(error) => return Err(error),
     };
@@ -76,11 +76,12 @@ fn attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
             Err(error) => return Err(error),
         };
         match fsetxattr(to, name, &value[..length], XattrFlags::empty()) {
-            Ok(()) | Err(Errno::NOTSUP) => {}
+            Ok(()) => {}
+            Err(Errno::NOTSUP) => lost += 1,
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(lost)
 }
 
 /// Whether two descriptors are of one file.
@@ -104,7 +105,7 @@ pub(super) fn number(stat: &Stat) -> String {
     format!("{:x}", stat.st_ino)
 }
 
-/// A name's bytes, for a record.
-pub(super) fn bytes(name: &OsStr) -> Vec<u8> {
-    name.as_bytes().to_vec()
+/// A name's bytes, which give its order.
+pub(super) fn bytes(name: &OsStr) -> &[u8] {
+    name.as_bytes()
 }

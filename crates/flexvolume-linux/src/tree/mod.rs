@@ -6,7 +6,9 @@
 mod clock;
 mod content;
 mod copy;
+mod cursor;
 mod entry;
+mod file;
 mod folder;
 mod list;
 mod remove;
@@ -14,6 +16,7 @@ mod small;
 #[cfg(test)]
 mod tests;
 
-pub use copy::{Copied, Copy, Counts, Cursor};
+pub use copy::{Copied, Copy, Counts};
+pub use cursor::Cursor;
 pub use folder::{Folder, Kind};
 pub use remove::remove;

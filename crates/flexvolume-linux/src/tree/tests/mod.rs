@@ -12,6 +12,8 @@ use std::{
 use super::*;
 use crate::ErrorKind;
 
+mod changed;
+mod lost;
 mod removed;
 mod small;
 
@@ -79,7 +81,15 @@ struct Bed {
 
 impl Bed {
     fn new() -> Self {
-        let tmp = tempfile::tempdir().unwrap();
+        Self::of(tempfile::tempdir().unwrap())
+    }
+
+    /// Where nothing waits for a disk.
+    fn in_memory() -> Self {
+        Self::of(tempfile::tempdir_in("/dev/shm").unwrap())
+    }
+
+    fn of(tmp: tempfile::TempDir) -> Self {
         for dir in ["from", "to", "links"] {
             fs::create_dir(tmp.path().join(dir)).unwrap();
         }
@@ -96,7 +106,23 @@ impl Bed {
 
     fn try_slice(&self, cursor: Option<&Cursor>, slice: Duration) -> crate::Result<Copied> {
         let (from, to, links) = (folder(&self.at("from")), folder(&self.at("to")), folder(&self.at("links")));
-        Copy { from: &from, to: &to, links: &links, until: Instant::now() + slice }.run(cursor)
+        Copy { from: &from, to: &to, links: &links, slice }.run(cursor)
+    }
+
+    /// All that is left, in one go.
+    fn rest(&self, cursor: Option<&Cursor>) -> Counts {
+        match self.slice(cursor, LONG) {
+            Copied::All(counts) => counts,
+            Copied::To(cursor, _) => panic!("it ended at {cursor:?}"),
+        }
+    }
+
+    /// The least that a slice does.
+    fn least(&self, cursor: Option<&Cursor>) -> Cursor {
+        match self.slice(cursor, NONE) {
+            Copied::To(cursor, _) => cursor,
+            Copied::All(_) => panic!("all at once"),
+        }
     }
 
     fn assert_copied(&self) {
@@ -203,7 +229,7 @@ fn another_file_system_in_a_tree_is_neither_entered_nor_removed() {
         fs::write(tmp.join("other/file"), "").unwrap();
         crate::mount::bind(&tmp.join("other"), &tmp.join("from/sub"), crate::mount::Flags::default()).unwrap();
         let (from, to, links) = (folder(&tmp.join("from")), folder(&tmp.join("to")), folder(&tmp.join("links")));
-        let copied = Copy { from: &from, to: &to, links: &links, until: soon() }.run(None).unwrap();
+        let copied = Copy { from: &from, to: &to, links: &links, slice: LONG }.run(None).unwrap();
         assert!(matches!(copied, Copied::All(Counts { left_out: 1, .. })), "{copied:?}");
         assert!(!tmp.join("to/sub").exists());
         let error = remove(&folder(tmp), OsStr::new("from"), soon()).unwrap_err();
