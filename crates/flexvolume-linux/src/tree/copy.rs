@@ -13,7 +13,7 @@ use std::{
 
 use rustix::{
     fd::{AsFd, OwnedFd},
-    fs::{AtFlags, Mode, OFlags, Stat, fstat, mkdirat, statat},
+    fs::{AtFlags, OFlags, statat},
     io::Errno,
 };
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ use super::{
     content::Ways,
     cursor::Part,
     entry::{self, dress},
-    list,
+    level::Level,
     remove::clear,
 };
 use crate::{
@@ -71,25 +71,8 @@ pub enum Copied {
 /// So many directories are open on each side at a time; a tree that is deeper is not copied.
 const DEEPEST: usize = 400;
 
-/// So many names of a directory are in memory at a time. Fewer in tests, whose directories are small.
-const MOST: usize = if cfg!(test) { 7 } else { 1 << 16 };
-
 /// So often an entry may be of another kind than a moment before.
 const TRIES: u32 = 8;
-
-/// A directory whose entries are being copied.
-pub(super) struct Level {
-    pub(super) from: OwnedFd,
-    pub(super) to: OwnedFd,
-    stat: Stat,
-    name: OsString,
-    /// The last name first.
-    todo: Vec<OsString>,
-    /// When these are done, there are others after this one.
-    after: Option<OsString>,
-    /// The cursor lies in it.
-    resumes: bool,
-}
 
 /// What came of one entry.
 pub(super) enum Step {
@@ -144,7 +127,8 @@ impl Run<'_> {
             if self.clock.is_over() {
                 return Ok(Copied::To(self.cursor, self.counts));
             }
-            match self.next()? {
+            let next = self.levels.last_mut().map_or(Ok(None), Level::next);
+            match next.map_err(|e| Error::io("read the directory", self.copy.from.path().join(self.above()), e))? {
                 Some(name) => match self.entry(&name)? {
                     Step::Done | Step::Other => self.done(&name, None),
                     // It is done when it is left.
@@ -160,24 +144,6 @@ impl Run<'_> {
             self.clock.worked();
         }
         Ok(Copied::All(self.counts))
-    }
-
-    /// The next name in the directory we are in.
-    fn next(&mut self) -> Result<Option<OsString>> {
-        let Some(level) = self.levels.last_mut() else { return Ok(None) };
-        if level.todo.is_empty()
-            && let Some(after) = level.after.take()
-        {
-            let listed = match list::next(level.from.as_fd(), MOST, |name| name > entry::bytes(&after)) {
-                Ok(listed) => listed,
-                Err(error) => {
-                    return Err(Error::io("read the directory", self.copy.from.path().join(self.above()), error));
-                }
-            };
-            level.after = listed.names.first().filter(|_| listed.more).cloned();
-            level.todo = listed.names;
-        }
-        Ok(level.todo.pop())
     }
 
     /// Copies one entry, or enters it.
@@ -225,12 +191,12 @@ impl Run<'_> {
             Err(error) => return Err(self.failed(name, error)),
         };
         let resumes = level.resumes && self.cursor.leads_into(depth - 1, name);
-        let to = match made(level, name) {
+        let to = match level.directory(name) {
             Err(Errno::NOTDIR | Errno::LOOP) => {
                 if !self.clear(name)? {
                     return Ok(Step::Clearing);
                 }
-                self.levels.last().map_or(Err(Errno::NOENT), |level| made(level, name))
+                self.levels.last().map_or(Err(Errno::NOENT), |level| level.directory(name))
             }
             made => made,
         };
@@ -240,13 +206,10 @@ impl Run<'_> {
     }
 
     fn enter(&mut self, from: OwnedFd, to: OwnedFd, name: OsString, resumes: bool) -> Result<()> {
-        let failed = |e: Errno| Error::io("read the directory", self.shown(&name), e);
-        let stat = fstat(&from).map_err(failed)?;
         let (reached, again) = self.cursor.reached(self.levels.len());
         let wanted = |name: &[u8]| !resumes || name > reached || again && name == reached;
-        let listed = list::next(from.as_fd(), MOST, wanted).map_err(failed)?;
-        let after = listed.names.first().filter(|_| listed.more).cloned();
-        self.levels.push(Level { from, to, stat, name, todo: listed.names, after, resumes });
+        let level = Level::new(from, to, &name, wanted, resumes);
+        self.levels.push(level.map_err(|e| Error::io("read the directory", self.shown(&name), e))?);
         Ok(())
     }
 
@@ -301,13 +264,4 @@ impl Run<'_> {
             _ => Error::io("copy", self.shown(name), error),
         }
     }
-}
-
-/// The directory of the copy, made if there is nothing of its name.
-fn made(level: &Level, name: &OsStr) -> rustix::io::Result<OwnedFd> {
-    match mkdirat(&level.to, name, Mode::RWXU) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(error) => return Err(error),
-    }
-    open_within(&level.to, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY)
 }

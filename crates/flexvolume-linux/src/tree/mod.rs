@@ -10,6 +10,7 @@ mod cursor;
 mod entry;
 mod file;
 mod folder;
+mod level;
 mod list;
 mod remove;
 mod small;

@@ -27,9 +27,9 @@ const DEEPEST: usize = 64;
 /// So often a directory may turn out not to be empty when it should be.
 const ROUNDS: u32 = 8;
 
-/// Removes `name` in `folder` and all beneath it, until the time `until`, and something in any case: `true` if nothing is left. What is a link is
-/// removed and not followed; a directory on which another file system is mounted is an error, and so is one that is filled
-/// faster than it is emptied.
+/// Removes `name` in `folder` and all beneath it, until the time `until`, and something in any case: `true` if nothing is
+/// left. What is a link is removed and not followed; a directory on which another file system is mounted is an error, and so
+/// is one that is filled faster than it is emptied.
 ///
 /// # Errors
 /// `Refused` for a mount in the tree; what the kernel says.

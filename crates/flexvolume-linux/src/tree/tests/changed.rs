@@ -61,7 +61,7 @@ const LENGTH: usize = 24 << 20;
 #[test]
 fn a_file_that_was_written_to_between_two_slices_is_begun_again() {
     for replaced in [true, false] {
-        let bed = Bed::new();
+        let bed = Bed::in_memory();
         let long = bed.at("from/long");
         fs::write(&long, vec![1; LENGTH]).unwrap();
         let cursor = bed.least(None);
@@ -79,7 +79,7 @@ fn a_file_that_was_written_to_between_two_slices_is_begun_again() {
 
 #[test]
 fn a_file_that_is_written_to_all_the_time_is_copied_all_the_same() {
-    let bed = Bed::new();
+    let bed = Bed::in_memory();
     let long = bed.at("from/long");
     fs::write(&long, vec![1; LENGTH]).unwrap();
     let (mut cursor, mut changed, mut n) = (None, 0, 0);
@@ -104,7 +104,7 @@ fn a_file_that_is_written_to_all_the_time_is_copied_all_the_same() {
 
 #[test]
 fn what_a_torn_file_left_does_not_show_through_a_hole() {
-    let bed = Bed::new();
+    let bed = Bed::in_memory();
     let long = bed.at("from/long");
     fs::write(&long, vec![1; LENGTH]).unwrap();
     let cursor = bed.least(None);
@@ -120,7 +120,7 @@ fn what_a_torn_file_left_does_not_show_through_a_hole() {
 
 #[test]
 fn an_entry_of_another_kind_makes_room() {
-    let bed = Bed::new();
+    let bed = Bed::in_memory();
     let (from, to) = (bed.at("from/a"), bed.at("to/a"));
     let gone = |path: &Path| if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
     let make: [&dyn Fn(&Path); 3] = [

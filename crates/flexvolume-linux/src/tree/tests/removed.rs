@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_tree_is_removed_in_slices_and_whatever_its_depth() {
-    let bed = Bed::new();
+    let bed = Bed::in_memory();
     grow(&bed.at("from"));
     // Deeper than any path is long.
     let mut at = folder(&bed.at("from"));
