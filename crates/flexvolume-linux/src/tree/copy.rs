@@ -13,7 +13,7 @@ use std::{
 
 use rustix::{
     fd::{AsFd, OwnedFd},
-    fs::{AtFlags, OFlags, statat},
+    fs::{AtFlags, OFlags, StatxFlags, statat, statx},
     io::Errno,
 };
 use serde::{Deserialize, Serialize};
@@ -127,9 +127,8 @@ impl Run<'_> {
             if self.clock.is_over() {
                 return Ok(Copied::To(self.cursor, self.counts));
             }
-            let next = self.levels.last_mut().map_or(Ok(None), Level::next);
-            match next.map_err(|e| Error::io("read the directory", self.copy.from.path().join(self.above()), e))? {
-                Some(name) => match self.entry(&name)? {
+            match self.next()? {
+                Some(name) => match self.entry(&name).or_else(|error| self.passed(error, &name))? {
                     Step::Done | Step::Other => self.done(&name, None),
                     // It is done when it is left.
                     Step::Entered => continue,
@@ -144,6 +143,46 @@ impl Run<'_> {
             self.clock.worked();
         }
         Ok(Copied::All(self.counts))
+    }
+
+    /// The next name of the directory we are in; none also where that was deleted meanwhile.
+    fn next(&mut self) -> Result<Option<OsString>> {
+        let error = match self.levels.last_mut().map_or(Ok(None), Level::next) {
+            Ok(name) => return Ok(name),
+            Err(error) => error,
+        };
+        let [.., above, level] = &self.levels[..] else {
+            return Err(Error::io("read the directory", self.copy.from.path(), error));
+        };
+        if self.is_gone(error, above, &level.name) {
+            return Ok(None);
+        }
+        Err(Error::io("read the directory", self.copy.from.path().join(self.above()), error))
+    }
+
+    /// An entry that failed since it was deleted meanwhile is passed over.
+    fn passed(&mut self, error: Error, name: &OsStr) -> Result<Step> {
+        let errno = error.errno().map(Errno::from_raw_os_error);
+        match (errno, self.levels.last()) {
+            (Some(errno), Some(level)) if self.is_gone(errno, level, name) => {
+                self.counts.changed += 1;
+                Ok(Step::Done)
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// Whether a server says "stale" of what was deleted there while it was being copied. A tree that is gone as a whole is another thing,
+    /// and so is what is still there: then it is the copy that somebody has deleted.
+    fn is_gone(&self, error: Errno, above: &Level, name: &OsStr) -> bool {
+        let ask = |dir: &OwnedFd, name: &OsStr| {
+            let how = AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
+            statx(dir, name, how, StatxFlags::BASIC_STATS)
+        };
+        error == Errno::STALE
+            && self.levels.first().is_some_and(|root| ask(&root.from, OsStr::new("")).is_ok())
+            && ask(&above.to, OsStr::new("")).is_ok()
+            && matches!(ask(&above.from, name), Err(Errno::NOENT | Errno::STALE))
     }
 
     /// Copies one entry, or enters it.
@@ -216,9 +255,14 @@ impl Run<'_> {
     /// All that is in the directory we are in is copied; now it is itself.
     fn leave(&mut self) -> Result<()> {
         let Some(left) = self.levels.pop() else { return Ok(()) };
-        let lost = dress(left.from.as_fd(), &left.stat, left.to.as_fd()).map_err(|e| self.failed(&left.name, e))?;
-        self.counts.left_out += lost;
-        self.counts.entries += 1;
+        match (dress(left.from.as_fd(), &left.stat, left.to.as_fd()), self.levels.last()) {
+            (Ok(lost), _) => {
+                self.counts.left_out += lost;
+                self.counts.entries += 1;
+            }
+            (Err(error), Some(above)) if self.is_gone(error, above, &left.name) => self.counts.changed += 1,
+            (Err(error), _) => return Err(self.failed(&left.name, error)),
+        }
         self.done(&left.name, None);
         Ok(())
     }
