@@ -14,6 +14,7 @@ mod dead;
 mod door;
 mod hosted;
 mod life;
+mod nodes;
 mod outside;
 mod provision;
 mod reached;

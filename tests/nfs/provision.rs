@@ -34,6 +34,7 @@ fn a_volume_is_made_used_and_deleted() {
 
     let grown = node.call(&["expandvolume", &id.text(), text(&place), "4194304", "1048576"]).ok();
     assert_eq!(grown.get("bytes").as_u64(), Some(4 << 20));
+    assert!(grown.message().contains("nothing enforces it"), "{}", grown.message());
     assert_eq!(node.call(&["gethealth", &id.text()]).ok().get("condition"), "ok");
     let listed = node.call(&["listvolumes", "{}"]).ok();
     let rows = listed.get("volumes").as_array().unwrap().clone();

@@ -27,6 +27,8 @@ pidof rpcbind >/dev/null || rpcbind -w
 pidof rpc.statd >/dev/null || rpc.statd
 # Nobody has files open from before: nothing is gained by waiting for those who might.
 [ "$(cat /proc/fs/nfsd/threads)" != 0 ] || { echo 10 >/proc/fs/nfsd/nfsv4gracetime; echo 10 >/proc/fs/nfsd/nfsv4leasetime; }
+# The other protocol's locks have a time of waiting of their own, in which nobody is given any.
+[ "$(cat /proc/fs/nfsd/threads)" != 0 ] || { modprobe lockd || true; echo 3 >/proc/sys/fs/nfs/nlm_timeout; echo 3 >/proc/sys/fs/nfs/nlm_grace_period; }
 pidof rpc.mountd >/dev/null || rpc.mountd
 [ "$(cat /proc/fs/nfsd/threads)" != 0 ] || rpc.nfsd 8
 echo Y >/proc/fs/nfsd/v4_end_grace || true

@@ -7,8 +7,7 @@ use crate::{
     ids::of_id,
     letgo::{Health, health},
     own::Own,
-    pool::{Job, Looked, Said, work},
-    provision::unexpected,
+    pool::{Job, Looked, Said, unexpected, work},
     settings::{Pool, Settings},
     share::Share,
     volume::Volume,
@@ -34,7 +33,7 @@ pub(crate) fn told(options: &Options, world: &World) -> Result<Told> {
                 format!("the directory of {id} is gone; restore it from a backup, or delete it"),
             )),
             Ok(Said::Looked(Looked::Unknown)) => Err(unknown()),
-            Ok(Said::Made(_) | Said::Done | Said::Listed(_) | Said::Room { .. }) => Err(unexpected()),
+            Ok(Said::Made(_) | Said::Done | Said::Names(_) | Said::Read(_) | Said::Room { .. }) => Err(unexpected()),
             Err(failure) => Ok(bad(Condition::Inaccessible, failure.to_string())),
         };
     }

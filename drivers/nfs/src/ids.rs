@@ -1,7 +1,7 @@
 //! Ids: the pool, and the name of what lies in it.
 
 use crate::{
-    home::{Kind, Name, Place},
+    name::{Kind, Name, Place},
     settings::PoolName,
 };
 

@@ -9,6 +9,7 @@ mod ids;
 mod letgo;
 mod make;
 mod marker;
+mod name;
 mod options;
 mod own;
 mod pool;
@@ -19,6 +20,8 @@ mod share;
 mod snapshot;
 mod stage;
 mod touch;
+#[cfg(test)]
+mod trees;
 mod unmake;
 mod volume;
 

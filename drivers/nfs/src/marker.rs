@@ -18,6 +18,12 @@ pub(crate) struct Marker {
     /// The id of what it is a copy of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<String>,
+    /// Tells it from another one of its name, made before or after it.
+    #[serde(default)]
+    pub(crate) life: u64,
+    /// The same of what it is a copy of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) original: Option<u64>,
     /// When it was begun, in seconds since 1970.
     pub(crate) made: i64,
     #[serde(default)]
@@ -59,12 +65,12 @@ pub(crate) struct Wish {
 }
 
 impl Wish {
-    /// The marker it begins with. A copy is no smaller than its source.
+    /// The marker it begins with. A copy is no smaller than its original.
     ///
     /// # Errors
     /// `invalid`: the limit is below that.
-    pub(crate) fn begin(&self, source_bytes: u64, now: i64) -> Result<Marker> {
-        let bytes = self.required.max(source_bytes);
+    pub(crate) fn begin(&self, original: Option<&Marker>, life: u64, now: i64) -> Result<Marker> {
+        let bytes = self.required.max(original.map_or(0, |original| original.bytes));
         if let Some(limit) = self.limit.filter(|limit| *limit < bytes) {
             let message = format!("the limit of {limit} bytes is below the {bytes} that are required");
             return Err(Failure::new(Code::Invalid, message));
@@ -74,6 +80,8 @@ impl Wish {
             state: State::Making,
             bytes,
             source: self.source.clone(),
+            life,
+            original: original.map(|original| original.life),
             made: now,
             on_delete: self.on_delete,
             cursor: None,
@@ -132,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_same_again_is_the_same_and_another_is_a_conflict() {
-        let marker = wish().begin(0, 1).unwrap();
+        let marker = wish().begin(None, 7, 1).unwrap();
         assert_eq!((marker.bytes, marker.state), (100, State::Making));
         wish().same(&marker).unwrap();
         Wish { required: 0, limit: None, ..wish() }.same(&marker).unwrap();
@@ -149,13 +157,15 @@ mod tests {
 
     #[test]
     fn a_copy_is_no_smaller_than_its_source() {
-        assert_eq!(wish().begin(150, 1).unwrap().bytes, 150);
-        assert_eq!(wish().begin(201, 1).unwrap_err().code(), Some(Code::Invalid));
+        let of = |bytes| Marker { bytes, ..wish().begin(None, 7, 1).unwrap() };
+        let copy = wish().begin(Some(&of(150)), 8, 1).unwrap();
+        assert_eq!((copy.bytes, copy.life, copy.original), (150, 8, Some(7)));
+        assert_eq!(wish().begin(Some(&of(201)), 8, 1).unwrap_err().code(), Some(Code::Invalid));
     }
 
     #[test]
     fn a_marker_comes_back_and_one_of_an_older_hand_is_read() {
-        let mut marker = wish().begin(0, 1).unwrap();
+        let mut marker = wish().begin(None, 7, 1).unwrap();
         marker.count(Counts { entries: 2, changed: 0, left_out: 1 });
         marker.count(Counts { entries: 3, changed: 1, left_out: 0 });
         let text = serde_json::to_string(&marker).unwrap();

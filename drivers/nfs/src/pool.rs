@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     child::{Came, Clock, ask},
-    home::{Home, Kind, Name, Place},
+    home::{Held, Home, Times},
     letgo::is_stale,
     make,
     marker::{Marker, State, Wish},
+    name::{Kind, Name, Place},
     own::Own,
     server::Below,
     settings::{Pool, Settings},
@@ -30,6 +31,8 @@ pub(crate) struct Work {
     base: Below,
     now: i64,
     slice: Duration,
+    /// For so long somebody waits for it.
+    limit: Duration,
     pub(crate) job: Job,
 }
 
@@ -40,8 +43,10 @@ pub(crate) enum Job {
     Make { place: Place, wish: Wish, source: Option<Place> },
     /// Delete it.
     Unmake { place: Place },
-    /// List all of a kind.
-    List { kind: Kind },
+    /// Name all of a kind.
+    Names { kind: Kind },
+    /// Read what is noted of these.
+    Read { kind: Kind, names: Vec<Name> },
     /// Measure the room.
     Room,
     /// Remember another size.
@@ -57,10 +62,12 @@ pub(crate) enum Said {
     Made(Marker),
     /// It is done.
     Done,
-    /// These are there.
-    Listed(Vec<(Name, Marker)>),
-    /// Bytes that can still be written, and all that there are.
-    Room { available: u64, total: u64 },
+    /// These have a marker.
+    Names(Vec<Name>),
+    /// What is noted of each that is there and whole, in the order of the names; fewer than were asked for if the time was over.
+    Read(Vec<Option<Marker>>),
+    /// So many bytes can still be written.
+    Room { available: u64 },
     /// How the tree does.
     Looked(Looked),
 }
@@ -111,6 +118,8 @@ impl Task for Work {
     type Answer = std::result::Result<Said, Refused>;
 
     fn run(self) -> Self::Answer {
+        let begun = Instant::now();
+        let times = Times { until: begun + self.slice, end: begun + self.limit };
         let root = Folder::place(&self.mounted)?;
         let stat = fstat(&root).map_err(|e| Error::io("look at", &self.mounted, e))?;
         if (major(stat.st_dev), minor(stat.st_dev)) != self.dev {
@@ -120,43 +129,51 @@ impl Task for Work {
         statx(&root, "", how, StatxFlags::BASIC_STATS)
             .map_err(|e| Error::io("ask the server for", &self.mounted, e))?;
         let base = root.sub(self.base.path())?.reading()?;
-        Ok(done(base, self.job, self.now, Instant::now() + self.slice)?)
+        Ok(done(base, self.job, self.now, times)?)
     }
 }
 
 /// Does it. Whatever is only asked for makes nothing.
-pub(crate) fn done(base: Folder, job: Job, now: i64, until: Instant) -> Result<Said> {
+pub(crate) fn done(base: Folder, job: Job, now: i64, times: Times) -> Result<Said> {
     match job {
         Job::Make { place, wish, source } => {
             let room = room(&base)?;
-            let home = Home::make(base)?;
-            if home.marker(&place)?.is_none() && wish.required > room.0 {
-                let message =
-                    format!("there are {} bytes left on the share, and {} are asked for", room.0, wish.required);
+            let home = Held::take(Home::make(base)?, &place, times)?;
+            if home.marker(&place)?.is_none() && wish.required > room {
+                let message = format!("there are {room} bytes left on the share, and {} are asked for", wish.required);
                 return Err(Failure::new(Code::Exhausted, message));
             }
-            Ok(Said::Made(make::make(&home, &place, &wish, source.as_ref(), now, until)?))
+            Ok(Said::Made(make::make(&home, &wish, source.as_ref(), now)?))
         }
         Job::Unmake { place } => {
             if let Some(home) = Home::find(base)? {
-                unmake::unmake(&home, &place, now, until)?;
+                unmake::unmake(&Held::take(home, &place, times)?, now, times.until)?;
             }
             Ok(Said::Done)
         }
-        Job::List { kind } => {
-            let all = Home::find(base)?.map(|home| home.all(kind)).transpose()?.unwrap_or_default();
-            Ok(Said::Listed(all.into_iter().filter(|(_, marker)| marker.state == State::Ready).collect()))
+        Job::Names { kind } => {
+            Ok(Said::Names(Home::find(base)?.map(|home| home.all(kind)).transpose()?.unwrap_or_default()))
         }
-        Job::Room => {
-            let (available, total) = room(&base)?;
-            Ok(Said::Room { available, total })
+        Job::Read { kind, names } => {
+            let Some(home) = Home::find(base)? else { return Ok(Said::Read(vec![None; names.len()])) };
+            let mut all = Vec::new();
+            for name in names {
+                let marker = home.marker(&Place { kind, name })?;
+                all.push(marker.filter(|marker| marker.state == State::Ready));
+                if Instant::now() >= times.until {
+                    break;
+                }
+            }
+            Ok(Said::Read(all))
         }
+        Job::Room => Ok(Said::Room { available: room(&base)? }),
         Job::Resize { place, bytes } => {
             let unknown = || Failure::new(Code::NotFound, format!("there is no volume {}", place.name.as_str()));
             let home = Home::find(base)?.ok_or_else(unknown)?;
+            let home = Held::take(home, &place, times)?;
             let marker = make::ready(&home, &place)?;
             let marker = Marker { bytes: bytes.max(marker.bytes), ..marker };
-            home.mark(&place, &marker)?;
+            home.mark(&marker)?;
             Ok(Said::Made(marker))
         }
         Job::Look { place } => {
@@ -170,10 +187,10 @@ pub(crate) fn done(base: Folder, job: Job, now: i64, until: Instant) -> Result<S
     }
 }
 
-fn room(base: &Folder) -> Result<(u64, u64)> {
+fn room(base: &Folder) -> Result<u64> {
     let stat = fstatvfs(base).map_err(|e| Error::io("measure", base.path(), e))?;
     let unit = if stat.f_frsize == 0 { stat.f_bsize } else { stat.f_frsize };
-    Ok((stat.f_bavail.saturating_mul(unit), stat.f_blocks.saturating_mul(unit)))
+    Ok(stat.f_bavail.saturating_mul(unit))
 }
 
 /// So often a share may be taken away beneath us, or be stale, before we give up.
@@ -187,7 +204,7 @@ pub(crate) fn work(pool: &Pool, job: Job, world: &World) -> Result<Said> {
     let settings = Settings::read(world)?;
     let (patience, slice) = match job {
         Job::Room | Job::Look { .. } => (Settings::brief(world), Duration::ZERO),
-        Job::Make { .. } | Job::Unmake { .. } | Job::List { .. } | Job::Resize { .. } => {
+        Job::Make { .. } | Job::Unmake { .. } | Job::Names { .. } | Job::Read { .. } | Job::Resize { .. } => {
             (settings.patience.time(), settings.slice.time())
         }
     };
@@ -201,6 +218,22 @@ pub(crate) fn work(pool: &Pool, job: Job, world: &World) -> Result<Said> {
     done
 }
 
+/// Has a tree made or changed.
+///
+/// # Errors
+/// As [`work`].
+pub(crate) fn made(pool: &Pool, job: Job, world: &World) -> Result<Marker> {
+    match work(pool, job, world)? {
+        Said::Made(marker) => Ok(marker),
+        Said::Done | Said::Names(_) | Said::Read(_) | Said::Room { .. } | Said::Looked(_) => Err(unexpected()),
+    }
+}
+
+/// A child that answers something else than it was asked for.
+pub(crate) fn unexpected() -> Failure {
+    Failure::internal("the child that works in the pool answered something else than it was asked for")
+}
+
 fn tried(own: &Own<'_>, pool: &Pool, job: &Job, patience: Duration, slice: Duration) -> Result<Said> {
     for _ in 0..TRIES {
         let mounted = own.ensure()?;
@@ -210,9 +243,10 @@ fn tried(own: &Own<'_>, pool: &Pool, job: &Job, patience: Duration, slice: Durat
             base: pool.base.clone(),
             now: now(),
             slice,
+            limit: patience + slice,
             job: job.clone(),
         };
-        match ask(&work, patience + slice) {
+        match ask(&work, work.limit) {
             Came::Answer(Ok(said)) => return Ok(said),
             Came::Answer(Err(Refused::Gone)) => {}
             Came::Answer(Err(Refused::Stale)) => own.replace()?,
@@ -249,9 +283,10 @@ pub(crate) fn subdir(pool: &Pool, place: &Place) -> Below {
     pool.base.join(place.name.as_str())
 }
 
-/// Whether a path is this directory or one in it.
-pub(crate) fn is_within(source: &str, directory: &str) -> bool {
-    Path::new(source).starts_with(directory)
+/// Whether the source of a mount may be this directory, or one in it, of whichever server: one has many names, and to the kernel all
+/// of them are the first that was used.
+pub(crate) fn is_within(source: &str, directory: &Path) -> bool {
+    source.split_once(":/").is_some_and(|(_, path)| Path::new("/").join(path).starts_with(directory))
 }
 
 #[cfg(test)]
@@ -260,7 +295,8 @@ mod tests {
 
     #[test]
     fn a_directory_is_told_from_one_whose_name_begins_alike() {
-        assert!(is_within("nas:/srv/v", "nas:/srv/v") && is_within("nas:/srv/v/sub", "nas:/srv/v"));
-        assert!(!is_within("nas:/srv/v2", "nas:/srv/v") && !is_within("nas:/srv", "nas:/srv/v"));
+        let is_in_v = |source: &str| is_within(source, Path::new("/srv/v"));
+        assert!(is_in_v("nas:/srv/v") && is_in_v("nas.example:/srv/v/sub") && is_in_v("[::1]:/srv/v"));
+        assert!(!is_in_v("nas:/srv/v2") && !is_in_v("nas:/srv") && !is_in_v("nas:/") && !is_in_v("/srv/v"));
     }
 }

@@ -8,12 +8,11 @@ use flexvolume::{
 use flexvolume_linux::mount::table;
 
 use crate::{
-    home::{Kind, Name, Place},
     ids::{id, of_id},
     marker::{Marker, Wish},
+    name::{Kind, Name, Place},
     own::{is_nfs, is_own},
-    pool::{Job, Said, is_within, subdir, work},
-    server::source,
+    pool::{Job, Said, is_within, made, subdir, unexpected, work},
     settings::{OnDelete, Pool, PoolName, Settings},
 };
 
@@ -25,9 +24,10 @@ pub(crate) fn create(options: &Options, world: &World) -> Result<Created> {
     let settings = Settings::read(world)?;
     let asked = options.optional::<PoolName>("pool")?;
     let original = options.source()?.map(|source| original(&source)).transpose()?;
-    let (name, found) = match (&asked, &original) {
-        // A copy lies where its original lies.
-        (None, Some((of, _))) => settings.pool(Some(of), world)?,
+    // A copy lies where its original lies.
+    let of = original.as_ref().map(|(of, _)| settings.known(of, world)).transpose()?;
+    let (name, found) = match (&asked, of) {
+        (None, Some(of)) => of,
         (asked, _) => settings.pool(asked.as_ref(), world)?,
     };
     if let Some((of, _)) = &original
@@ -49,20 +49,16 @@ pub(crate) fn create(options: &Options, world: &World) -> Result<Created> {
     };
     let _lock = world.lock(&id(name, &place))?;
     let source = original.map(|(_, place)| place);
-    match work(found, Job::Make { place: place.clone(), wish, source }, world)? {
-        Said::Made(marker) => {
-            tell(&marker, &id(name, &place), world);
-            created(name, found, &place, &marker)
-        }
-        Said::Done | Said::Listed(_) | Said::Room { .. } | Said::Looked(_) => Err(unexpected()),
-    }
+    let marker = made(found, Job::Make { place: place.clone(), wish, source }, world)?;
+    tell(&marker, &id(name, &place), world);
+    created(name, found, &place, &marker)
 }
 
-/// What a copy's reader should hear of, in the log.
+/// What a copy's reader should hear of.
 pub(crate) fn tell(marker: &Marker, id: &str, world: &World) {
     if let Some(counts) = marker.copied.filter(|counts| counts.left_out + counts.changed > 0) {
-        world.log(format_args!(
-            "{id}: {} devices, pipes, sockets and other file systems were not copied; {} files were changed while they were",
+        world.say(format_args!(
+            "{id}: not copied were {} devices, pipes, sockets, other file systems, attributes or further names of a file; {} files were changed while they were copied",
             counts.left_out, counts.changed
         ));
     }
@@ -120,12 +116,17 @@ pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
         return Ok(());
     }
     let _lock = world.lock(&id(name, &place))?;
-    let directory = source(&found.server, &found.share, &subdir(found, &place));
+    let directory = found.path().join(place.name.as_str());
     let user = table::all()?
         .into_iter()
         .find(|mounted| is_nfs(mounted) && !is_own(&mounted.point, world) && is_within(&mounted.source, &directory));
     if let Some(user) = user {
-        let message = format!("{directory} is mounted at {}; unmount it first", user.point.display());
+        let message = format!(
+            "{} is mounted at {}, from {}; unmount it first",
+            directory.display(),
+            user.point.display(),
+            user.source
+        );
         return Err(Failure::new(Code::Busy, message));
     }
     work(found, Job::Unmake { place }, world).map(drop)
@@ -136,22 +137,62 @@ pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
 /// # Errors
 /// `invalid`: the page makes no sense. The server's of any pool: a list that lacks some would be taken for whole.
 pub(crate) fn list(options: &Options, world: &World) -> Result<VolumeList> {
-    let page = Page::of(options)?;
-    let mut all = Vec::new();
-    for (name, pool) in &Settings::read(world)?.pools {
-        for (found, marker) in listed(pool, Kind::Volume, world)? {
-            all.push(created(name, pool, &Place { kind: Kind::Volume, name: found }, &marker)?);
-        }
-    }
-    let (volumes, next) = page.cut(all, |one| &one.id);
-    Ok(VolumeList { volumes, next })
+    let settings = Settings::read(world)?;
+    let (found, next) = listed(&settings, Kind::Volume, &Page::of(options)?, world)?;
+    let row = |(name, pool, place, marker): Row<'_>| created(name, pool, &place, &marker);
+    Ok(VolumeList { volumes: found.into_iter().map(row).collect::<Result<_>>()?, next })
 }
 
-/// All of a kind in a pool.
-pub(crate) fn listed(pool: &Pool, kind: Kind, world: &World) -> Result<Vec<(Name, Marker)>> {
-    match work(pool, Job::List { kind }, world)? {
-        Said::Listed(all) => Ok(all),
-        Said::Made(_) | Said::Done | Said::Room { .. } | Said::Looked(_) => Err(unexpected()),
+/// Something that is listed, in its pool.
+pub(crate) type Row<'a> = (&'a PoolName, &'a Pool, Place, Marker);
+
+/// One page of all of a kind, and the token of the next. The names are read of all, and what is noted of those on the page; a page
+/// that takes too long is shorter.
+///
+/// # Errors
+/// The server's of any pool.
+pub(crate) fn listed<'a>(
+    settings: &'a Settings,
+    kind: Kind,
+    page: &Page,
+    world: &World,
+) -> Result<(Vec<Row<'a>>, Option<String>)> {
+    let mut all = Vec::new();
+    for (name, pool) in &settings.pools {
+        for place in names(pool, kind, world)? {
+            all.push((Id::parse(&id(name, &place))?, name, pool, place));
+        }
+    }
+    let (page, next) = page.cut(all, |one| &one.0);
+    let mut rows = Vec::new();
+    // Ids are in order, so those of a pool are one after the other.
+    for group in page.chunk_by(|one, other| one.1 == other.1) {
+        let Some((_, _, pool, _)) = group.first() else { continue };
+        let known = noted(pool, kind, group.iter().map(|one| one.3.name.clone()).collect(), world)?;
+        let last = group.get(..known.len()).and_then(<[_]>::last).map(|one| one.0.as_str().to_owned());
+        let whole = known.len() == group.len();
+        for ((_, name, pool, place), marker) in group.iter().zip(known) {
+            rows.extend(marker.map(|marker| (*name, *pool, place.clone(), marker)));
+        }
+        if !whole {
+            return Ok((rows, last));
+        }
+    }
+    Ok((rows, next))
+}
+
+fn names(pool: &Pool, kind: Kind, world: &World) -> Result<Vec<Place>> {
+    match work(pool, Job::Names { kind }, world)? {
+        Said::Names(all) => Ok(all.into_iter().map(|name| Place { kind, name }).collect()),
+        Said::Made(_) | Said::Done | Said::Read(_) | Said::Room { .. } | Said::Looked(_) => Err(unexpected()),
+    }
+}
+
+/// What is noted of those that are whole.
+pub(crate) fn noted(pool: &Pool, kind: Kind, names: Vec<Name>, world: &World) -> Result<Vec<Option<Marker>>> {
+    match work(pool, Job::Read { kind, names }, world)? {
+        Said::Read(all) => Ok(all),
+        Said::Made(_) | Said::Done | Said::Names(_) | Said::Room { .. } | Said::Looked(_) => Err(unexpected()),
     }
 }
 
@@ -164,7 +205,7 @@ pub(crate) fn capacity(options: &Options, world: &World) -> Result<Capacity> {
     let (_, pool) = settings.pool(options.optional("pool")?.as_ref(), world)?;
     match work(pool, Job::Room, world)? {
         Said::Room { available, .. } => Ok(Capacity { available, maximum: Some(available) }),
-        Said::Made(_) | Said::Done | Said::Listed(_) | Said::Looked(_) => Err(unexpected()),
+        Said::Made(_) | Said::Done | Said::Names(_) | Said::Read(_) | Said::Looked(_) => Err(unexpected()),
     }
 }
 
@@ -177,28 +218,48 @@ pub(crate) fn expand(options: &Options, bytes: u64, world: &World) -> Result<Exp
         Some(asked) => {
             let (name, place) =
                 of_id(asked).map_err(|why| Failure::new(Code::NotFound, format!("{asked:?}: {why}")))?;
-            let settings = Settings::read(world)?;
-            let (name, pool) = settings.pool(Some(&name), world)?;
-            let _lock = world.lock(&id(name, &place))?;
-            match work(pool, Job::Resize { place, bytes }, world)? {
-                Said::Made(marker) => marker.bytes,
-                Said::Done | Said::Listed(_) | Said::Room { .. } | Said::Looked(_) => return Err(unexpected()),
+            if place.kind != Kind::Volume {
+                return Err(Failure::new(Code::NotFound, format!("{asked:?} is no volume")));
             }
+            let settings = Settings::read(world)?;
+            let (name, pool) = settings.known(&name, world)?;
+            let _lock = world.lock(&id(name, &place))?;
+            made(pool, Job::Resize { place, bytes }, world)?.bytes
         }
         None => bytes,
     };
-    world.log(format_args!("a size of {bytes} bytes is accepted; nothing enforces it but the server's own quota"));
+    world.say(format_args!("a size of {bytes} bytes is accepted; nothing enforces it but the server's own quota"));
     Ok(Expanded { bytes: Some(bytes) })
-}
-
-/// A child that answers something else than it was asked for.
-pub(crate) fn unexpected() -> Failure {
-    Failure::internal("the child that works in the pool answered something else than it was asked for")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lies_in_no_pool_is_not_found() {
+        let tmp = tempfile::tempdir().unwrap();
+        let pools = r#"{"pools":{"p":{"server":"nas","share":"/srv"}}}"#;
+        std::fs::write(tmp.path().join("settings.json"), pools).unwrap();
+        let world = World::below(flexvolume::DriverName::parse("v/nfs").unwrap(), tmp.path());
+        let options = |json: &str| Options::parse(json).unwrap();
+        let copy = options(r#"{"flexvol/name":"c","flexvol/sourceVolume":"gone/v"}"#);
+        let into = options(r#"{"flexvol/name":"c","flexvol/sourceSnapshot":"gone/snap/v","pool":"p"}"#);
+        let snapshot = options(r#"{"flexvol/name":"s","flexvol/id":"gone/v"}"#);
+        let mut failures = vec![
+            create(&copy, &world).unwrap_err(),
+            create(&into, &world).unwrap_err(),
+            crate::snapshot::create(&snapshot, &world).unwrap_err(),
+        ];
+        for id in ["gone/v", "p/snap/s", "none"] {
+            failures.push(expand(&options(&format!(r#"{{"flexvol/id":"{id}"}}"#)), 1, &world).unwrap_err());
+        }
+        for failure in failures {
+            assert_eq!(failure.code(), Some(Code::NotFound), "{failure}");
+        }
+        let nowhere = create(&options(r#"{"flexvol/name":"v","pool":"gone"}"#), &world).unwrap_err();
+        assert_eq!(nowhere.code(), Some(Code::Invalid), "a parameter is no id");
+    }
 
     #[test]
     fn a_mode_is_octal() {

@@ -1,6 +1,11 @@
 //! What an administrator may set of this driver.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use flexvolume::{Code, Failure, Result, World};
 use serde::{Deserialize, Serialize};
@@ -14,7 +19,7 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Settings {
-    /// With this list, no other server is ever mounted than these and those of the pools.
+    /// With this list, no other server is ever mounted than these, and of those of the pools nothing but volumes.
     pub(crate) servers: Option<Vec<Server>>,
     /// For so long a server may take to answer one question.
     #[serde(default)]
@@ -79,6 +84,9 @@ pub(crate) struct PoolName(String);
 
 /// Hosts wait ten seconds for who only asks, and he may ask twice.
 const BRIEF: Duration = Duration::from_secs(4);
+
+/// With these a node does not see what the others do.
+const UNSAFE: [&str; 3] = ["nolock", "local_lock", "nocto"];
 
 /// So that an id has room for a volume's name.
 const LONGEST_POOL: usize = 32;
@@ -164,18 +172,35 @@ impl Settings {
         Self::patience(world).min(BRIEF)
     }
 
-    /// Whether this server may be mounted.
+    /// Whether this path of this server may be mounted. Of the server of a pool that is not on the list it may if it is a volume's.
     ///
     /// # Errors
     /// Code `permission`: there is a list, and the server is not on it.
-    pub(crate) fn allow(&self, server: &Server, world: &World) -> Result<()> {
+    pub(crate) fn allow(&self, server: &Server, path: &Path, world: &World) -> Result<()> {
         let Some(listed) = &self.servers else { return Ok(()) };
-        if listed.contains(server) || self.pools.values().any(|pool| pool.server == *server) {
+        let is_volume = |pool: &Pool| pool.server == *server && path != pool.path() && path.starts_with(pool.path());
+        if listed.contains(server) || self.pools.values().any(is_volume) {
             return Ok(());
         }
         let file = world.settings().path().display();
         let message = format!("the server {server} is not among the servers that the settings {file} allow");
-        Err(Failure::new(Code::Permission, message))
+        let more = if self.pools.values().any(|pool| pool.server == *server) {
+            format!("; of its pool the volumes can be mounted, and {} is none", path.display())
+        } else {
+            String::new()
+        };
+        Err(Failure::new(Code::Permission, message + &more))
+    }
+
+    /// The pool that an id names.
+    ///
+    /// # Errors
+    /// Code `notFound`: there is none of that name, and so nothing in it.
+    pub(crate) fn known(&self, name: &PoolName, world: &World) -> Result<(&PoolName, &Pool)> {
+        self.pools.get_key_value(name).ok_or_else(|| {
+            let file = world.settings().path().display();
+            Failure::new(Code::NotFound, format!("there is no pool {name} in the settings {file}"))
+        })
     }
 
     /// The pool of that name; without a name the only one there is.
@@ -203,6 +228,11 @@ impl Settings {
 }
 
 impl Pool {
+    /// The directory in which its volumes lie, on its server.
+    pub(crate) fn path(&self) -> PathBuf {
+        PathBuf::from(self.share.as_str()).join(self.base.path())
+    }
+
     /// The share that it lies on.
     ///
     /// # Errors
@@ -211,7 +241,13 @@ impl Pool {
         let (sec, xprtsec) = (self.sec.as_deref(), self.xprtsec.as_deref());
         let (server, export) = (self.server.clone(), self.share.clone());
         let (share, read_only) = Share::of(server, export, self.protocol, &self.mount_options, sec, xprtsec)?;
-        if read_only { Err("a pool cannot be read-only".to_owned()) } else { Ok(share) }
+        if read_only {
+            return Err("a pool cannot be read-only".to_owned());
+        }
+        if let Some((option, _)) = share.options.iter().find(|(option, _)| UNSAFE.contains(&option.as_str())) {
+            return Err(format!("{option} is not for a pool: its nodes would not see each other's locks and markers"));
+        }
+        Ok(share)
     }
 }
 
@@ -235,7 +271,7 @@ mod tests {
         let settings = Settings::read(&world).unwrap();
         assert_eq!(settings, Settings::default());
         assert_eq!((settings.patience.time().as_secs(), settings.slice.time().as_secs()), (15, 10));
-        assert!(settings.allow(&"any".parse().unwrap(), &world).is_ok());
+        assert!(settings.allow(&"any".parse().unwrap(), Path::new("/srv"), &world).is_ok());
         assert!(settings.pool(None, &world).unwrap_err().to_string().contains("pools only"));
     }
 
@@ -245,9 +281,18 @@ mod tests {
             r#"{"servers":["nas"],"pools":{"fast":{"server":"FS1","share":"/srv","base":"v","onDelete":"archive"}}}"#,
         );
         let settings = Settings::read(&world).unwrap();
-        for (server, allowed) in [("NAS", true), ("fs1", true), ("fs2", false)] {
-            let said = settings.allow(&server.parse().unwrap(), &world);
-            assert_eq!(said.is_ok(), allowed, "{server}");
+        for (server, path, allowed) in [
+            ("NAS", "/any", true),
+            ("fs1", "/srv/v/pvc-1", true),
+            ("fs1", "/srv/v/pvc-1/sub", true),
+            ("fs1", "/srv/v", false),
+            ("fs1", "/srv/v2", false),
+            ("fs1", "/srv", false),
+            ("fs1", "/", false),
+            ("fs2", "/srv/v/pvc-1", false),
+        ] {
+            let said = settings.allow(&server.parse().unwrap(), Path::new(path), &world);
+            assert_eq!(said.is_ok(), allowed, "{server} {path}");
             if let Err(failure) = said {
                 assert_eq!(failure.code(), Some(Code::Permission));
             }
@@ -268,6 +313,9 @@ mod tests {
             r#"{"pools":{"a":{"server":"nas","share":"/srv","base":"../x"}}}"#,
             r#"{"pools":{"a":{"server":"nas","share":"/srv","mountOptions":"ro"}}}"#,
             r#"{"pools":{"a":{"server":"nas","share":"/srv","mountOptions":"suid"}}}"#,
+            r#"{"pools":{"a":{"server":"nas","share":"/srv","mountOptions":"hard,nolock"}}}"#,
+            r#"{"pools":{"a":{"server":"nas","share":"/srv","mountOptions":"local_lock=none"}}}"#,
+            r#"{"pools":{"a":{"server":"nas","share":"/srv","mountOptions":"nocto"}}}"#,
             r#"{"pools":{"a":{"server":"nas","share":"/srv","onDelete":"burn"}}}"#,
         ] {
             let (_tmp, world) = world(bad);

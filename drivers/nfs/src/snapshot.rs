@@ -5,11 +5,11 @@ use flexvolume::{
 };
 
 use crate::{
-    home::{Kind, Name, Place},
     ids::{id, of_id},
     marker::{Marker, Wish},
-    pool::{Job, Said, work},
-    provision::{listed, tell, unexpected},
+    name::{Kind, Name, Place},
+    pool::{Job, made, work},
+    provision::{Row, listed, noted, tell},
     settings::{OnDelete, PoolName, Settings},
 };
 
@@ -25,7 +25,7 @@ pub(crate) fn create(options: &Options, world: &World) -> Result<Snapshot> {
         return Err(unknown());
     }
     let settings = Settings::read(world)?;
-    let (pool, found) = settings.pool(Some(&pool), world)?;
+    let (pool, found) = settings.known(&pool, world)?;
     let name: String = options.required(keys::NAME)?;
     let place = Place { kind: Kind::Snapshot, name: Name::of(&name) };
     let wish = Wish {
@@ -39,13 +39,9 @@ pub(crate) fn create(options: &Options, world: &World) -> Result<Snapshot> {
         gid: None,
     };
     let _lock = world.lock(&id(pool, &place))?;
-    match work(found, Job::Make { place: place.clone(), wish, source: Some(volume) }, world)? {
-        Said::Made(marker) => {
-            tell(&marker, &id(pool, &place), world);
-            answer(pool, &place.name, &marker)
-        }
-        Said::Done | Said::Listed(_) | Said::Room { .. } | Said::Looked(_) => Err(unexpected()),
-    }
+    let marker = made(found, Job::Make { place: place.clone(), wish, source: Some(volume) }, world)?;
+    tell(&marker, &id(pool, &place), world);
+    answer(pool, &place.name, &marker)
 }
 
 /// Deletes the snapshot `flexvol/snapshot`; one that nobody knows is a success.
@@ -72,16 +68,27 @@ pub(crate) fn list(options: &Options, world: &World) -> Result<SnapshotList> {
     let page = Page::of(options)?;
     let wish = |key: &str| options.get(key).filter(|text| !text.is_empty()).map(str::to_owned);
     let (of, only) = (wish(keys::ID), wish(keys::SNAPSHOT));
-    let mut all = Vec::new();
-    for (name, pool) in &Settings::read(world)?.pools {
-        for (found, marker) in listed(pool, Kind::Snapshot, world)? {
-            all.push(answer(name, &found, &marker)?);
-        }
+    let settings = Settings::read(world)?;
+    let (found, next) = match &only {
+        Some(only) => (one(&settings, only, world)?.into_iter().collect(), None),
+        None => listed(&settings, Kind::Snapshot, &page, world)?,
+    };
+    let mut snapshots = Vec::new();
+    for (pool, _, place, marker) in found {
+        snapshots.push(answer(pool, &place.name, &marker)?);
     }
-    all.retain(|one| of.as_ref().is_none_or(|id| one.id.as_ref().is_some_and(|theirs| theirs.as_str() == id)));
-    all.retain(|one| only.as_ref().is_none_or(|id| one.snapshot.as_str() == id));
-    let (snapshots, next) = page.cut(all, |one| &one.snapshot);
+    snapshots.retain(|one| of.as_ref().is_none_or(|id| one.id.as_ref().is_some_and(|theirs| theirs.as_str() == id)));
     Ok(SnapshotList { snapshots, next })
+}
+
+/// The snapshot with this id, if there is one.
+fn one<'a>(settings: &'a Settings, id: &str, world: &World) -> Result<Option<Row<'a>>> {
+    let Ok((name, place)) = of_id(id) else { return Ok(None) };
+    let Some((name, pool)) = settings.pools.get_key_value(&name).filter(|_| place.kind == Kind::Snapshot) else {
+        return Ok(None);
+    };
+    let known = noted(pool, place.kind, vec![place.name.clone()], world)?;
+    Ok(known.into_iter().flatten().next().map(|marker| (name, pool, place, marker)))
 }
 
 /// The moment is that of its beginning: what was written before is in it, and what was written while it was copied may be.

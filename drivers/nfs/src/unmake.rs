@@ -6,8 +6,10 @@ use flexvolume::{Code, Failure, Result};
 use flexvolume_linux::tree::remove;
 
 use crate::{
-    home::{Home, Kind, Place},
-    marker::{Marker, State},
+    home::{Held, Home},
+    ids::{id, of_id},
+    marker::State,
+    name::{Kind, Place},
     settings::OnDelete,
 };
 
@@ -16,56 +18,65 @@ use crate::{
 ///
 /// # Errors
 /// In progress: call again. `busy`: it is being copied. What the kernel or the server says.
-pub(crate) fn unmake(home: &Home, place: &Place, now: i64, until: Instant) -> Result<()> {
+pub(crate) fn unmake(home: &Held, now: i64, until: Instant) -> Result<()> {
+    let place = &home.place;
     let Some(mut marker) = home.marker(place)? else { return Ok(()) };
     if matches!(marker.state, State::Making | State::Ready) {
         if let Some(copy) = copied_to(home, place)? {
-            let message = format!("{} is being copied to {}; try again later", home.shown(place), copy.name.as_str());
+            let message =
+                format!("{} is being copied; try again later, or give the copy up: {copy}", home.shown(place));
             return Err(Failure::new(Code::Busy, message));
         }
-        marker = Marker { state: State::Deleting, cursor: None, ..marker };
-        home.mark(place, &marker)?;
+        // For as long as it is out of sight it was not published: what has its place is somebody else's.
+        let hidden = marker.state == State::Making && home.is_fresh(place)?;
+        home.turn(&mut marker, if hidden { State::Removing } else { State::Deleting })?;
     }
     let (shelf, trash, passing) = (home.shelf(place.kind)?, home.trash()?, place.passing());
     if marker.state == State::Deleting {
         // One that lies in the trash already was brought there by a call that was cut off.
         if trash.look(&passing)?.is_none() && home.is_taken(place)? {
+            home.check()?;
             match (marker.on_delete, place.kind) {
                 (OnDelete::Delete, _) | (_, Kind::Snapshot) => shelf.rename(place.name.as_ref(), &trash, &passing)?,
                 (OnDelete::Archive, Kind::Volume) => {
-                    shelf.rename(place.name.as_ref(), &shelf, &Home::archive(&place.name, now))?;
+                    shelf.rename(place.name.as_ref(), &shelf, &place.name.archive(now))?;
                 }
                 (OnDelete::Retain, Kind::Volume) => {}
             }
             trash.sync()?;
             shelf.sync()?;
         }
-        home.mark(place, &Marker { state: State::Removing, ..marker })?;
+        home.turn(&mut marker, State::Removing)?;
     }
     for folder in [trash, home.fresh()?, home.copies()?] {
+        home.check()?;
         finish(remove(&folder, &passing, until)?)?;
         folder.sync()?;
     }
-    home.unmark(place)
+    home.unmark()
 }
 
 fn finish(gone: bool) -> Result<()> {
     if gone { Ok(()) } else { Err(Failure::in_progress()) }
 }
 
-/// A copy under way that still needs this original.
-fn copied_to(home: &Home, place: &Place) -> Result<Option<Place>> {
+/// By which call a copy under way is given up that still needs this original.
+fn copied_to(home: &Home, place: &Place) -> Result<Option<String>> {
     for copy in home.under_way()? {
         let Some(marker) = home.marker(&copy)? else { continue };
-        let needs = marker.state == State::Making && marker.source.as_deref().is_some_and(|id| is_id_of(id, place));
-        if needs && copy != *place {
-            return Ok(Some(copy));
+        // Copies stay within their pool, whatever that is called.
+        let source = marker.source.as_deref().and_then(|id| of_id(id).ok());
+        if let Some((pool, needed)) = source
+            && marker.state == State::Making
+            && needed == *place
+            && copy != *place
+        {
+            let verb = match copy.kind {
+                Kind::Volume => "deletevolume with flexvol/id",
+                Kind::Snapshot => "deletesnapshot with flexvol/snapshot",
+            };
+            return Ok(Some(format!("{verb} {}", id(&pool, &copy))));
         }
     }
     Ok(None)
-}
-
-/// Whether an id, of whichever pool, names this place: copies stay within their pool.
-fn is_id_of(id: &str, place: &Place) -> bool {
-    crate::ids::of_id(id).is_ok_and(|(_, there)| there == *place)
 }

@@ -1,8 +1,11 @@
 //! What a volume is of a share, as a call's options say.
 
+use std::path::{Path, PathBuf};
+
 use flexvolume::{Code, Failure, ONLY_READER, Options, OptionsExt, Result, World};
 
 use crate::{
+    home,
     server::{Below, source},
     settings::Settings,
     share::Share,
@@ -23,7 +26,7 @@ impl Volume {
     /// `invalid` options; `permission`: a server that is not among those allowed.
     pub(crate) fn of(options: &Options, world: &World) -> Result<Self> {
         let volume = Self::read(options)?;
-        Settings::read(world)?.allow(&volume.share.server, world)?;
+        Settings::read(world)?.allow(&volume.share.server, &volume.path(), world)?;
         Ok(volume)
     }
 
@@ -38,8 +41,18 @@ impl Volume {
             given("xprtsec"),
         )
         .map_err(|why| Failure::new(Code::Invalid, why))?;
+        let subdir: Below = options.optional("subdir")?.unwrap_or_default();
+        if share.export.as_str().split('/').chain(subdir.as_str().split('/')).any(home::is_ours) {
+            let message = format!("{} is where this driver keeps what it knows of volumes", home::OURS);
+            return Err(Failure::new(Code::Permission, message));
+        }
         let read_only = ro || options.flag("readonly")? || options.read_only() || options.get(ONLY_READER).is_some();
-        Ok(Self { share, subdir: options.optional("subdir")?.unwrap_or_default(), read_only })
+        Ok(Self { share, subdir, read_only })
+    }
+
+    /// Where it lies on its server.
+    fn path(&self) -> PathBuf {
+        Path::new(self.share.export.as_str()).join(self.subdir.path())
     }
 
     /// What the kernel shows as its source.
@@ -86,6 +99,15 @@ mod tests {
         assert_eq!(of(r#","protocol":"3""#), Mounter::Program);
         assert_eq!(of(r#","sec":"krb5p""#), Mounter::Program);
         assert_eq!(of(r#","mountOptions":"sec=krb5""#), Mounter::Program);
+    }
+
+    #[test]
+    fn what_the_driver_knows_of_volumes_is_no_volume() {
+        for (share, subdir) in [("/srv", "base/.flexvol"), ("/srv/.flexvol", ""), ("/srv", ".FlexVol/new/volume-x")] {
+            let failure = volume(&format!(r#"{{"server":"nas","share":"{share}","subdir":"{subdir}"}}"#)).unwrap_err();
+            assert_eq!(failure.code(), Some(Code::Permission), "{share} {subdir}");
+        }
+        assert!(volume(r#"{"server":"nas","share":"/srv/.flexvol2","subdir":"flexvol"}"#).is_ok());
     }
 
     #[test]

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// A copy to be made, or to be gone on with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Copy<'a> {
     /// What is copied.
     pub from: &'a Folder,
@@ -45,6 +45,8 @@ pub struct Copy<'a> {
     /// How long to go on, from the first piece of work on: what must be listed before that takes as long as it takes. Something is
     /// done in any case.
     pub slice: Duration,
+    /// Asked before each entry: nothing more is done once this says no.
+    pub go_on: &'a dyn Fn() -> bool,
 }
 
 /// What was done.
@@ -124,7 +126,7 @@ impl Copy<'_> {
 impl Run<'_> {
     fn all(mut self) -> Result<Copied> {
         while !self.levels.is_empty() {
-            if self.clock.is_over() {
+            if self.clock.is_over() || !(self.copy.go_on)() {
                 return Ok(Copied::To(self.cursor, self.counts));
             }
             match self.next()? {

@@ -12,6 +12,7 @@ mod file;
 mod folder;
 mod level;
 mod list;
+mod lock;
 mod remove;
 mod small;
 #[cfg(test)]
@@ -20,4 +21,5 @@ mod tests;
 pub use copy::{Copied, Copy, Counts};
 pub use cursor::Cursor;
 pub use folder::{Folder, Kind};
+pub use lock::FileLock;
 pub use remove::remove;

@@ -17,7 +17,7 @@ fn copy(from: &Path, to: &Path) -> crate::Result<Copied> {
         fs::create_dir_all(to.join(dir)).unwrap();
     }
     let (from, to, links) = (folder(from), folder(&to.join("tree")), folder(&to.join("links")));
-    Copy { from: &from, to: &to, links: &links, slice: LONG }.run(None)
+    Copy { from: &from, to: &to, links: &links, slice: LONG, go_on: &|| true }.run(None)
 }
 
 #[test]
@@ -64,4 +64,16 @@ fn attributes_that_the_other_side_does_not_take_are_counted() {
         let Copied::All(counts) = copy(&tmp.join("from"), &tmp.join("to")).unwrap() else { panic!("not all") };
         assert_eq!((counts.left_out, counts.entries), (1, 2));
     });
+}
+
+#[test]
+fn a_copy_that_must_not_go_on_does_not() {
+    let bed = Bed::in_memory();
+    grow(&bed.at("from"));
+    let early = bed.least(None);
+    let (from, to, links) = (folder(&bed.at("from")), folder(&bed.at("to")), folder(&bed.at("links")));
+    let before = picture(&bed.at("to"));
+    let copy = Copy { from: &from, to: &to, links: &links, slice: LONG, go_on: &|| false };
+    assert_eq!(copy.run(Some(&early)).unwrap(), Copied::To(early, Counts::default()));
+    assert_eq!(picture(&bed.at("to")), before);
 }

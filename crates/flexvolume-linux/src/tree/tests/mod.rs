@@ -106,7 +106,7 @@ impl Bed {
 
     fn try_slice(&self, cursor: Option<&Cursor>, slice: Duration) -> crate::Result<Copied> {
         let (from, to, links) = (folder(&self.at("from")), folder(&self.at("to")), folder(&self.at("links")));
-        Copy { from: &from, to: &to, links: &links, slice }.run(cursor)
+        Copy { from: &from, to: &to, links: &links, slice, go_on: &|| true }.run(cursor)
     }
 
     /// All that is left, in one go.
@@ -229,7 +229,7 @@ fn another_file_system_in_a_tree_is_neither_entered_nor_removed() {
         fs::write(tmp.join("other/file"), "").unwrap();
         crate::mount::bind(&tmp.join("other"), &tmp.join("from/sub"), crate::mount::Flags::default()).unwrap();
         let (from, to, links) = (folder(&tmp.join("from")), folder(&tmp.join("to")), folder(&tmp.join("links")));
-        let copied = Copy { from: &from, to: &to, links: &links, slice: LONG }.run(None).unwrap();
+        let copied = Copy { from: &from, to: &to, links: &links, slice: LONG, go_on: &|| true }.run(None).unwrap();
         assert!(matches!(copied, Copied::All(Counts { left_out: 1, .. })), "{copied:?}");
         assert!(!tmp.join("to/sub").exists());
         let error = remove(&folder(tmp), OsStr::new("from"), soon()).unwrap_err();

@@ -46,3 +46,17 @@ fn what_was_left_half_made_goes_a_day_later_and_nothing_else_does() {
     let kept = [".note.json.theirs.new", ".young.json.0123456789abcdef.new", "note.0123456789abcdef.new", "note.json"];
     assert_eq!(names, kept);
 }
+
+#[test]
+fn a_file_is_locked_by_one_until_he_lets_go() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (top, name) = (folder(tmp.path()), OsStr::new("lock"));
+    let lock = top.lock(name).unwrap().unwrap();
+    assert!(folder(tmp.path()).lock(name).unwrap().is_none());
+    assert!(top.lock(OsStr::new("other")).unwrap().is_some());
+    assert!(lock.is_held().unwrap() && lock.is_held().unwrap());
+    drop(lock);
+    assert!(top.lock(name).unwrap().is_some());
+    symlink("/etc/passwd", tmp.path().join("link")).unwrap();
+    assert!(top.lock(OsStr::new("link")).is_err());
+}
