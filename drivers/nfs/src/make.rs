@@ -95,7 +95,10 @@ fn publish(home: &Held, wish: &Wish, source: Option<&Place>, marker: &mut Marker
     tree.sync()?;
     let shelf = home.shelf(place.kind)?;
     home.check()?;
-    fresh.rename(&name, &shelf, place.name.as_ref())?;
+    if let Err(error) = fresh.rename(&name, &shelf, place.name.as_ref()) {
+        // Since it was looked.
+        return Err(if home.is_taken(place)? { taken(home, place) } else { error.into() });
+    }
     Ok(shelf.sync()?)
 }
 

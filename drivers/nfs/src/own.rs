@@ -199,33 +199,32 @@ pub(crate) fn silent(source: &str, clock: &Clock) -> Failure {
     Failure::internal(message)
 }
 
-/// Takes our own mounts of this superblock away, if nobody has a view of any of them. One that somebody is just about to use stays.
+/// Takes our own mount of this superblock away, if nobody has a view of it, and what lies on it or beneath it likewise: a `mount.nfs` of
+/// a dead call may have mounted the share once more. One that somebody is just about to use stays.
 ///
 /// # Errors
 /// What the kernel says.
 pub(crate) fn release(dev: (u32, u32), world: &World, clock: &Clock) -> Result<()> {
-    let all = table::of_device(dev)?;
     let home = home(world);
-    if all.iter().any(|mounted| mounted.point.parent() != Some(&home)) {
-        return Ok(());
-    }
-    let ours = Ours { home: &home, soft: is_soft(&all, &home) };
-    for mounted in all {
-        // Whoever has it for so long is about to use the mount, or waits for a server that keeps everybody waiting.
-        let Some(_lock) = lock(&mounted.point, world, clock)? else {
-            return Err(silent(&mounted.source, clock));
-        };
-        match take_away(&mounted.point, &mounted, &ours, clock) {
-            Ok(way) => {
-                tell(&mounted.point, way, world);
-                clear(&mounted.point);
-            }
+    let own = table::of_device(dev)?.into_iter().find(|mounted| mounted.point.parent() == Some(&home));
+    let Some(Mounted { point, source, .. }) = own else { return Ok(()) };
+    // Whoever has it for so long is about to use the mount, or waits for a server that keeps everybody waiting.
+    let Some(_lock) = lock(&point, world, clock)? else { return Err(silent(&source, clock)) };
+    for layer in table::stacked(&point)?.into_iter().rev() {
+        let all = table::of_device(layer.dev)?;
+        if all.iter().any(|mounted| mounted.point.parent() != Some(&home)) {
+            return Ok(());
+        }
+        match take_away(&point, &layer, &Ours { home: &home, soft: is_soft(&all, &home) }, clock) {
+            Ok(way) => tell(&point, way, world),
             Err(failure) if failure.code() == Some(Code::Busy) => {
-                world.log(format_args!("{} stays mounted: {failure}", mounted.point.display()));
+                world.log(format_args!("{} stays mounted: {failure}", point.display()));
+                return Ok(());
             }
             Err(failure) => return Err(failure),
         }
     }
+    clear(&point);
     Ok(())
 }
 

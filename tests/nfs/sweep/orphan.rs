@@ -92,7 +92,9 @@ fn what_a_dead_calls_mount_nfs_has_mounted_besides_comes_down_with_the_last_volu
         field.call(&mount).ok();
     });
     fs::write(place.join("file"), "").unwrap();
-    assert_eq!(field.mounts().len() - field.own().len(), 1, "{:?}", field.mounts());
+    // Its second mount may come just now.
+    let mounts = field.mounts();
+    assert_eq!(mounts.iter().filter(|it| it.point == place).count(), 1, "{mounts:?}");
     field.down(&j, &place);
     field.assert_down();
 }

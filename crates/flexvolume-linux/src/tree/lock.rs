@@ -31,7 +31,8 @@ impl Folder {
             Ok(()) => Ok(Some(FileLock { file: file.into(), path })),
             Err(Errno::AGAIN | Errno::ACCESS) => Ok(None),
             Err(error @ (Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS)) => {
-                Err(Error::io("lock", &path, error).with_kind(ErrorKind::Unsupported))
+                let hint = "its file system or server gives no locks; with NFS 3 rpc.statd must run on both sides";
+                Err(Error::io("lock", &path, error).with_kind(ErrorKind::Unsupported).with_hint(hint))
             }
             Err(error) => Err(Error::io("lock", &path, error)),
         }

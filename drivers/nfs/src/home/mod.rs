@@ -35,7 +35,7 @@ pub(crate) struct Home {
     ours: Folder,
 }
 
-/// The directory of ours in a pool. Only root may enter.
+/// The directory of ours in a pool. Only root may enter, or whom the server makes of root.
 pub(crate) const OURS: &str = ".flexvol";
 const PRIVATE: u32 = 0o700;
 
