@@ -16,7 +16,7 @@ use crate::{
 pub fn picture(dir: &std::path::Path) -> String {
     // Not the time of the last look, nor the size of directories.
     shell(
-        "cd $1 && find . -mindepth 1 ! -type p -printf '%p %y %m %U %G %l %T@ %n\\n' | sort && find . -type f -exec md5sum {} + | sort",
+        "cd $1 && find . -mindepth 1 ! -type p ! -type b -printf '%p %y %m %U %G %l %T@ %n\\n' | sort && find . -type f -exec md5sum {} + | sort",
         &[text(dir)],
     )
 }
@@ -28,7 +28,7 @@ fn a_clone_and_a_snapshot_have_what_their_volume_had() {
     let dir = node.on_server("base/v");
     shell(
         "cd $1 && mkdir -p a/b && seq 100000 >a/b/numbers && ln a/b/numbers second && chown 1000:2000 a && chmod 2751 a && \
-         dd if=/dev/urandom of=big bs=1M count=24 status=none && truncate -s 64M holes && mkfifo pipe && \
+         dd if=/dev/urandom of=big bs=1M count=24 status=none && truncate -s 64M holes && mkfifo pipe && mknod disk b 7 0 && \
          touch -d '2001-02-03 04:05:06.789' a/b/numbers a/b",
         &[text(&dir)],
     );
@@ -39,7 +39,7 @@ fn a_clone_and_a_snapshot_have_what_their_volume_had() {
     let snapshot = node.through("createsnapshot", &ask).ok();
     assert_eq!((snapshot.word("snapshot").as_str(), snapshot.word("id")), ("p/snap/monday", volume.clone()));
     assert_eq!((snapshot.get("ready"), snapshot.get("bytes").as_u64()), (&true.into(), Some(1 << 20)));
-    assert!(snapshot.message().contains("1 devices, pipes"), "{}", snapshot.message());
+    assert!(snapshot.message().contains("2 devices, pipes"), "{}", snapshot.message());
     fs::write(dir.join("later"), "").unwrap();
     let again = node.through("createsnapshot", &ask).ok();
     assert_eq!(again.word("created"), snapshot.word("created"), "no newer one");
@@ -52,6 +52,8 @@ fn a_clone_and_a_snapshot_have_what_their_volume_had() {
     assert_eq!(picture(&clone("c1", "flexvol/sourceSnapshot", "p/snap/monday")), before);
     let second = clone("c2", "flexvol/sourceVolume", &volume);
     assert_eq!(picture(&second), now);
+    let others = shell("find $1 ! -type f ! -type d ! -type l", &[text(&second)]);
+    assert_eq!(others, "", "devices and pipes are not copied");
     let inode = |name: &str| fs::metadata(second.join(name)).unwrap().ino();
     assert_eq!(inode("second"), inode("a/b/numbers"));
     assert!(fs::metadata(second.join("holes")).unwrap().blocks() < 2048);
@@ -77,7 +79,8 @@ fn a_copy_in_the_smallest_slices_is_the_same_and_keeps_its_original() {
     let volume = node.make("v", &[]);
     let dir = node.on_server("base/v");
     shell(
-        "cd $1 && mkdir d && for n in $(seq 6); do seq $n >d/$n; done && dd if=/dev/zero of=big bs=1M count=20 status=none",
+        "cd $1 && mkdir d && for n in $(seq 6); do seq $n >d/$n; done && dd if=/dev/urandom of=big bs=1M count=20 status=none && \
+         ln d/3 z-second && truncate -s 30M holes && dd if=/dev/urandom of=holes bs=1M count=1 seek=11 conv=notrunc status=none",
         &[text(&dir)],
     );
     let ask = J::default().with("flexvol/name", "c").with("flexvol/sourceVolume", &volume);

@@ -4,7 +4,10 @@ use std::{fs, os::unix::fs::MetadataExt};
 
 use flexvolume_testkit::driver::J;
 
-use crate::{bed::Node, tools::text};
+use crate::{
+    bed::Node,
+    tools::{shell, text},
+};
 
 #[test]
 fn a_volume_is_made_used_and_deleted() {
@@ -40,7 +43,9 @@ fn a_volume_is_made_used_and_deleted() {
     let rows = listed.get("volumes").as_array().unwrap().clone();
     assert_eq!((rows.len(), &rows[0]["id"], &rows[0]["bytes"]), (1, &"p/pvc-1".into(), &(4 << 20).into()));
     let room = node.call(&["getcapacity", "{}"]).ok();
-    assert!(room.get("available").as_u64().unwrap() > 1 << 20);
+    let left: u64 = shell("df -B1 --output=avail $1 | tail -1", &[text(&node.share.path)]).trim().parse().unwrap();
+    let available = room.get("available").as_u64().unwrap();
+    assert!(available.abs_diff(left) < 64 << 20, "{available} bytes, and it has {left}");
 
     node.down(&j, &place);
     node.through("deletevolume", &id).ok();

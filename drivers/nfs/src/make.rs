@@ -61,6 +61,10 @@ pub(crate) fn make(home: &Held, wish: &Wish, source: Option<&Place>, now: i64) -
             }
             return Err(failure);
         }
+        // What was copied is known from here on, whichever call is the last.
+        if source.is_some() {
+            home.mark(&marker)?;
+        }
     } else if !home.is_taken(place)? {
         let message = format!("{} was made and is gone before it was whole; delete it", home.shown(place));
         return Err(Failure::new(Code::NotFound, message));

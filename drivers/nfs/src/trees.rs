@@ -262,6 +262,17 @@ fn a_list_names_all_and_reads_of_those_that_are_asked_for_what_there_is_time_for
 }
 
 #[test]
+fn what_was_left_out_is_known_however_many_calls_it_took() {
+    let bed = Bed::new();
+    bed.original();
+    fs::hard_link(bed.at("src/1"), bed.at("src/second")).unwrap();
+    let pipe = bed.at("src/zz-pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    let marker = (0..100).find_map(|_| bed.make("c", Some("src"), LEAST).ok()).unwrap();
+    assert_eq!(marker.copied.unwrap().left_out, 1);
+}
+
+#[test]
 fn a_marker_half_written_goes_with_its_tree() {
     let bed = Bed::new();
     bed.original();
