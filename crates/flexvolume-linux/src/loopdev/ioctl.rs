@@ -8,6 +8,11 @@ use linux_raw_sys::loop_device::{
     loop_info64,
 };
 
+/// Left to itself the kernel (6.14 and later) takes what direct I/O to the file needs, and that changes: xfs wants whole blocks as
+/// soon as the file shares one. A file system that was made for small sectors could not be mounted any more. Where the two do not
+/// go together, it is direct I/O that is left out.
+const SECTOR: u32 = 512;
+
 fn ok(done: libc::c_int) -> io::Result<libc::c_int> {
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(done) }
 }
@@ -20,7 +25,7 @@ pub(super) fn get_free(control: &File) -> io::Result<libc::c_int> {
 pub(super) fn configure(device: &File, image: &File, name: [u8; LO_NAME_SIZE as usize], flags: u32) -> io::Result<()> {
     let config = loop_config {
         fd: image.as_raw_fd().cast_unsigned(),
-        block_size: 0,
+        block_size: SECTOR,
         info: loop_info64 { lo_file_name: name, lo_flags: flags, ..no_info() },
         __reserved: [0; 8],
     };

@@ -53,7 +53,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 ///
 /// The open file is locked and the kernel keeps it, lock and all, until the device is detached: the same file cannot be
 /// attached twice in this way, and whoever asks flock(2) sees that it is in use. `image` must be open for writing
-/// unless `read_only`. Goes around the page cache where the file system beneath allows it. Partitions are never looked
+/// unless `read_only`. Its sectors have 512 bytes, always. Goes around the page cache where the file system beneath allows it. Partitions are never looked
 /// for; the device stays until [`detach`].
 ///
 /// Errors: `Busy` if the file is locked, which is what being attached means; `Invalid` for a bad tag, or a file that
