@@ -23,11 +23,11 @@ use std::{
 };
 
 use rustix::{
-    fs::{Advice, FlockOperation, OFlags, fadvise, fsync},
+    fs::{Advice, FlockOperation, Mode, OFlags, fadvise, fsync, syncfs},
     io::Errno,
 };
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, mount::table};
 
 /// udev holds its shared lock for a moment after each change; another call of ours holds it much longer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -66,6 +66,28 @@ pub struct Alone {
 pub fn size(device: &Path) -> Result<u64> {
     let file = open(device, false, OFlags::empty()).map_err(|error| Error::io("open", device, error))?;
     measure(&file, device)
+}
+
+/// When this returns, all that was written to the block device by then is on its medium: what programs wrote to the device itself,
+/// and what they wrote to files of a file system that is mounted from it, in whichever mount namespace. Reaches into that file
+/// system: call it in a process that can be thrown away.
+///
+/// # Errors
+/// `Io` if it cannot be opened or written to.
+pub fn flush(device: &Path) -> Result<()> {
+    // Not every file system is reached through its device (btrfs, and all of them in kernels before 6.6).
+    for mounted in table::all()?.into_iter().filter(|mounted| Path::new(&mounted.source) == device) {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let flushed = match rustix::fs::open(&mounted.point, flags, Mode::empty()) {
+            Ok(dir) => syncfs(&dir),
+            // Unmounted since, or a file.
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
+            Err(error) => Err(error),
+        };
+        flushed.map_err(|error| Error::io("flush the file system at", &mounted.point, error))?;
+    }
+    let file = open(device, false, OFlags::empty()).map_err(|error| Error::io("open", device, error))?;
+    ioctl::forget_cached(&file).map_err(|error| Error::io("flush", device, error))
 }
 
 /// Whether nobody holds the block device exclusively, as a mount, a device mapper or a swap does, in whichever mount

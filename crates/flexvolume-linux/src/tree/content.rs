@@ -20,8 +20,9 @@ const PIECE: usize = 64 << 10;
 /// anybody waits. Less in tests.
 const SYNC: u64 = if cfg!(test) { 4 << 20 } else { 32 << 20 };
 
-/// How far it came.
-pub(super) enum Came {
+/// How far the copy of a file came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Came {
     /// All of it is there.
     Whole,
     /// The time was over; so many bytes from the beginning are there.
@@ -30,8 +31,8 @@ pub(super) enum Came {
 
 /// How files of this tree can be copied; what failed once is not tried again.
 pub(super) struct Ways {
-    share: bool,
-    by_kernel: bool,
+    pub(super) share: bool,
+    pub(super) by_kernel: bool,
 }
 
 impl Default for Ways {

@@ -10,6 +10,7 @@ mod cursor;
 mod entry;
 mod file;
 mod folder;
+mod image;
 mod level;
 mod list;
 mod lock;
@@ -18,8 +19,10 @@ mod small;
 #[cfg(test)]
 mod tests;
 
+pub use content::Came;
 pub use copy::{Copied, Copy, Counts};
 pub use cursor::Cursor;
 pub use folder::{Folder, Kind};
+pub use image::{copy_content, share_content};
 pub use lock::FileLock;
 pub use remove::remove;
