@@ -75,7 +75,7 @@ pub fn size(device: &Path) -> Result<u64> {
 /// # Errors
 /// `Io` if it cannot be opened or written to.
 pub fn flush(device: &Path) -> Result<()> {
-    // Not every file system is reached through its device (btrfs, and all of them in kernels before 6.6).
+    // Older kernels do not reach a btrfs through its device.
     for mounted in table::all()?.into_iter().filter(|mounted| Path::new(&mounted.source) == device) {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let flushed = match rustix::fs::open(&mounted.point, flags, Mode::empty()) {
