@@ -4,7 +4,9 @@
 use std::{ffi::OsStr, fs::File, io, path::Path};
 
 use flexvolume_linux::beneath::Trusted;
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, openat, renameat, renameat_with, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, Dir, Mode, OFlags, RenameFlags, Stat, fstatvfs, openat, renameat, renameat_with, statat, unlinkat,
+};
 
 /// A directory held open. Files in it are named by their whole path, of which the last part counts.
 #[derive(Clone, Debug)]
@@ -31,10 +33,25 @@ impl Folder {
         Ok(openat(&self.0, name(file), flags, Mode::RUSR | Mode::WUSR)?.into())
     }
 
-    /// The length of a file; of a link, that of the link.
-    pub(crate) fn length(&self, file: &Path) -> io::Result<u64> {
-        let stat = statat(&self.0, name(file), AtFlags::SYMLINK_NOFOLLOW)?;
-        Ok(stat.st_size.unsigned_abs())
+    /// What the kernel says of a file; of a link, of the link itself.
+    pub(crate) fn stat(&self, file: &Path) -> io::Result<Stat> {
+        Ok(statat(&self.0, name(file), AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// All that lies here and has a name that is text, as names of ours are.
+    pub(crate) fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in Dir::new(self.open(Path::new("."), OFlags::RDONLY | OFlags::DIRECTORY)?)? {
+            names.extend(entry?.file_name().to_str().ok().map(str::to_owned));
+        }
+        Ok(names)
+    }
+
+    /// How many bytes may still be written here, by whoever is not root.
+    pub(crate) fn free(&self) -> io::Result<u64> {
+        let stat = fstatvfs(&self.0)?;
+        let unit = if stat.f_frsize == 0 { stat.f_bsize } else { stat.f_frsize };
+        Ok(stat.f_bavail.saturating_mul(unit))
     }
 
     pub(crate) fn remove(&self, file: &Path) -> io::Result<()> {

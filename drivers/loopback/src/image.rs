@@ -44,7 +44,7 @@ pub(crate) fn open_or_make(place: &Place, options: &Options) -> Result<File> {
         return Err(Failure::new(Code::NotFound, message));
     }
     let size: Size = options.required("size")?;
-    make(place, place.name().as_str(), size.bytes())?;
+    make(place, Mark::new(place.name().as_str(), size.bytes(), true)?)?;
     open(place, read_only)?.ok_or_else(|| lost(place))
 }
 
@@ -52,15 +52,21 @@ pub(crate) fn open_or_make(place: &Place, options: &Options) -> Result<File> {
 pub(crate) fn open(place: &Place, read_only: bool) -> Result<Option<File>> {
     let mark = Mark::read(place)?;
     if mark.as_ref().is_some_and(|mark| mark.deleting) {
+        let (kind, image) = (place.kind().word(), place.image());
         let message =
-            format!("the volume of {} is being deleted; call deletevolume again to end that", place.image().display());
+            format!("the {kind} of {} is being deleted; call delete{kind} again to end that", image.display());
+        return Err(Failure::new(Code::NotFound, message));
+    }
+    if mark.as_ref().is_some_and(|mark| mark.making.is_some()) {
+        let (kind, image) = (place.kind().word(), place.image());
+        let message = format!("{} is still being copied; call create{kind} again to end that", image.display());
         return Err(Failure::new(Code::NotFound, message));
     }
     if mark.is_some() {
         finish(place)?;
     }
     match (open_file(place, read_only)?, mark) {
-        (Some(image), mark) if place.vouched || mark.as_ref().is_some_and(|mark| mark.made) => Ok(Some(image)),
+        (Some(image), mark) if place.vouched() || mark.as_ref().is_some_and(|mark| mark.made) => Ok(Some(image)),
         (Some(_), _) => {
             let message = format!(
                 "{} was not made by this driver; to have it used, name its directory in the driver's settings (directories)",
@@ -73,7 +79,8 @@ pub(crate) fn open(place: &Place, read_only: bool) -> Result<Option<File>> {
     }
 }
 
-fn lost(place: &Place) -> Failure {
+/// It was there and is gone.
+pub(crate) fn lost(place: &Place) -> Failure {
     let message = format!(
         "the image {} was there and is gone; restore it from a backup, or, to begin with an empty volume, remove {}",
         place.image().display(),
@@ -82,15 +89,16 @@ fn lost(place: &Place) -> Failure {
     Failure::new(Code::NotFound, message)
 }
 
-/// Makes the image, sparse, `bytes` long. Nothing of it is left if that fails. Neither image nor mark may be there.
-pub(crate) fn make(place: &Place, name: &str, bytes: u64) -> Result<()> {
+/// Makes the image, sparse and empty, as its mark will say. Nothing of it is left if that fails. Neither image nor mark may be
+/// there.
+pub(crate) fn make(place: &Place, mark: Mark) -> Result<()> {
     let unborn = place.unborn();
     gone(place, &unborn)?;
     // It may tell of an image that is gone, and whose mark somebody took away to begin anew.
     place.intents().clear()?;
-    let made = make_file(place, &unborn, bytes)
+    let made = make_file(place, &unborn, mark.bytes)
         .map_err(|error| Error::io("make the image", place.image(), error).into())
-        .and_then(|()| Mark::new(name, bytes, true)?.write(place));
+        .and_then(|()| mark.write(place));
     if let Err(failure) = made {
         // In this order: a mark without an image would be a loss.
         let _ = Mark::remove(place);
@@ -107,7 +115,7 @@ fn make_file(place: &Place, path: &Path, bytes: u64) -> io::Result<()> {
 }
 
 /// Gives a marked image its name, if that is still owed; never in the place of another.
-fn finish(place: &Place) -> Result<()> {
+pub(crate) fn finish(place: &Place) -> Result<()> {
     let (from, to) = (place.unborn(), place.image());
     match place.folder().rename(&from, &to) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -135,18 +143,21 @@ fn open_file(place: &Place, read_only: bool) -> Result<Option<File>> {
 
 /// Grows the image to `bytes`, never shrinks it; the size it then has.
 pub(crate) fn grow(place: &Place, bytes: u64) -> Result<u64> {
-    if !Mark::read(place)?.is_some_and(|mark| mark.made) {
+    let Some(mark) = Mark::read(place)?.filter(|mark| mark.made) else {
         let message = format!("{} was not made by this driver, so it is not grown", place.image().display());
         return Err(Failure::new(Code::Permission, message));
-    }
+    };
     let image = open(place, false)?.ok_or_else(|| lost(place))?;
     let now = length_of(&image, place)?;
-    if now >= bytes {
-        return Ok(now);
+    if now < bytes {
+        let grown = image.set_len(bytes).and_then(|()| image.sync_all());
+        grown.map_err(|error| Error::io("grow the image", place.image(), error))?;
     }
-    let grown = image.set_len(bytes).and_then(|()| image.sync_all());
-    grown.map_err(|error| Error::io("grow the image", place.image(), error))?;
-    Ok(bytes)
+    let now = now.max(bytes);
+    if mark.bytes < now {
+        Mark { bytes: now, ..mark }.write(place)?;
+    }
+    Ok(now)
 }
 
 fn length_of(image: &File, place: &Place) -> Result<u64> {
@@ -156,8 +167,8 @@ fn length_of(image: &File, place: &Place) -> Result<u64> {
 
 /// The image's length in bytes.
 pub(crate) fn length(place: &Place) -> Result<Option<u64>> {
-    match place.folder().length(&place.image()) {
-        Ok(length) => Ok(Some(length)),
+    match place.folder().stat(&place.image()) {
+        Ok(stat) => Ok(Some(stat.st_size.unsigned_abs())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io("look at the image", place.image(), error).into()),
     }

@@ -1,25 +1,48 @@
-//! The loopback driver: volumes in sparse image files, each behind a loop device. Staged and local; it provisions and expands.
+//! The loopback driver: volumes in sparse image files, each behind a loop device. Staged and local; it serves every extension there is.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod clone;
+mod copy;
 mod device;
 mod digest;
 mod folder;
+mod health;
+mod home;
 mod image;
+mod list;
 mod mark;
+mod mount;
 mod place;
+mod progress;
 mod provision;
+mod renew;
+mod room;
+mod snapshot;
+mod unused;
 
 use flexvolume::{
-    Attach, Attached, Capabilities, CreateVolume, Created, DeleteVolume, Detach, Device, Driver, ExpandFs,
-    ExpandVolume, Expanded, Extension, IsAttached, MountDevice, Options, Result, UnmountDevice, WaitForAttach, World,
+    Attach, Attached, Capabilities, Capacity, CreateSnapshot, CreateVolume, Created, DeleteSnapshot, DeleteVolume,
+    Detach, Device, Driver, ExpandFs, ExpandVolume, Expanded, Extension, GetCapacity, GetHealth, Health, IsAttached,
+    ListSnapshots, ListVolumes, MountDevice, Options, OptionsExt, Result, Snapshot, SnapshotList, UnmountDevice,
+    VolumeList, WaitForAttach, World,
 };
 use place::Place;
 
 struct Loopback;
 
 impl Driver for Loopback {
-    const EXTENSIONS: &'static [Extension] =
-        &[Extension::Staged, Extension::Local, Extension::Provision, Extension::Expand];
+    const EXTENSIONS: &'static [Extension] = &[
+        Extension::Staged,
+        Extension::Local,
+        Extension::Block,
+        Extension::Provision,
+        Extension::Expand,
+        Extension::Snapshot,
+        Extension::Clone,
+        Extension::Capacity,
+        Extension::List,
+        Extension::Health,
+    ];
 
     fn capabilities(&self) -> Capabilities {
         Capabilities { supports_metrics: true, ..Capabilities::default() }
@@ -34,6 +57,9 @@ impl Driver for Loopback {
         let place = Place::of(&call.options, world)?;
         // Not between the steps of a creation, a deletion or an expansion.
         let _lock = world.lock(&place.storage())?;
+        for note in renew::before_attach(&place, call.options.read_only())? {
+            world.log(format_args!("{}: {note}", place.image().display()));
+        }
         let image = image::open_or_make(&place, &call.options)?;
         device::attach(&place, image, call.options.read_only()).map(Device)
     }
@@ -51,14 +77,14 @@ impl Driver for Loopback {
 
     fn mountdevice(&self, call: &MountDevice, world: &World) -> Result<()> {
         let place = Place::of(&call.options, world)?;
-        for note in device::mount(&place, call.dir.as_path(), &call.options)? {
+        for note in mount::mount(&place, call.dir.as_path(), &call.options, world)? {
             world.log(format_args!("{}: {note}", place.image().display()));
         }
         Ok(())
     }
 
     fn unmountdevice(&self, call: &UnmountDevice, _world: &World) -> Result<()> {
-        device::unmount(call.dir.as_path())
+        mount::unmount(call.dir.as_path())
     }
 
     fn detach(&self, call: &Detach, world: &World) -> Result<()> {
@@ -85,11 +111,38 @@ impl Driver for Loopback {
     }
 
     fn createvolume(&self, call: &CreateVolume, world: &World) -> Result<Created> {
-        provision::create(&call.options, world)
+        match call.options.source()? {
+            Some(source) => clone::create(&call.options, &source, world),
+            None => provision::create(&call.options, world),
+        }
     }
 
     fn deletevolume(&self, call: &DeleteVolume, world: &World) -> Result<()> {
         provision::delete(&call.options, world)
+    }
+
+    fn createsnapshot(&self, call: &CreateSnapshot, world: &World) -> Result<Snapshot> {
+        snapshot::create(&call.options, world)
+    }
+
+    fn deletesnapshot(&self, call: &DeleteSnapshot, world: &World) -> Result<()> {
+        snapshot::delete(&call.options, world)
+    }
+
+    fn listsnapshots(&self, call: &ListSnapshots, world: &World) -> Result<SnapshotList> {
+        list::snapshots(&call.options, world)
+    }
+
+    fn listvolumes(&self, call: &ListVolumes, world: &World) -> Result<VolumeList> {
+        list::volumes(&call.options, world)
+    }
+
+    fn getcapacity(&self, call: &GetCapacity, world: &World) -> Result<Capacity> {
+        room::capacity(&call.options, world)
+    }
+
+    fn gethealth(&self, call: &GetHealth, world: &World) -> Result<Health> {
+        health::health(&call.options, world)
     }
 }
 

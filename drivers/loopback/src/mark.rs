@@ -7,12 +7,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use flexvolume::{Failure, Result};
+use flexvolume::{Failure, Result, Timestamp};
 use flexvolume_linux::Error;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
-use crate::place::Place;
+use crate::{
+    place::{Kind, Place},
+    progress::Progress,
+};
+
+/// What a clone or a snapshot was made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    pub(crate) kind: Kind,
+    /// As a host knows it.
+    pub(crate) id: String,
+    /// The same for whichever way it is written: see [`Place::storage`].
+    pub(crate) storage: String,
+    /// That of its mark: another one of the same name has another. Empty where it had no mark.
+    pub(crate) uuid: String,
+}
 
 /// The mark.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,12 +36,30 @@ pub(crate) struct Mark {
     pub(crate) uuid: String,
     /// The name it was provisioned by, or its volumeID.
     pub(crate) name: String,
-    /// Size in bytes when made, or first used.
+    /// Size in bytes when made, first used, or grown: it has never less.
     pub(crate) bytes: u64,
     /// This driver made it; else it was found in a directory that the administrator named.
     pub(crate) made: bool,
     /// It is being deleted: it is not offered again, and the deletion goes on.
     pub(crate) deleting: bool,
+    /// The directory as its host named it, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) directory: Option<PathBuf>,
+    /// What it was made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) origin: Option<Origin>,
+    /// Of a snapshot: what it holds is what the volume held then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) taken: Option<Timestamp>,
+    /// It is being copied, and there is no image yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) making: Option<Progress>,
+    /// A clone before its first mount: the UUID that its file system is given then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) renew: Option<String>,
+    /// A clone that is larger than its original was: its file system is to be made as large as it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) grow: bool,
 }
 
 impl Mark {
@@ -34,7 +67,24 @@ impl Mark {
     pub(crate) fn new(name: &str, bytes: u64, made: bool) -> Result<Self> {
         let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid")
             .map_err(|error| Error::io("draw a random id from", "/proc/sys/kernel/random/uuid", error))?;
-        Ok(Self { uuid: uuid.trim().to_owned(), name: name.to_owned(), bytes, made, deleting: false })
+        Ok(Self {
+            uuid: uuid.trim().to_owned(),
+            name: name.to_owned(),
+            bytes,
+            made,
+            deleting: false,
+            directory: None,
+            origin: None,
+            taken: None,
+            making: None,
+            renew: None,
+            grow: false,
+        })
+    }
+
+    /// It was handed out, or could be: neither half-made nor half-deleted.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.making.is_none() && !self.deleting
     }
 
     /// The mark at that place, if there is one.

@@ -1,125 +1,196 @@
 //! Volumes made and deleted at a host's word: by name, and only what bears our mark.
 
-use std::{fs::File, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use flexvolume::{Code, Created, Failure, Id, Options, OptionsExt, Result, VolumeName, World, keys};
-use flexvolume_linux::Error;
-use rustix::{
-    fs::{FlockOperation, OFlags, flock},
-    io::Errno,
-};
 
 use crate::{
-    device,
+    copy,
     digest::digest,
+    home::Home,
     image,
     mark::{Mark, gone},
-    place::Place,
+    place::{Kind, Place},
+    unused::unused,
 };
 
 /// What a volume is given that nobody asked a size for.
 const USUAL: u64 = 1 << 30;
 
-/// Makes the volume called `flexvol/name`; the same name and a fitting size again is the same volume.
-pub(crate) fn create(options: &Options, world: &World) -> Result<Created> {
-    let name: String = options.required(keys::NAME)?;
-    let required = options.optional::<u64>(keys::REQUIRED_BYTES)?;
-    let limit = options.optional::<u64>(keys::LIMIT_BYTES)?.filter(|limit| *limit > 0);
-    let directory = options.optional::<PathBuf>("directory")?;
-    let bytes = required.filter(|bytes| *bytes > 0).unwrap_or_else(|| limit.map_or(USUAL, |limit| limit.min(USUAL)));
-    if limit.is_some_and(|limit| limit < bytes) {
-        let message = format!("the limit of {limit:?} bytes is below the {bytes} that are required");
-        return Err(Failure::new(Code::Invalid, message));
-    }
-    let place = Place::new(volume_id(&name)?, directory.clone(), world)?;
-    let id = Id::parse(&place.id(directory.is_some())).map_err(|_| {
-        Failure::new(Code::Invalid, "directory and name together are longer than the 128 bytes of an id")
-    })?;
-    let _lock = world.lock(&place.storage())?;
-    let bytes = match Mark::read(&place)? {
-        Some(mark) if mark.deleting => {
-            end_deletion(&place)?;
-            make(&place, &name, bytes)?
+/// What `createvolume` is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) name: String,
+    /// The directory, if it was named.
+    pub(crate) directory: Option<PathBuf>,
+    /// At least so many bytes; `None` if nobody minds.
+    pub(crate) required: Option<u64>,
+    /// At most.
+    pub(crate) limit: Option<u64>,
+}
+
+impl Wish {
+    /// As the options say.
+    ///
+    /// # Errors
+    /// `invalid`: they make no sense.
+    pub(crate) fn of(options: &Options) -> Result<Self> {
+        let number = |key: &str| Ok::<_, Failure>(options.optional::<u64>(key)?.filter(|bytes| *bytes > 0));
+        let wish = Self {
+            name: options.required(keys::NAME)?,
+            directory: options.optional("directory")?,
+            required: number(keys::REQUIRED_BYTES)?,
+            limit: number(keys::LIMIT_BYTES)?,
+        };
+        match (wish.required, wish.limit) {
+            (Some(required), Some(limit)) if limit < required => {
+                let message = format!("the limit of {limit} bytes is below the {required} that are required");
+                Err(Failure::new(Code::Invalid, message))
+            }
+            (_, _) => Ok(wish),
         }
-        Some(mark) if !mark.made => return Err(conflict(&place, "another maker")),
-        Some(mark) if mark.name != name => return Err(conflict(&place, "another name")),
-        Some(_) => same(&place, bytes, limit)?,
-        None if image::length(&place)?.is_some() => return Err(conflict(&place, "another maker")),
-        None => make(&place, &name, bytes)?,
-    };
-    let mut kept = std::collections::BTreeMap::from([("volumeID".to_owned(), place.name().to_string())]);
-    if let Some(directory) = directory {
-        kept.insert("directory".to_owned(), directory.display().to_string());
     }
-    Ok(Created { id, bytes: Some(bytes), options: kept })
+
+    /// Where it is to lie.
+    ///
+    /// # Errors
+    /// Those of [`Home::of`]; `invalid`: it could have no id.
+    pub(crate) fn place(&self, world: &World) -> Result<Place> {
+        let home = Home::of(self.directory.as_deref(), world)?;
+        let place = Place::new(home, Kind::Volume, file_name(&self.name)?);
+        id(&place, self.directory.is_some()).map(|_| place)
+    }
+
+    /// Whether one of so many bytes is what is asked for.
+    pub(crate) fn fits(&self, bytes: u64) -> bool {
+        self.required.is_none_or(|required| bytes >= required) && self.limit.is_none_or(|limit| bytes <= limit)
+    }
+
+    /// The mark of what is asked for, in so many bytes.
+    pub(crate) fn mark(&self, bytes: u64) -> Result<Mark> {
+        Ok(Mark { directory: self.directory.clone(), ..Mark::new(&self.name, bytes, true)? })
+    }
 }
 
-fn make(place: &Place, name: &str, bytes: u64) -> Result<u64> {
-    image::make(place, name, bytes).map(|()| bytes)
+/// Makes the volume called `flexvol/name`, empty; the same name and a fitting size again is the same volume.
+pub(crate) fn create(options: &Options, world: &World) -> Result<Created> {
+    let wish = Wish::of(options)?;
+    let bytes = wish.required.unwrap_or_else(|| wish.limit.map_or(USUAL, |limit| limit.min(USUAL)));
+    let place = wish.place(world)?;
+    let _lock = world.lock(&place.storage())?;
+    let make = || {
+        let mark = wish.mark(bytes)?;
+        image::make(&place, mark.clone()).map(|()| mark)
+    };
+    let mark = match ours(&place, &wish.name)? {
+        Some(mark) if mark.origin.is_some() => return Err(conflict(&place, "the content of another")),
+        Some(mark) => mark,
+        None => make()?,
+    };
+    let least = Wish { required: Some(bytes), ..wish };
+    created(&place, &mark, same(&place, &least)?)
 }
 
-fn same(place: &Place, bytes: u64, limit: Option<u64>) -> Result<u64> {
+/// The mark of the volume or snapshot of that name, whole or half-made; `None` if it can be made. What was half-deleted is gone
+/// then.
+///
+/// # Errors
+/// `conflict`: something else has its place.
+pub(crate) fn ours(place: &Place, name: &str) -> Result<Option<Mark>> {
+    match Mark::read(place)? {
+        Some(mark) if mark.deleting => end_deletion(place).map(|()| None),
+        Some(mark) if !mark.made => Err(conflict(place, "another maker")),
+        Some(mark) if mark.name != name => Err(conflict(place, "another name")),
+        Some(mark) => Ok(Some(mark)),
+        None if image::length(place)?.is_some() => Err(conflict(place, "another maker")),
+        None => Ok(None),
+    }
+}
+
+/// The size of the volume that is there, if it is what is asked for.
+///
+/// # Errors
+/// `conflict`: it is not. `notFound`: it is lost.
+pub(crate) fn same(place: &Place, wish: &Wish) -> Result<u64> {
     // Opening also gives a half-born image its name, or says that it was lost.
     drop(image::open(place, true)?);
     match image::length(place)? {
-        Some(length) if length >= bytes && limit.is_none_or(|limit| length <= limit) => Ok(length),
+        Some(length) if wish.fits(length) => Ok(length),
         Some(_) | None => Err(conflict(place, "another size")),
     }
 }
 
-fn conflict(place: &Place, other: &str) -> Failure {
-    Failure::new(Code::Conflict, format!("there is a volume {} already, with {other}", place.image().display()))
+/// Something else is there.
+pub(crate) fn conflict(place: &Place, other: &str) -> Failure {
+    let (kind, image) = (place.kind().word(), place.image());
+    Failure::new(Code::Conflict, format!("there is a {kind} {} already, with {other}", image.display()))
+}
+
+/// The volume as its host was told of it when it was made.
+pub(crate) fn created(place: &Place, mark: &Mark, bytes: u64) -> Result<Created> {
+    let mut options = BTreeMap::from([("volumeID".to_owned(), place.name().to_string())]);
+    let elsewhere = (!place.home().is_default).then(|| place.directory().to_owned());
+    if let Some(directory) = mark.directory.clone().or(elsewhere) {
+        options.insert("directory".to_owned(), directory.display().to_string());
+    }
+    Ok(Created { id: id(place, mark.directory.is_some())?, bytes: Some(bytes), options })
+}
+
+/// The id of a volume or snapshot.
+///
+/// # Errors
+/// `invalid`: it is too long.
+pub(crate) fn id(place: &Place, given_directory: bool) -> Result<Id> {
+    Id::parse(&place.id(given_directory))
+        .map_err(|_| Failure::new(Code::Invalid, "directory and name together are longer than the 128 bytes of an id"))
 }
 
 /// Deletes the volume with `flexvol/id`; one that is not there is a success, one that is in use is busy.
 pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
     let id: String = options.required(keys::ID)?;
-    let place = Place::of_id(&id, world)?;
+    delete_at(&Place::of_id(&id, world)?, world)
+}
+
+/// Deletes what lies there, if it is ours.
+///
+/// # Errors
+/// `busy`: it is in use. `permission`: it is not ours.
+pub(crate) fn delete_at(place: &Place, world: &World) -> Result<()> {
     let _lock = world.lock(&place.storage())?;
-    let mark = match Mark::read(&place)? {
+    let mark = match Mark::read(place)? {
         Some(mark) if mark.made => mark,
-        None if image::length(&place)?.is_none() => return Ok(()),
+        // What was cut off before it had a mark, if anything.
+        None if image::length(place)?.is_none() => return copy::undo(place),
         Some(_) | None => {
             let message = format!("{} was not made by this driver, so it is not deleted", place.image().display());
             return Err(Failure::new(Code::Permission, message));
         }
     };
+    if mark.making.is_some() {
+        // Whatever has its image's name by now is somebody else's.
+        return copy::undo(place);
+    }
     // A loop device of ours holds this lock as long as it has the image; nobody can attach it while we do.
-    let _unused = unused(&place)?;
+    let _unused = unused(place)?;
     if !mark.deleting {
-        Mark { deleting: true, ..mark }.write(&place)?;
+        Mark { deleting: true, ..mark }.write(place)?;
     }
-    end_deletion(&place)
-}
-
-/// The image, locked and in nobody's use; `None` if there is none.
-fn unused(place: &Place) -> Result<Option<File>> {
-    let busy =
-        |who: &str| Failure::new(Code::Busy, format!("{} is in use{who}; detach it first", place.image().display()));
-    let image = place.folder().open(&place.image(), OFlags::RDONLY | OFlags::NONBLOCK).ok();
-    if let Some(user) = device::user(place, image.as_ref())? {
-        return Err(busy(&format!(", as {}", user.device.display())));
-    }
-    if let Some(image) = &image {
-        flock(image, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-            Errno::WOULDBLOCK => busy(""),
-            _ => Error::io("lock the image", place.image(), error).into(),
-        })?;
-    }
-    Ok(image)
+    end_deletion(place)
 }
 
 /// After the deleting mark: the data, the intent to format, and last the mark itself.
 fn end_deletion(place: &Place) -> Result<()> {
     gone(place, &place.image())?;
     gone(place, &place.unborn())?;
-    place.intents().clear()?;
+    if place.kind() == Kind::Volume {
+        place.intents().clear()?;
+    }
     Mark::remove(place)
 }
 
-/// The file name for a volume: its name if that will do, else a readable beginning and a digest; the mark keeps the name,
+/// The file name for a volume or snapshot: its name if that will do, else a readable beginning and a digest; the mark keeps the name,
 /// so of two names that meet in it the second is refused.
-pub(crate) fn volume_id(name: &str) -> Result<VolumeName> {
+pub(crate) fn file_name(name: &str) -> Result<VolumeName> {
     if name.len() <= 100
         && let Ok(id) = VolumeName::parse(name)
     {
@@ -135,9 +206,9 @@ mod tests {
 
     #[test]
     fn names_that_are_no_file_names_are_digested() {
-        assert_eq!(volume_id("pvc-1").unwrap().as_str(), "pvc-1");
-        let odd = volume_id("a/../b c").unwrap();
+        assert_eq!(file_name("pvc-1").unwrap().as_str(), "pvc-1");
+        let odd = file_name("a/../b c").unwrap();
         assert!(odd.as_str().starts_with("vabc-"), "{odd}");
-        assert_ne!(volume_id("a/b").unwrap(), volume_id("a\\b").unwrap());
+        assert_ne!(file_name("a/b").unwrap(), file_name("a\\b").unwrap());
     }
 }

@@ -20,11 +20,14 @@ use flexvolume_testkit::{
     sandbox::BoundLoop,
     skip,
 };
+use tempfile::TempDir;
 
 /// The node.
 pub(crate) struct Bed {
     pub(crate) sandbox: Sandbox,
     driver: Driver,
+    /// What the images' own file system lies on; it goes after the sandbox has unmounted it.
+    _disk: Option<TempDir>,
 }
 
 impl Bed {
@@ -37,10 +40,34 @@ impl Bed {
         namespace::enter(&View::default()).unwrap();
         let sandbox = Sandbox::new().unwrap();
         let driver = Driver::new(Path::new(env!("CARGO_BIN_EXE_loopback")), sandbox.path());
-        let bed = Self { sandbox, driver };
+        let bed = Self { sandbox, driver, _disk: None };
         bed.sandbox.dir("images").unwrap();
         bed.set(&format!(r#"{{"directory":{:?}}}"#, bed.images()));
         Some(bed)
+    }
+
+    /// The same, with images on a file system of that type and of 1 GiB.
+    pub(crate) fn on(fs_type: &str) -> Option<Self> {
+        let bed = Self::new()?;
+        // In memory: what is tried on it is cut off a hundred times, and synced each time.
+        let disk = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let file = disk.path().join("disk");
+        fs::File::create(&file).unwrap().set_len(1 << 30).unwrap();
+        run(&format!("mkfs.{fs_type}"), &["-q", text(&file)]);
+        run("mount", &["-o", "loop", text(&file), text(&bed.images())]);
+        Some(Self { _disk: Some(disk), ..bed })
+    }
+
+    /// Calls it again and again while it is in progress; how often it was, and what it said at last.
+    #[track_caller]
+    pub(crate) fn until_done(&self, args: &[&str]) -> (usize, Said) {
+        for times in 0..1000 {
+            let said = self.call(args);
+            if said.get("status") != "In progress" {
+                return (times, said);
+            }
+        }
+        panic!("{args:?} is in progress for ever");
     }
 
     /// Writes the settings.

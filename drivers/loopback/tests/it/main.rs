@@ -2,11 +2,17 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
 mod bed;
+mod block;
 mod cold;
 mod content;
+mod copied;
+mod copies;
+mod copies_sweep;
 mod expand;
+mod list;
 mod loss;
 mod provision;
 mod refusals;
+mod shared;
 mod staged;
 mod sweep;

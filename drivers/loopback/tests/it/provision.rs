@@ -91,18 +91,6 @@ fn sizes_that_do_not_fit_are_conflicts() {
     assert!(bed.image("theirs").exists());
 }
 
-/// Who asks for a copy and got an empty volume would take its data for lost.
-#[test]
-fn a_volume_of_another_is_refused_and_not_made_empty() {
-    let Some(bed) = Bed::new() else { return };
-    create(&bed, "v", MIB, 0).ok();
-    for key in ["flexvol/sourceVolume", "flexvol/sourceSnapshot"] {
-        let wish = wish("copy", MIB, 0).replace('}', &format!(r#","{key}":"v"}}"#));
-        bed.call(&["createvolume", &wish]).fails("unsupported", &["empty volumes only"]);
-    }
-    assert!(!bed.image("copy").exists());
-}
-
 #[test]
 fn any_name_will_do_and_stays_in_the_directory() {
     let Some(bed) = Bed::new() else { return };
