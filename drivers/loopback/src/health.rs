@@ -130,8 +130,7 @@ fn survey(home: &Home) -> Result<Vec<Finding>> {
     for one in marked(home, Kind::Volume)?.iter().chain(&marked(home, Kind::Snapshot)?) {
         let length = one.image.as_ref().map(|image| image.st_size.unsigned_abs());
         let name = one.place.image();
-        let passing = || one.place.folder().stat(&one.place.unborn()).is_ok();
-        if one.mark.is_whole() && length.is_none() && !passing() {
+        if one.mark.is_whole() && length.is_none() {
             found.push(Finding(Condition::DataLoss, format!("{} is gone", name.display())));
         } else if one.mark.is_whole() && length.is_some_and(|length| length < one.mark.bytes) {
             found.push(Finding(Condition::DataLoss, format!("{} is cut short", name.display())));

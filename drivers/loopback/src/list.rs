@@ -78,7 +78,9 @@ pub(crate) fn marked(home: &Home, kind: Kind) -> Result<Vec<Found>> {
         let place = Place::new(home.clone(), kind, name);
         // It may have gone this moment.
         let Some(mark) = Mark::read(&place)? else { continue };
-        let image = place.folder().stat(&place.image()).ok();
+        // One that is whole and has not got its name yet gets it from whoever uses it first.
+        let passing = || place.folder().stat(&place.unborn()).ok().filter(|_| mark.is_whole());
+        let image = place.folder().stat(&place.image()).ok().or_else(passing);
         all.push(Found { place, mark, image });
     }
     Ok(all)

@@ -71,6 +71,9 @@ fn every_volume_is_listed_as_it_was_made() {
     bed.make("lost", MIB, "");
     fs::remove_file(bed.image("lost")).unwrap();
     fs::write(bed.images().join(".odd.img.new"), "").unwrap();
+    // But what has all but its name, as a power cut may leave it.
+    fs::rename(bed.image("x"), bed.images().join(".x.img.new")).unwrap();
+    assert_eq!(bed.condition("x", &[]), "ok");
     let (listed, pages) = bed.pages("listvolumes", "volumes", "");
     assert_eq!((in_order(listed.clone()), pages), (in_order(made), 4));
     for one in &listed {
