@@ -315,6 +315,23 @@ fn no_hostile_argument_leads_a_driver_elsewhere() {
             call("loopback", none, &["createvolume", &id.replace("flexvol/id", "flexvol/name")]);
             call("loopback", none, &["deletevolume", &id.replace("flexvol/name", "flexvol/id")]);
         }
+        let below = format!("{}/{text}", images.display());
+        for id in [text.as_str(), below.trim_start_matches('/')] {
+            let keys =
+                ["name", "id", "snapshot", "sourceSnapshot", "token"].map(|key| (format!("flexvol/{key}"), id.into()));
+            let all = serde_json::Value::Object(keys.into_iter().collect()).to_string();
+            for verb in [
+                "createsnapshot",
+                "deletesnapshot",
+                "listsnapshots",
+                "createvolume",
+                "listvolumes",
+                "gethealth",
+                "getcapacity",
+            ] {
+                call("loopback", none, &[verb, &all]);
+            }
+        }
         call("loopback", none, &["detach", &text.replace('\0', "0"), "node"]);
         call("tmpfs", none, &["mount", place, &json!({"mode": text, "size": text}).to_string()]);
         call("tmpfs", none, &["unmount", place]);
