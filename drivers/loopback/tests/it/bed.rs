@@ -48,14 +48,15 @@ impl Bed {
 
     /// The same, with images on a file system of that type and of 1 GiB.
     pub(crate) fn on(fs_type: &str) -> Option<Self> {
-        let bed = Self::new()?;
+        let mut bed = Self::new()?;
         // In memory: what is tried on it is cut off a hundred times, and synced each time.
         let disk = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let file = disk.path().join("disk");
         fs::File::create(&file).unwrap().set_len(1 << 30).unwrap();
         run(&format!("mkfs.{fs_type}"), &["-q", text(&file)]);
         run("mount", &["-o", "loop", text(&file), text(&bed.images())]);
-        Some(Self { _disk: Some(disk), ..bed })
+        bed._disk = Some(disk);
+        Some(bed)
     }
 
     /// Calls it again and again while it is in progress; how often it was, and what it said at last.
@@ -168,6 +169,15 @@ impl Bed {
     pub(crate) fn names(&self) -> Vec<String> {
         let names = files(&self.images()).into_iter();
         names.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// What a case that failed left attached goes first: once the file system beneath its image is out of sight, nobody finds it.
+impl Drop for Bed {
+    fn drop(&mut self) {
+        for one in self.sandbox.loops().into_iter().flatten() {
+            let _ = one.detach();
+        }
     }
 }
 

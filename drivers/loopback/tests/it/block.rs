@@ -18,7 +18,7 @@ fn put(device: &str, word: &str) -> bool {
 
 /// Has the device open, as a pod's program would: what was written is flushed when the last one closes it.
 fn hold(device: &str) -> Child {
-    let script = "exec 3<\"$1\"; echo; exec sleep 600";
+    let script = "exec 3<\"$1\"; echo; exec sleep 60";
     let mut child = Command::new("sh").args(["-c", script, "sh", device]).stdout(Stdio::piped()).spawn().unwrap();
     child.stdout.as_mut().unwrap().read_exact(&mut [0; 1]).unwrap();
     child
