@@ -29,11 +29,16 @@ spec:
 /// A node whose command has the driver installed.
 fn node(patience: u32) -> Option<Node> {
     let node = Node::new()?;
-    let settings = node.bed.sandbox.dir("settings").unwrap();
-    fs::write(settings.join("flexvol.io~nfs.json"), format!("{{\"patience\":{patience}}}")).unwrap();
+    wait_for(&node, patience);
     let exe = flexvolume_testkit::binary("nfs").unwrap();
     node.bed.ok(["install", exe.to_str().unwrap(), "--as", DRIVER]);
     Some(node)
+}
+
+/// So long the driver waits for a server.
+fn wait_for(node: &Node, patience: u32) {
+    let settings = node.bed.sandbox.dir("settings").unwrap();
+    fs::write(settings.join("flexvol.io~nfs.json"), format!("{{\"patience\":{patience}}}")).unwrap();
 }
 
 #[test]
@@ -74,7 +79,28 @@ fn a_pod_of_a_dead_server_goes_down_and_comes_up_when_it_is_back() {
     until("all is unmounted", || node.mounts().is_empty());
     until("he is told", || waiting.try_wait().unwrap().is_some_and(|how| !how.success()));
     server::start();
+    wait_for(&node, 20);
     node.bed.ok(["up", &manifest]);
     assert_eq!(fs::read_to_string(node.bed.path_of("dead", "dead").join("file")).unwrap(), "x");
     node.bed.ok(["down", &manifest]);
+}
+
+#[test]
+fn a_pod_whose_share_was_made_anew_has_the_new_one_after_up() {
+    let Some(node) = node(20) else { return };
+    let options = format!("server: 127.0.0.1, share: {}", text(&node.share.path));
+    let manifest = node.bed.manifest("pods.yaml", &(pod("one", &options) + &pod("two", &options)));
+    node.bed.ok(["up", &manifest]);
+    let place = |who: &str| node.bed.path_of(who, who);
+    node.share.replace();
+    fs::write(node.on_server("new"), "new").unwrap();
+    for who in ["one", "two"] {
+        until("the client notices", || fs::read_dir(place(who)).is_err());
+    }
+    node.bed.ok(["up", &manifest]);
+    for who in ["one", "two"] {
+        assert_eq!(fs::read_to_string(place(who).join("new")).unwrap(), "new", "{who}");
+    }
+    node.bed.ok(["down", &manifest]);
+    assert_eq!(node.mounts(), []);
 }

@@ -174,14 +174,25 @@ impl Host {
     fn notice_losses(&self, record: &mut Record, place: &str, keys: Keys<'_>, notes: Notes<'_>) {
         let mut lost = look_at_rest(&self.ground, record);
         let unseen = !lost.places.iter().any(|lost| lost == place);
-        if unseen && Hands::new(&self.ground, record, keys, notes).is_dead(place) {
+        let places: Vec<String> = record.places.keys().cloned().collect();
+        let mut hands = Hands::new(&self.ground, record, keys, notes);
+        if unseen && hands.is_dead(place) {
             lost.places.push(place.to_owned());
+            // A share that its server has forgotten is dead wherever it is shown, and so is whatever is bound from it.
+            if hands.is_stage_dead() {
+                lost.stage = true;
+                let others = places.into_iter().filter(|other| other != place);
+                lost.places.extend(others.filter(|other| hands.is_dead(other)));
+            }
         }
         if lost == Lost::default() {
             return;
         }
-        let what =
-            if lost.stage { "its global mount".to_owned() } else { format!("the mount of {} pods", lost.places.len()) };
+        let what = match (lost.stage, lost.places.len()) {
+            (true, _) => "its global mount".to_owned(),
+            (false, 1) => "the mount of a pod".to_owned(),
+            (false, many) => format!("the mounts of {many} pods"),
+        };
         let text = format!("{what} is gone, replaced or dead; it is made anew");
         notes(Note::Warning { volume: record.key.clone(), text });
         record.state = step(record.state.clone(), Event::Lost { stage: lost.stage, places: lost.places });

@@ -156,7 +156,7 @@ impl worker::Task for Task {
                 mount::bind(&source, &target, power.flags()).map(|()| Done::Plainly)
             }
             Self::Unmount { target } => {
-                every_layer(&target, |target| mount::unmount(target, Unmount::Plain).map(|()| Step::Plain))
+                every_layer(&target, |target| mount::unmount(target, Unmount::Plain).map(|()| vec![Step::Plain]))
             }
             Self::Break { target, idle } => every_layer(&target, |target| mount::unmount_ladder(target, &idle)),
             Self::Restrict { target, power } => mount::set_flags(&target, power.flags()).map(|()| Done::Plainly),
@@ -198,12 +198,14 @@ const LAYERS: usize = 64;
 
 fn every_layer(
     target: &Path,
-    take: impl Fn(&Path) -> flexvolume_linux::Result<Step>,
+    take: impl Fn(&Path) -> flexvolume_linux::Result<Vec<Step>>,
 ) -> flexvolume_linux::Result<Done> {
     let mut steps = Vec::new();
     for _ in 0..LAYERS {
         match mount::look(target)? {
-            Presence::Mount(_) | Presence::Corrupted(_) => steps.push(format!("{:?}", take(target)?).to_lowercase()),
+            Presence::Mount(_) | Presence::Corrupted(_) => {
+                steps.extend(take(target)?.iter().map(|step| format!("{step:?}").to_lowercase()));
+            }
             Presence::Absent | Presence::Plain | Presence::Symlink | Presence::Other => break,
         }
     }

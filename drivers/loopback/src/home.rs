@@ -20,7 +20,7 @@ const DIRECTORY: &str = "/var/lib/flexvol-loopback";
 /// For how many seconds one call copies.
 const SLICE: u64 = 10;
 /// And at most. It is less than hosts wait.
-const LONGEST_SLICE: u64 = 300;
+const LONGEST_SLICE: u64 = 60;
 
 /// What the settings file may say.
 ///

@@ -69,7 +69,7 @@ pub(crate) enum Way {
 
 /// The mounts that a step is about.
 pub(crate) struct Ours<'a> {
-    /// Mounts in this folder are our own; nobody works through them.
+    /// Mounts in this folder are our own. Only calls of ours work through them, and what those do they can do again.
     pub(crate) home: &'a Path,
     /// The kernel itself answers for a server that does not, with an error.
     pub(crate) soft: bool,
@@ -180,9 +180,11 @@ pub(crate) fn take_away(at: &Path, mounted: &Mounted, ours: &Ours<'_>, clock: &C
             Some(facts) => facts,
             None => *facts.insert(Facts {
                 health: health(at, ours.soft, clock)?,
-                last: table::of_device(mounted.dev)?
-                    .iter()
-                    .all(|one| one.id == mounted.id || one.point.parent() == Some(ours.home)),
+                // Through our own mount another call may be at work, and a server that it keeps busy is not dead.
+                last: at.parent() != Some(ours.home)
+                    && table::of_device(mounted.dev)?
+                        .iter()
+                        .all(|one| one.id == mounted.id || one.point.parent() == Some(ours.home)),
             }),
         };
         match after(rung, known) {

@@ -42,11 +42,12 @@ pub(crate) fn make(home: &Held, wish: &Wish, source: Option<&Place>, now: i64) -
     match marker.state {
         State::Ready if home.is_directory(place)? => return Ok(marker),
         State::Ready => {
-            let message = format!("{} was made and is gone; restore it from a backup, or delete it", home.shown(place));
+            let message =
+                format!("the {} was made and is gone; restore it from a backup, or delete it", home.shown(place));
             return Err(Failure::new(Code::NotFound, message));
         }
         State::Deleting | State::Removing => {
-            return Err(Failure::new(Code::Conflict, format!("{} is being deleted", home.shown(place))));
+            return Err(Failure::new(Code::Conflict, format!("the {} is being deleted", home.shown(place))));
         }
         State::Making => {}
     }
@@ -66,7 +67,7 @@ pub(crate) fn make(home: &Held, wish: &Wish, source: Option<&Place>, now: i64) -
             home.mark(&marker)?;
         }
     } else if !home.is_taken(place)? {
-        let message = format!("{} was made and is gone before it was whole; delete it", home.shown(place));
+        let message = format!("the {} was made and is gone before it was whole; delete it", home.shown(place));
         return Err(Failure::new(Code::NotFound, message));
     }
     home.check()?;
@@ -107,7 +108,10 @@ fn publish(home: &Held, wish: &Wish, source: Option<&Place>, marker: &mut Marker
 }
 
 fn taken(home: &Home, place: &Place) -> Failure {
-    let message = format!("there is {} already, and it was not made by this driver", home.shown(place));
+    let message = format!(
+        "what has the place of the {} on the share was not made by this driver, or was kept when it was deleted (onDelete); move it away",
+        home.shown(place)
+    );
     Failure::new(Code::Conflict, message)
 }
 
@@ -163,7 +167,7 @@ pub(crate) fn ready(home: &Home, place: &Place) -> Result<Marker> {
 
 fn copy(home: &Held, source: &Place, tree: &Folder, marker: &mut Marker) -> Result<()> {
     let (place, until) = (&home.place, home.until());
-    let gone = || Failure::new(Code::NotFound, format!("the original {} is gone", home.shown(source)));
+    let gone = || Failure::new(Code::NotFound, format!("the original, {}, is gone", home.shown(source)));
     let original = marker.original;
     // Another one may have its name by now.
     let same = || if ready(home, source)?.life == original.unwrap_or_default() { Ok(()) } else { Err(gone()) };

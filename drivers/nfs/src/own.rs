@@ -34,7 +34,7 @@ pub(crate) struct Own<'a> {
     pub(crate) share: &'a Share,
     point: PathBuf,
     world: &'a World,
-    clock: Clock,
+    pub(crate) clock: Clock,
 }
 
 /// Where these mounts are.
@@ -79,8 +79,13 @@ impl<'a> Own<'a> {
     pub(crate) fn find(&self) -> Result<Option<Mounted>> {
         let Some(mounted) = table::at(&self.point)? else { return Ok(None) };
         let note = fs::read_to_string(self.note()).unwrap_or_default();
-        if note != self.share.to_string() || !is_nfs(&mounted) {
-            let message = format!("{} is mounted at {}, which is another share", mounted.source, self.point.display());
+        // Without one it is being taken away just now.
+        if !note.is_empty() && note != self.share.to_string() || !is_nfs(&mounted) {
+            let message = format!(
+                "{} is mounted at {}, which is another share; unmount it by hand",
+                mounted.source,
+                self.point.display()
+            );
             return Err(Failure::new(Code::Conflict, message));
         }
         Ok(Some(mounted))
@@ -125,7 +130,11 @@ impl<'a> Own<'a> {
             Mounter::Program => Vec::new(),
         };
         let (at, limit) = (self.point.clone(), self.clock.step());
-        let said = ask(&Touch::Mount { share: self.share.clone(), addresses, at, limit }, limit + PARTING);
+        let parting = match self.share.mounter() {
+            Mounter::Kernel => Duration::ZERO,
+            Mounter::Program => PARTING,
+        };
+        let said = ask(&Touch::Mount { share: self.share.clone(), addresses, at, limit }, limit + parting);
         if let Some(mounted) = self.find()? {
             // Also one that came at the last moment: it is there whole or not at all.
             if !(mounted.nosuid && mounted.nodev) {

@@ -20,6 +20,7 @@ use crate::{
     own::Own,
     server::Below,
     settings::{Pool, Settings},
+    touch::place,
     unmake,
 };
 
@@ -120,7 +121,7 @@ impl Task for Work {
     fn run(self) -> Self::Answer {
         let begun = Instant::now();
         let times = Times { until: begun + self.slice, end: begun + self.limit };
-        let root = Folder::place(&self.mounted)?;
+        let Some(root) = place(&self.mounted)? else { return Err(Refused::Gone) };
         let stat = fstat(&root).map_err(|e| Error::io("look at", &self.mounted, e))?;
         if (major(stat.st_dev), minor(stat.st_dev)) != self.dev {
             return Err(Refused::Gone);
@@ -193,6 +194,9 @@ fn room(base: &Folder) -> Result<u64> {
     Ok(stat.f_bavail.saturating_mul(unit))
 }
 
+/// For so long markers are read for one page of a list; hosts wait ten seconds for it.
+const PAGE: Duration = Duration::from_secs(2);
+
 /// So often a share may be taken away beneath us, or be stale, before we give up.
 const TRIES: u32 = 5;
 
@@ -204,13 +208,13 @@ pub(crate) fn work(pool: &Pool, job: Job, world: &World) -> Result<Said> {
     let settings = Settings::read(world)?;
     let (patience, slice) = match job {
         Job::Room | Job::Look { .. } => (Settings::brief(world), Duration::ZERO),
-        Job::Make { .. } | Job::Unmake { .. } | Job::Names { .. } | Job::Read { .. } | Job::Resize { .. } => {
-            (settings.patience.time(), settings.slice.time())
-        }
+        // A page that takes longer is shorter.
+        Job::Names { .. } | Job::Read { .. } => (Settings::brief(world), settings.slice.time().min(PAGE)),
+        Job::Make { .. } | Job::Unmake { .. } | Job::Resize { .. } => (settings.patience.time(), settings.slice.time()),
     };
     let share = pool.mounted().map_err(|why| Failure::new(Code::Invalid, why))?;
     let own = Own::new(&share, world, Clock::new(patience));
-    let done = tried(&own, pool, &job, patience, slice);
+    let done = tried(&own, pool, &job, slice);
     // What was done is done, whatever becomes of the mount.
     if let Err(failure) = own.let_go() {
         world.log(format_args!("{} stays mounted: {failure}", share.source()));
@@ -234,7 +238,7 @@ pub(crate) fn unexpected() -> Failure {
     Failure::internal("the child that works in the pool answered something else than it was asked for")
 }
 
-fn tried(own: &Own<'_>, pool: &Pool, job: &Job, patience: Duration, slice: Duration) -> Result<Said> {
+fn tried(own: &Own<'_>, pool: &Pool, job: &Job, slice: Duration) -> Result<Said> {
     for _ in 0..TRIES {
         let mounted = own.ensure()?;
         let work = Work {
@@ -243,7 +247,7 @@ fn tried(own: &Own<'_>, pool: &Pool, job: &Job, patience: Duration, slice: Durat
             base: pool.base.clone(),
             now: now(),
             slice,
-            limit: patience + slice,
+            limit: own.clock.step() + slice,
             job: job.clone(),
         };
         match ask(&work, work.limit) {
@@ -255,16 +259,28 @@ fn tried(own: &Own<'_>, pool: &Pool, job: &Job, patience: Duration, slice: Durat
                 return Err(failed(code.as_deref().and_then(Code::parse), message));
             }
             Came::Lost(error) => return Err(error.into()),
+            Came::Silent if locks(job) => {
+                let grace = "if it was started just now it gives no locks for a while, 90 s as a rule: then try again";
+                return Err(Failure::internal(format!("{}; {grace}", own.silent())));
+            }
             Came::Silent => return Err(own.silent()),
         }
     }
     Err(Failure::new(Code::Busy, format!("{} is taken away or stale all the time", own.share.source())))
 }
 
+/// Whether a tree is locked on the server for it.
+fn locks(job: &Job) -> bool {
+    match job {
+        Job::Make { .. } | Job::Unmake { .. } | Job::Resize { .. } => true,
+        Job::Names { .. } | Job::Read { .. } | Job::Room | Job::Look { .. } => false,
+    }
+}
+
 /// A child's failure. That root may not do something is nearly always the export's doing.
 fn failed(code: Option<Code>, message: String) -> Failure {
     match code {
-        Some(Code::Permission) => {
+        Some(Code::Permission) if !message.contains("no_root_squash") => {
             let hint = "if the server makes root somebody else, export the share with no_root_squash";
             Failure::new(Code::Permission, format!("{message}; {hint}"))
         }

@@ -47,7 +47,7 @@ pub(crate) fn create(options: &Options, world: &World) -> Result<Created> {
         uid: options.optional("uid")?,
         gid: options.optional("gid")?,
     };
-    let _lock = world.lock(&id(name, &place))?;
+    let _lock = world.lock_within(&id(name, &place), Settings::patience(world))?;
     let source = original.map(|(_, place)| place);
     let marker = made(found, Job::Make { place: place.clone(), wish, source }, world)?;
     tell(&marker, &id(name, &place), world);
@@ -58,7 +58,7 @@ pub(crate) fn create(options: &Options, world: &World) -> Result<Created> {
 pub(crate) fn tell(marker: &Marker, id: &str, world: &World) {
     if let Some(counts) = marker.copied.filter(|counts| counts.left_out + counts.changed > 0) {
         world.say(format_args!(
-            "{id}: not copied were {} devices, pipes, sockets, other file systems, attributes or further names of a file; {} files were changed while they were copied",
+            "{id}: not copied: {} (devices, pipes, sockets, other file systems, or what the copy's side does not take); changed while they were copied: {}",
             counts.left_out, counts.changed
         ));
     }
@@ -115,7 +115,7 @@ pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
     if place.kind != Kind::Volume {
         return Ok(());
     }
-    let _lock = world.lock(&id(name, &place))?;
+    let _lock = world.lock_within(&id(name, &place), Settings::patience(world))?;
     let directory = found.path().join(place.name.as_str());
     let user = table::all()?
         .into_iter()
@@ -223,7 +223,7 @@ pub(crate) fn expand(options: &Options, bytes: u64, world: &World) -> Result<Exp
             }
             let settings = Settings::read(world)?;
             let (name, pool) = settings.known(&name, world)?;
-            let _lock = world.lock(&id(name, &place))?;
+            let _lock = world.lock_within(&id(name, &place), Settings::patience(world))?;
             made(pool, Job::Resize { place, bytes }, world)?.bytes
         }
         None => bytes,

@@ -38,7 +38,7 @@ pub(crate) fn create(options: &Options, world: &World) -> Result<Snapshot> {
         uid: None,
         gid: None,
     };
-    let _lock = world.lock(&id(pool, &place))?;
+    let _lock = world.lock_within(&id(pool, &place), Settings::patience(world))?;
     let marker = made(found, Job::Make { place: place.clone(), wish, source: Some(volume) }, world)?;
     tell(&marker, &id(pool, &place), world);
     answer(pool, &place.name, &marker)
@@ -56,7 +56,7 @@ pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
     }
     let settings = Settings::read(world)?;
     let (name, found) = settings.pool(Some(&name), world)?;
-    let _lock = world.lock(&id(name, &place))?;
+    let _lock = world.lock_within(&id(name, &place), Settings::patience(world))?;
     work(found, Job::Unmake { place }, world).map(drop)
 }
 

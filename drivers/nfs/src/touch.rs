@@ -128,7 +128,11 @@ const TLS_NEEDS: &str = "xprtsec needs a running tlshd here (ktls-utils), and a 
 /// What the kernel's error numbers mean when a share is mounted.
 fn explained(error: Error, share: &Share) -> Error {
     let hint = match error.errno().map(Errno::from_raw_os_error) {
-        Some(Errno::NOENT) => "the server exports no such directory; see what it does: showmount -e SERVER",
+        Some(Errno::NOENT) => {
+            let hint =
+                format!("the server exports no such directory; see what it does: showmount -e {}", share.server.name());
+            return error.with_hint(hint);
+        }
         Some(Errno::ACCESS | Errno::PERM) => "the server does not let this node mount it; see /etc/exports there",
         Some(Errno::PROTONOSUPPORT | Errno::PROTOTYPE) => {
             "the server does not speak this version; choose another with the option protocol"
@@ -162,9 +166,18 @@ fn by_program(share: &Share, at: &Path, limit: Duration) -> Result<()> {
     })
 }
 
+/// The directory of our own mount; `None` if the last volume of the share has just taken it away.
+pub(crate) fn place(mounted: &Path) -> Result<Option<Folder>> {
+    match Folder::place(mounted) {
+        Ok(place) => Ok(Some(place)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// The root is asked of the server first: a share that was deleted and made anew is another one, though its name is the same.
 fn bind(mounted: &Path, dev: (u32, u32), subdir: &Below, at: &Path, read_only: bool) -> Result<Done> {
-    let root = Folder::place(mounted)?;
+    let Some(root) = place(mounted)? else { return Ok(Done::Gone) };
     let stat = fstat(&root).map_err(|e| Error::io("look at", mounted, e))?;
     if (major(stat.st_dev), minor(stat.st_dev)) != dev {
         return Ok(Done::Gone);
@@ -250,6 +263,7 @@ mod tests {
         let root = fs::canonicalize(tmp.path()).unwrap();
         let bind = |dev, subdir: &str| bind(&root, dev, &subdir.parse().unwrap(), &root, false);
         assert_eq!(bind((0, 0), "").unwrap(), Done::Gone);
+        assert!(place(&root.join("gone")).unwrap().is_none());
         let stat = fstat(fs::File::open(&root).unwrap()).unwrap();
         let dev = (major(stat.st_dev), minor(stat.st_dev));
         symlink("/etc", root.join("link")).unwrap();

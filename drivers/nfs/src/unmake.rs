@@ -24,7 +24,7 @@ pub(crate) fn unmake(home: &Held, now: i64, until: Instant) -> Result<()> {
     if matches!(marker.state, State::Making | State::Ready) {
         if let Some(copy) = copied_to(home, place)? {
             let message =
-                format!("{} is being copied; try again later, or give the copy up: {copy}", home.shown(place));
+                format!("the {} is being copied; try again later, or give the copy up: {copy}", home.shown(place));
             return Err(Failure::new(Code::Busy, message));
         }
         // For as long as it is out of sight it was not published: what has its place is somebody else's.

@@ -31,6 +31,10 @@ impl Volume {
     }
 
     fn read(options: &Options) -> Result<Self> {
+        if let Some((given, meant)) = misspelt(options) {
+            let message = format!("there is no option {given:?}; it is written {meant:?}");
+            return Err(Failure::new(Code::Invalid, message));
+        }
         let given = |key: &str| options.get(key).filter(|text| !text.is_empty());
         let (share, ro) = Share::of(
             options.required("server")?,
@@ -59,6 +63,16 @@ impl Volume {
     pub(crate) fn source(&self) -> String {
         source(&self.share.server, &self.share.export, &self.subdir)
     }
+}
+
+/// What a volume may say.
+const OPTIONS: [&str; 8] = ["server", "share", "subdir", "protocol", "readonly", "mountOptions", "sec", "xprtsec"];
+
+/// An option that nobody reads, and the one that was meant. Of unknown options nothing is said, as in all drivers; but a volume that
+/// says `readOnly` is not to be written to.
+fn misspelt(options: &Options) -> Option<(String, &'static str)> {
+    let near = |key: &str| OPTIONS.into_iter().find(|known| key.eq_ignore_ascii_case(known) && key != *known);
+    options.iter().find_map(|(key, _)| Some((key.to_owned(), near(key)?)))
 }
 
 #[cfg(test)]
@@ -117,6 +131,7 @@ mod tests {
             (r#"{"server":"nas"}"#, "\"share\""),
             (r#"{"server":"n,x","share":"/srv"}"#, "\"server\""),
             (r#"{"server":"nas","share":"srv"}"#, "\"share\""),
+            (r#"{"server":"nas","share":"/srv","readOnly":"true"}"#, "written \"readonly\""),
             (r#"{"server":"nas","share":"/srv","subdir":"../x"}"#, "\"subdir\""),
             (r#"{"server":"nas","share":"/srv","protocol":"5"}"#, "\"protocol\""),
             (r#"{"server":"nas","share":"/srv","readonly":"yes"}"#, "\"readonly\""),

@@ -29,8 +29,6 @@ pub enum Unmount {
 /// One rung of the ladder that [`unmount_ladder`] climbs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
-    /// Nothing was mounted there to begin with.
-    Nothing,
     /// A frozen file system is thawed; unmounting a frozen one would block.
     Thaw,
     /// [`Unmount::Plain`].
@@ -71,22 +69,31 @@ pub fn unmount(target: &Path, how: Unmount) -> Result<()> {
     })
 }
 
-/// Unmounts what is on top at `target`, whatever it takes, and says which step did it: thaw, plain, cut a FUSE
-/// connection, force, plain, detach. What touches the whole file system (thaw, cut, force) is only done if this is the
+/// Unmounts what is on top at `target`, whatever it takes, and says which step did it, after [`Step::Force`] if that was done before and
+/// did not do it alone: thaw, plain, cut a FUSE connection, force, plain, detach. None if nothing is mounted there. What touches the whole file system (thaw, cut, force) is only done if this is the
 /// last mount of it in this mount namespace; those at or below `idle` do not count: nobody works through them who may not fail.
 ///
 /// This gives up on users of the mount: for a healthy one that may be in use, [`unmount`] it plainly instead. May
 /// block: for processes that can be thrown away; or give each [`Step`] of the [`LADDER`] to one with [`unmount_step`].
 ///
 /// Errors: what the last step said.
-pub fn unmount_ladder(target: &Path, idle: &[PathBuf]) -> Result<Step> {
-    let Presence::Mount(_) = look(target)? else { return Ok(Step::Nothing) };
-    let mut last = None;
+pub fn unmount_ladder(target: &Path, idle: &[PathBuf]) -> Result<Vec<Step>> {
+    let Presence::Mount(_) = look(target)? else { return Ok(Vec::new()) };
+    let (mut done, mut last) = (Vec::new(), None);
     for step in LADDER {
         match unmount_step(target, step, idle) {
-            Ok(true) => return Ok(step),
+            Ok(true) => {
+                done.push(step);
+                return Ok(done);
+            }
             Ok(false) => {}
-            Err(error) => last = Some(error),
+            Err(error) => {
+                // It answers "busy" and has cut off whoever waited all the same.
+                if step == Step::Force && error.kind() == ErrorKind::Busy {
+                    done.push(step);
+                }
+                last = Some(error);
+            }
         }
     }
     Err(last.unwrap_or_else(|| Error::new(ErrorKind::Busy, format!("cannot unmount {}", target.display()))))
@@ -105,7 +112,6 @@ pub fn unmount_step(target: &Path, step: Step, idle: &[PathBuf]) -> Result<bool>
         Err(error) => Err(error),
     };
     match step {
-        Step::Nothing => Ok(false),
         Step::Plain | Step::Again => unmount(Unmount::Plain),
         Step::Detach => unmount(Unmount::Detach),
         Step::Force if is_last(&mounted, idle)? => unmount(Unmount::Force),

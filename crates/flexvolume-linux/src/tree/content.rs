@@ -43,8 +43,19 @@ impl Default for Ways {
 
 impl Ways {
     /// Copies `size` bytes from the offset `at` on, until the time is over, and something in any case. The target is as long as the
-    /// original afterwards.
-    pub(super) fn copy(&mut self, from: &File, to: &File, size: u64, at: u64, clock: &mut Clock) -> Result<Came> {
+    /// original afterwards. Once `go_on` says no, nothing is done to it any more.
+    pub(super) fn copy(
+        &mut self,
+        from: &File,
+        to: &File,
+        size: u64,
+        at: u64,
+        clock: &mut Clock,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Came> {
+        if !go_on() {
+            return Ok(Came::To(at));
+        }
         // What an earlier attempt left must not show through the holes.
         ftruncate(to, at)?;
         if at == 0 && size > 0 && self.share {
@@ -63,6 +74,9 @@ impl Ways {
                     ftruncate(to, at)?;
                     return Ok(Came::To(at));
                 }
+                if !go_on() {
+                    return Ok(Came::To(at));
+                }
                 let done = self.chunk(from, to, at, (end - at).min(CHUNK))?;
                 if done == 0 {
                     // It was cut while we read.
@@ -76,7 +90,7 @@ impl Ways {
                 clock.worked();
             }
         }
-        finish(to, size)
+        if go_on() { finish(to, size) } else { Ok(Came::To(at)) }
     }
 
     fn chunk(&mut self, from: &File, to: &File, at: u64, length: u64) -> Result<u64> {
@@ -148,7 +162,10 @@ mod tests {
         let from = File::open(tmp.path().join("from")).unwrap();
         let to = File::options().read(true).write(true).create_new(true).open(tmp.path().join("to")).unwrap();
         let mut ways = Ways { share: false, by_kernel: false };
-        assert!(matches!(ways.copy(&from, &to, content.len() as u64, 0, &mut Clock::Waits(LONG)), Ok(Came::Whole)));
+        assert!(matches!(
+            ways.copy(&from, &to, content.len() as u64, 0, &mut Clock::Waits(LONG), &|| true),
+            Ok(Came::Whole)
+        ));
         (tmp, to)
     }
 

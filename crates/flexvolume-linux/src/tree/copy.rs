@@ -45,7 +45,7 @@ pub struct Copy<'a> {
     /// How long to go on, from the first piece of work on: what must be listed before that takes as long as it takes. Something is
     /// done in any case.
     pub slice: Duration,
-    /// Asked before each entry: nothing more is done once this says no.
+    /// Asked before each entry, and before each part of a large file: nothing more is done once this says no.
     pub go_on: &'a dyn Fn() -> bool,
 }
 
@@ -84,7 +84,7 @@ pub(super) enum Step {
     Entered,
     /// It is a file of which this is there; the time is over.
     Part(Part),
-    /// What is in its way is not all removed; the time is over.
+    /// It is not done, and no part of it counts: what is in its way is not all removed, or nothing may be done any more.
     Clearing,
     /// It is something else by now.
     Other,

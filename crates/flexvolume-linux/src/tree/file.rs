@@ -137,12 +137,15 @@ impl Run<'_> {
         let to = File::from(to.map_err(|e| self.failed(name, e))?);
         let size = before.st_size.unsigned_abs();
         let mut work = || {
-            if let Came::To(offset) = self.ways.copy(from, &to, size, start.offset, &mut self.clock)? {
+            if let Came::To(offset) = self.ways.copy(from, &to, size, start.offset, &mut self.clock, self.copy.go_on)? {
                 fdatasync(&to)?;
                 return Ok(Step::Part(Part { of: now, offset, again: start.again }));
             }
             // Before it looks finished: file systems tell of what they could not write here, and here alone.
             fdatasync(&to)?;
+            if !(self.copy.go_on)() {
+                return Ok(Step::Clearing);
+            }
             let changed = start.is_changed() || Identity::now(from)? != now;
             self.counts.changed += u64::from(changed);
             self.counts.left_out += dress(from.as_fd(), before, to.as_fd())?;

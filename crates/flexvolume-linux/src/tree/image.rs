@@ -32,7 +32,7 @@ pub fn share_content(from: &File, to: &File) -> io::Result<bool> {
 /// The kernel's. What was copied before stays.
 pub fn copy_content(from: &File, to: &File, size: u64, at: u64, until: Instant) -> io::Result<Came> {
     let slice = until.saturating_duration_since(Instant::now());
-    Ok(Ways { share: false, by_kernel: true }.copy(from, to, size, at, &mut Clock::Waits(slice))?)
+    Ok(Ways { share: false, by_kernel: true }.copy(from, to, size, at, &mut Clock::Waits(slice), &|| true)?)
 }
 
 #[cfg(test)]

@@ -225,11 +225,11 @@ impl Home {
         Ok(names.iter().filter_map(|name| Place::of_passing(name.to_str()?)).collect())
     }
 
-    /// Where it lies, for messages.
+    /// What it is called in messages. Where it lies here nobody finds it afterwards.
     pub(crate) fn shown(&self, place: &Place) -> String {
-        match self.shelf(place.kind) {
-            Ok(shelf) => shelf.path().join(place.name.as_str()).display().to_string(),
-            Err(_) => place.name.as_str().to_owned(),
+        match place.kind {
+            Kind::Volume => format!("volume {:?}", place.name.as_str()),
+            Kind::Snapshot => format!("snapshot {:?}", place.name.as_str()),
         }
     }
 

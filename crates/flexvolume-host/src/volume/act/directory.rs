@@ -221,7 +221,8 @@ impl Hands<'_> {
         let mut idle = vec![self.absolute(&self.ground.layout.global(&self.record.driver, &self.record.name))];
         idle.extend(self.drivers_own());
         if let Done::Told(steps) = self.work(&Task::Break { target: target.to_owned(), idle }, UNMOUNT)? {
-            self.warn(format!("the mount at {} did not answer; it was taken away by: {steps}", target.display()));
+            let lost = if steps.contains("force") { "; what was being written to it may be lost" } else { "" };
+            self.warn(format!("the mount at {} did not answer; it was taken away by: {steps}{lost}", target.display()));
         }
         Ok(())
     }

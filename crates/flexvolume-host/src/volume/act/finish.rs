@@ -36,6 +36,15 @@ impl Hands<'_> {
         matches!(self.ask(&Task::Probe { path }), Ok(Done::Seen(Presence::Corrupted(_))))
     }
 
+    /// The same of the global mount, which all places show.
+    pub fn is_stage_dead(&mut self) -> bool {
+        if !matches!(self.record.stage, Some(Made::Mount(_))) {
+            return false;
+        }
+        let path = self.absolute(&self.ground.layout.global(&self.record.driver, &self.record.name));
+        matches!(self.ask(&Task::Probe { path }), Ok(Done::Seen(Presence::Corrupted(_))))
+    }
+
     /// How full the volume is, asked by a worker; `None` for a driver that does not announce `supportsMetrics`.
     pub fn usage(&mut self, place: &str) -> Result<Option<Usage>> {
         if !self.driver()?.capabilities.supports_metrics || !self.record.places.contains_key(place) {

@@ -77,3 +77,22 @@ fn a_copy_that_must_not_go_on_does_not() {
     assert_eq!(copy.run(Some(&early)).unwrap(), Copied::To(early, Counts::default()));
     assert_eq!(picture(&bed.at("to")), before);
 }
+
+#[test]
+fn a_copy_that_must_not_go_on_stops_within_a_file() {
+    let bed = Bed::in_memory();
+    fs::write(bed.at("from/big"), vec![1; 60 << 20]).unwrap();
+    let (from, to, links) = (folder(&bed.at("from")), folder(&bed.at("to")), folder(&bed.at("links")));
+    let asked = std::cell::Cell::new(0);
+    let go_on = || asked.replace(asked.get() + 1) < 4;
+    let copy = Copy { from: &from, to: &to, links: &links, slice: LONG, go_on: &go_on };
+    assert!(matches!(copy.run(None).unwrap(), Copied::To(..)));
+    let length = fs::metadata(bed.at("to/big")).unwrap().len();
+    assert!((1..60 << 20).contains(&length), "{length} bytes are there");
+    // Not even its end is set, nor to whom it belongs: by now it may be somebody else's.
+    asked.set(100);
+    fs::write(bed.at("to/big"), "theirs").unwrap();
+    let Copied::To(cursor, _) = copy.run(None).unwrap() else { panic!("all at once") };
+    copy.run(Some(&cursor)).unwrap();
+    assert_eq!(fs::read(bed.at("to/big")).unwrap(), b"theirs");
+}
