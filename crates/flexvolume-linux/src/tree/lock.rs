@@ -26,7 +26,14 @@ impl Folder {
         let path = self.path().join(name);
         // To be written: of a file that is only read NFS gives no lock that excludes others.
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(self, name, flags, Mode::RUSR | Mode::WUSR).map_err(|e| Error::io("open", &path, e))?;
+        let open = |flags| openat(self, name, flags, Mode::RUSR | Mode::WUSR);
+        // Directly: NFS 4.1 then asks for no delegation. Under one the lock would stay on this machine, where another mount of the same
+        // share does not see it, and the server would not be asked to give the file up by whom it takes for one client.
+        let opened = match open(flags | OFlags::DIRECT) {
+            Err(Errno::INVAL) => open(flags),
+            opened => opened,
+        };
+        let file = opened.map_err(|e| Error::io("open", &path, e))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(FileLock { file: file.into(), path })),
             Err(Errno::AGAIN | Errno::ACCESS) => Ok(None),
