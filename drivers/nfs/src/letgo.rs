@@ -20,6 +20,7 @@ use flexvolume_linux::{
 
 use crate::{
     child::{Came, Clock, ask},
+    own::Shares,
     touch::Touch,
 };
 
@@ -65,14 +66,6 @@ pub(crate) enum Way {
     Owing,
     /// By this step, for that reason.
     By(Rung, Health),
-}
-
-/// The mounts that a step is about.
-pub(crate) struct Ours<'a> {
-    /// Mounts in this folder are our own. Only calls of ours work through them, and what those do they can do again.
-    pub(crate) home: &'a Path,
-    /// The kernel itself answers for a server that does not, with an error.
-    pub(crate) soft: bool,
 }
 
 /// The step after one that did not take the mount away; `None` if there is none: the mount is in use and stays.
@@ -159,7 +152,7 @@ fn is_silence(error: &Error) -> bool {
 ///
 /// # Errors
 /// `busy`: somebody uses it, and its server answers. What the kernel says.
-pub(crate) fn take_away(at: &Path, mounted: &Mounted, ours: &Ours<'_>, clock: &Clock) -> Result<Way> {
+pub(crate) fn take_away(at: &Path, mounted: &Mounted, shares: &Shares, clock: &Clock) -> Result<Way> {
     let (mut rung, mut facts) = (Rung::Plain, None);
     loop {
         let (silent, error) = match ask(&Touch::Unmount { at: at.to_owned(), how: rung.how() }, clock.step()) {
@@ -178,14 +171,12 @@ pub(crate) fn take_away(at: &Path, mounted: &Mounted, ours: &Ours<'_>, clock: &C
         }
         let known = match facts {
             Some(facts) => facts,
-            None => *facts.insert(Facts {
-                health: health(at, ours.soft, clock)?,
+            None => {
+                let all = table::of_device(mounted.dev)?;
                 // Through our own mount another call may be at work, and a server that it keeps busy is not dead.
-                last: at.parent() != Some(ours.home)
-                    && table::of_device(mounted.dev)?
-                        .iter()
-                        .all(|one| one.id == mounted.id || one.point.parent() == Some(ours.home)),
-            }),
+                let last = !shares.holds(at) && all.iter().all(|one| one.id == mounted.id || shares.holds(&one.point));
+                *facts.insert(Facts { health: health(at, shares.are_soft(&all), clock)?, last })
+            }
         };
         match after(rung, known) {
             Some(next) => rung = next,

@@ -89,22 +89,13 @@ pub(crate) fn read(text: &str) -> Result<Given, String> {
     }
     given.options.sort();
     given.options.dedup();
-    for pair in given.options.windows(2) {
-        if subject(&pair[0].0) == subject(&pair[1].0) {
-            return Err(contradicts(&pair[0].0, &pair[1].0));
-        }
-    }
     // Those of one subject need not stand side by side.
     for (n, (one, _)) in given.options.iter().enumerate() {
         if let Some((other, _)) = given.options[n + 1..].iter().find(|(other, _)| subject(other) == subject(one)) {
-            return Err(contradicts(one, other));
+            return Err(format!("{one} and {other} contradict each other; give one of them"));
         }
     }
     Ok(given)
-}
-
-fn contradicts(one: &str, other: &str) -> String {
-    format!("{one} and {other} contradict each other; give one of them")
 }
 
 /// One or more security flavours, in the order in which they are tried.

@@ -21,7 +21,7 @@ use flexvolume_linux::{
 use crate::{
     child::{Came, Clock, ask},
     digest::digest,
-    letgo::{Health, Ours, health, take_away, tell},
+    letgo::{Health, health, take_away, tell},
     share::{self, Mounter, Share},
     touch::Touch,
 };
@@ -37,34 +37,39 @@ pub(crate) struct Own<'a> {
     pub(crate) clock: Clock,
 }
 
-/// Where these mounts are.
-pub(crate) fn home(world: &World) -> PathBuf {
-    // By its real path, as the mount table has it.
-    let run = world.run_dir();
-    fs::canonicalize(run).unwrap_or_else(|_| run.to_owned()).join("shares")
-}
+/// The folder of these mounts. Only calls of ours work through them, and what those do they can do again.
+pub(crate) struct Shares(PathBuf);
 
-/// Where the share is mounted that [`Share`] wrote down so.
-pub(crate) fn point_of(storage: &str, world: &World) -> PathBuf {
-    home(world).join(digest(storage.as_bytes()))
-}
+impl Shares {
+    /// By its real path, as the mount table has it.
+    pub(crate) fn of(world: &World) -> Self {
+        let run = world.run_dir();
+        Self(fs::canonicalize(run).unwrap_or_else(|_| run.to_owned()).join("shares"))
+    }
 
-/// Whether a mount is one of ours, by where it lies.
-pub(crate) fn is_own(point: &Path, world: &World) -> bool {
-    point.parent() == Some(&home(world))
-}
+    /// Where the share is mounted that [`Share`] wrote down so.
+    pub(crate) fn point(&self, storage: &str) -> PathBuf {
+        self.0.join(digest(storage.as_bytes()))
+    }
 
-/// Whether the kernel answers for the server of this superblock when it is silent, by what was written down beside our own mount of it.
-pub(crate) fn is_soft(mounts: &[Mounted], home: &Path) -> bool {
-    let own = mounts.iter().filter(|mounted| mounted.point.parent() == Some(home));
-    own.filter_map(|mounted| fs::read_to_string(note_of(&mounted.point)).ok()).any(|note| share::is_soft(&note))
+    /// Whether a mount is one of ours, by where it lies.
+    pub(crate) fn holds(&self, point: &Path) -> bool {
+        point.parent() == Some(&self.0)
+    }
+
+    /// Whether the kernel answers for the server of these mounts of one superblock when it is silent, by what was written down beside
+    /// our own.
+    pub(crate) fn are_soft(&self, mounts: &[Mounted]) -> bool {
+        let own = mounts.iter().filter(|mounted| self.holds(&mounted.point));
+        own.filter_map(|mounted| fs::read_to_string(note_of(&mounted.point)).ok()).any(|note| share::is_soft(&note))
+    }
 }
 
 impl<'a> Own<'a> {
     pub(crate) fn new(share: &'a Share, world: &'a World, clock: Clock) -> Self {
         // Its real path is known once it is there.
         let _ = make_dir(world.run_dir());
-        Self { share, point: point_of(&share.to_string(), world), world, clock }
+        Self { share, point: Shares::of(world).point(&share.to_string()), world, clock }
     }
 
     /// Where it is mounted.
@@ -98,9 +103,9 @@ impl<'a> Own<'a> {
     /// As [`Own::find`].
     pub(crate) fn has(&self, view: &Mounted) -> Result<bool> {
         let is_ours = self.find()?.is_none_or(|own| own.dev == view.dev);
-        let home = home(self.world);
+        let shares = Shares::of(self.world);
         let others = table::of_device(view.dev)?;
-        Ok(is_ours && others.iter().all(|one| one.point.parent() != Some(&home) || one.point == self.point))
+        Ok(is_ours && others.iter().all(|one| !shares.holds(&one.point) || one.point == self.point))
     }
 
     /// The mount, made if there is none.
@@ -163,8 +168,7 @@ impl<'a> Own<'a> {
             Health::Stale => {}
         }
         self.world.log(format_args!("{} is stale and is mounted anew", self.share.source()));
-        let ours = Ours { home: &home(self.world), soft: self.share.is_soft() };
-        let way = take_away(&self.point, &mounted, &ours, &self.clock)?;
+        let way = take_away(&self.point, &mounted, &Shares::of(self.world), &self.clock)?;
         tell(&self.point, way, self.world);
         Ok(())
     }
@@ -214,17 +218,20 @@ pub(crate) fn silent(source: &str, clock: &Clock) -> Failure {
 /// # Errors
 /// What the kernel says.
 pub(crate) fn release(dev: (u32, u32), world: &World, clock: &Clock) -> Result<()> {
-    let home = home(world);
-    let own = table::of_device(dev)?.into_iter().find(|mounted| mounted.point.parent() == Some(&home));
-    let Some(Mounted { point, source, .. }) = own else { return Ok(()) };
+    let shares = Shares::of(world);
+    let all = table::of_device(dev)?;
+    // Nearly always: others stay, and need not wait for one another.
+    if has_views(&all, &shares) {
+        return Ok(());
+    }
+    let Some(Mounted { point, source, .. }) = all.into_iter().next() else { return Ok(()) };
     // Whoever has it for so long is about to use the mount, or waits for a server that keeps everybody waiting.
     let Some(_lock) = lock(&point, world, clock)? else { return Err(silent(&source, clock)) };
     for layer in table::stacked(&point)?.into_iter().rev() {
-        let all = table::of_device(layer.dev)?;
-        if all.iter().any(|mounted| mounted.point.parent() != Some(&home)) {
+        if has_views(&table::of_device(layer.dev)?, &shares) {
             return Ok(());
         }
-        match take_away(&point, &layer, &Ours { home: &home, soft: is_soft(&all, &home) }, clock) {
+        match take_away(&point, &layer, &shares, clock) {
             Ok(way) => tell(&point, way, world),
             Err(failure) if failure.code() == Some(Code::Busy) => {
                 world.log(format_args!("{} stays mounted: {failure}", point.display()));
@@ -235,6 +242,10 @@ pub(crate) fn release(dev: (u32, u32), world: &World, clock: &Clock) -> Result<(
     }
     clear(&point);
     Ok(())
+}
+
+fn has_views(mounts: &[Mounted], shares: &Shares) -> bool {
+    mounts.iter().any(|mounted| !shares.holds(&mounted.point))
 }
 
 /// Whether a mount is of NFS, whatever its version.
@@ -335,12 +346,13 @@ mod tests {
             noexec: false,
             shared: false,
         };
+        let shares = Shares(tmp.path().to_owned());
         for (words, soft) in
             [("nas:/soft vers=4.2", false), ("nas:/srv vers=4.2,soft", true), ("n:/ vers=3,softerr,timeo=1", true)]
         {
             fs::write(tmp.path().join("abc.share"), words).unwrap();
-            assert_eq!(is_soft(&[mounted("x/view"), mounted("abc")], tmp.path()), soft, "{words}");
+            assert_eq!(shares.are_soft(&[mounted("x/view"), mounted("abc")]), soft, "{words}");
         }
-        assert!(!is_soft(&[mounted("x/view")], tmp.path()));
+        assert!(!shares.are_soft(&[mounted("x/view")]));
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use flexvolume::{Code, Failure, Result, World};
 use flexvolume_linux::{Error, tree::Folder, worker::Task};
-use rustix::fs::{AtFlags, StatxFlags, fstat, fstatvfs, major, minor, statx};
+use rustix::fs::fstatvfs;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     own::Own,
     server::Below,
     settings::{Pool, Settings},
-    touch::place,
+    touch::shown,
     unmake,
 };
 
@@ -121,14 +121,7 @@ impl Task for Work {
     fn run(self) -> Self::Answer {
         let begun = Instant::now();
         let times = Times { until: begun + self.slice, end: begun + self.limit };
-        let Some(root) = place(&self.mounted)? else { return Err(Refused::Gone) };
-        let stat = fstat(&root).map_err(|e| Error::io("look at", &self.mounted, e))?;
-        if (major(stat.st_dev), minor(stat.st_dev)) != self.dev {
-            return Err(Refused::Gone);
-        }
-        let how = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC | AtFlags::NO_AUTOMOUNT;
-        statx(&root, "", how, StatxFlags::BASIC_STATS)
-            .map_err(|e| Error::io("ask the server for", &self.mounted, e))?;
+        let Some(root) = shown(&self.mounted, self.dev)? else { return Err(Refused::Gone) };
         let base = root.sub(self.base.path())?.reading()?;
         Ok(done(base, self.job, self.now, times)?)
     }

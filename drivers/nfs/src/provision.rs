@@ -11,7 +11,7 @@ use crate::{
     ids::{id, of_id},
     marker::{Marker, Wish},
     name::{Kind, Name, Place},
-    own::{is_nfs, is_own},
+    own::{Shares, is_nfs},
     pool::{Job, Said, is_within, made, subdir, unexpected, work},
     settings::{OnDelete, Pool, PoolName, Settings},
 };
@@ -117,9 +117,10 @@ pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
     }
     let _lock = world.lock_within(&id(name, &place), Settings::patience(world))?;
     let directory = found.path().join(place.name.as_str());
+    let shares = Shares::of(world);
     let user = table::all()?
         .into_iter()
-        .find(|mounted| is_nfs(mounted) && !is_own(&mounted.point, world) && is_within(&mounted.source, &directory));
+        .find(|mounted| is_nfs(mounted) && !shares.holds(&mounted.point) && is_within(&mounted.source, &directory));
     if let Some(user) = user {
         let message = format!(
             "{} is mounted at {}, from {}; unmount it first",

@@ -7,8 +7,8 @@ use flexvolume_linux::mount::{self, Flags, Mounted, Presence, set_flags, table};
 
 use crate::{
     child::{Came, Clock, ask},
-    letgo::{Health, Ours, health, is_stale, take_away, tell},
-    own::{Own, home, is_nfs, is_soft, release},
+    letgo::{Health, health, is_stale, take_away, tell},
+    own::{Own, Shares, is_nfs, release},
     touch::{Done, Touch},
     volume::Volume,
 };
@@ -133,9 +133,7 @@ pub(crate) fn unmount(dir: &Path, world: &World) -> Result<()> {
 }
 
 fn away(dir: &Path, there: &Mounted, clock: &Clock, world: &World) -> Result<()> {
-    let home = home(world);
-    let ours = Ours { home: &home, soft: is_soft(&table::of_device(there.dev)?, &home) };
-    let way = take_away(dir, there, &ours, clock)?;
+    let way = take_away(dir, there, &Shares::of(world), clock)?;
     tell(dir, way, world);
     Ok(())
 }

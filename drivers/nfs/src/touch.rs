@@ -166,24 +166,24 @@ fn by_program(share: &Share, at: &Path, limit: Duration) -> Result<()> {
     })
 }
 
-/// The directory of our own mount; `None` if the last volume of the share has just taken it away.
-pub(crate) fn place(mounted: &Path) -> Result<Option<Folder>> {
-    match Folder::place(mounted) {
-        Ok(place) => Ok(Some(place)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// The root is asked of the server first: a share that was deleted and made anew is another one, though its name is the same.
-fn bind(mounted: &Path, dev: (u32, u32), subdir: &Below, at: &Path, read_only: bool) -> Result<Done> {
-    let Some(root) = place(mounted)? else { return Ok(Done::Gone) };
+/// What our own mount of that file system shows; `None` if the last volume of the share has just taken it away. The server is asked for
+/// it: a share that was deleted and made anew is another one, though its name is the same.
+pub(crate) fn shown(mounted: &Path, dev: (u32, u32)) -> Result<Option<Folder>> {
+    let root = match Folder::place(mounted) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        place => place?,
+    };
     let stat = fstat(&root).map_err(|e| Error::io("look at", mounted, e))?;
     if (major(stat.st_dev), minor(stat.st_dev)) != dev {
-        return Ok(Done::Gone);
+        return Ok(None);
     }
     let how = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC | AtFlags::NO_AUTOMOUNT;
     statx(&root, "", how, StatxFlags::BASIC_STATS).map_err(|e| Error::io("ask the server for", mounted, e))?;
+    Ok(Some(root))
+}
+
+fn bind(mounted: &Path, dev: (u32, u32), subdir: &Below, at: &Path, read_only: bool) -> Result<Done> {
+    let Some(root) = shown(mounted, dev)? else { return Ok(Done::Gone) };
     let shown = root.sub(subdir.path()).map_err(|error| match error.kind() {
         ErrorKind::NotFound => error.with_hint(format!("make the directory {} on the share", subdir.as_str())),
         ErrorKind::Io
@@ -263,7 +263,7 @@ mod tests {
         let root = fs::canonicalize(tmp.path()).unwrap();
         let bind = |dev, subdir: &str| bind(&root, dev, &subdir.parse().unwrap(), &root, false);
         assert_eq!(bind((0, 0), "").unwrap(), Done::Gone);
-        assert!(place(&root.join("gone")).unwrap().is_none());
+        assert!(shown(&root.join("gone"), (0, 0)).unwrap().is_none());
         let stat = fstat(fs::File::open(&root).unwrap()).unwrap();
         let dev = (major(stat.st_dev), minor(stat.st_dev));
         symlink("/etc", root.join("link")).unwrap();
