@@ -137,6 +137,8 @@ pub enum Done {
     Plainly,
     /// It is done, and how is worth telling.
     Told(String),
+    /// Nothing is mounted there any more; by these steps, layer by layer.
+    Unmounted(Vec<Step>),
     /// Ownership was set.
     Owned(Applied),
     /// What was seen.
@@ -204,10 +206,10 @@ fn every_layer(
     for _ in 0..LAYERS {
         match mount::look(target)? {
             Presence::Mount(_) | Presence::Corrupted(_) => {
-                steps.extend(take(target)?.iter().map(|step| format!("{step:?}").to_lowercase()));
+                steps.extend(take(target)?);
             }
             Presence::Absent | Presence::Plain | Presence::Symlink | Presence::Other => break,
         }
     }
-    Ok(Done::Told(steps.join(", ")))
+    Ok(Done::Unmounted(steps))
 }

@@ -17,7 +17,7 @@ use flexvolume::{Code, Failure, Result, Timestamp};
 use flexvolume_linux::{
     Error, block,
     fs::Phase,
-    tree::{Came, copy_content, share_content},
+    tree::{Came, Identity, copy_content, share_content},
 };
 use rustix::fs::OFlags;
 
@@ -25,7 +25,7 @@ use crate::{
     device, image,
     mark::{Mark, Origin, gone},
     place::{Kind, Place},
-    progress::{Progress, Stamp},
+    progress::Progress,
     unused::unused,
 };
 
@@ -102,23 +102,23 @@ pub(crate) fn undo(place: &Place) -> Result<()> {
 fn fill(place: &Place, mut mark: Mark, source: &Source, until: Instant) -> Result<Mark> {
     let unborn = place.unborn();
     let failed = |what: &str, error: io::Error| -> Failure { Error::io(what, &unborn, error).into() };
-    let stamp = Stamp::of(&source.image).map_err(|error| failed("look at the original of", error))?;
+    let original = Identity::of_file(&source.image).map_err(|error| failed("look at the original of", error))?;
     let there = match place.folder().stat(&unborn) {
         Ok(stat) => stat.st_size.unsigned_abs(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
         Err(error) => return Err(failed("look at", error)),
     };
-    let at = mark.making.as_ref().map_or(0, |making| making.at(&stamp, there));
+    let at = mark.making.as_ref().map_or(0, |making| making.at(original, there));
     if at == 0 {
         gone(place, &unborn)?;
-        mark.making = Some(Progress { stamp: stamp.clone(), done: 0 });
+        mark.making = Some(Progress { of: Some(original), done: 0 });
         mark.taken = Some(Timestamp::from(SystemTime::now()));
         mark.write(place)?;
     }
     let flags = OFlags::WRONLY | OFlags::CREATE;
     let copy = place.folder().open(&unborn, flags).map_err(|error| failed("make", error))?;
     if at > 0 || !share(source, &copy)? {
-        copy_on(place, &mut mark, source, (&copy, at, stamp), until)?;
+        copy_on(place, &mut mark, source, (&copy, at, original), until)?;
     } else {
         mark.taken = Some(Timestamp::from(SystemTime::now()));
     }
@@ -145,7 +145,7 @@ fn copy_on(
     place: &Place,
     mark: &mut Mark,
     source: &Source,
-    (copy, at, stamp): (&File, u64, Stamp),
+    (copy, at, original): (&File, u64, Identity),
     until: Instant,
 ) -> Result<()> {
     let _unused = unused(&source.place).map_err(|failure| match failure.code() {
@@ -158,13 +158,13 @@ fn copy_on(
         Came::Whole => {}
         Came::To(done) => {
             copy.sync_all().map_err(|error| failed("flush", error))?;
-            mark.making = Some(Progress { stamp, done });
+            mark.making = Some(Progress { of: Some(original), done });
             mark.write(place)?;
             return Err(Failure::in_progress());
         }
     }
     // Whoever writes without asking the kernel's lock: a program that has the image open.
-    if Stamp::of(&source.image).map_err(|error| failed("look at the original of", error))? == stamp {
+    if Identity::of_file(&source.image).map_err(|error| failed("look at the original of", error))? == original {
         return Ok(());
     }
     let message = format!("{} was written to while it was copied; end who does that", source.place.image().display());

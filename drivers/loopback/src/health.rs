@@ -2,7 +2,7 @@
 //!
 //! The findings are pure functions of what was looked at. Nothing is mended here.
 
-use flexvolume::{Code, Condition, Failure, Health, Options, OptionsExt, Result, World, keys};
+use flexvolume::{Code, Condition, Failure, Finding, Health, Options, OptionsExt, Result, World, keys};
 use flexvolume_linux::loopdev::Loop;
 use rustix::fs::{OFlags, fstat};
 
@@ -15,13 +15,6 @@ use crate::{
     place::{Kind, Place},
     room::{Room, free, unclaimed},
 };
-
-/// More findings than these are counted only.
-const MOST_TOLD: usize = 8;
-
-/// Something that a person should know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Finding(Condition, String);
 
 /// What was seen of a volume.
 struct Seen {
@@ -64,7 +57,9 @@ fn of_volume(place: &Place, world: &World) -> Result<Health> {
     let ((stat, image), had) = match (file, mark) {
         (Some(file), Some(mark)) => (file, Some(mark.bytes)),
         (Some(file), None) if place.vouched() => (file, None),
-        (None, Some(_)) => return Ok(told(vec![Finding(Condition::DataLoss, image::lost(place).to_string())])),
+        (None, Some(_)) => {
+            return Ok(Finding::told(vec![Finding(Condition::DataLoss, image::lost(place).to_string())]));
+        }
         (_, None) => return Err(unknown()),
     };
     let attachments = world.attachments().all()?;
@@ -75,7 +70,7 @@ fn of_volume(place: &Place, world: &World) -> Result<Health> {
         device: device::sole(place, &image).map_err(|failure| failure.to_string()),
         attached: attachments.iter().any(|(_, it)| it.storage == place.storage() && !it.device.is_empty()),
     };
-    Ok(told(judge(&place.image().display().to_string(), &seen)))
+    Ok(Finding::told(judge(&place.image().display().to_string(), &seen)))
 }
 
 /// What there is to say of one volume.
@@ -120,8 +115,7 @@ fn of_storage(world: &World) -> Result<Health> {
         }
     }
     // One part that cannot be used leaves the others.
-    let part = |Finding(condition, text)| Finding(Condition::min(condition, Condition::Degraded), text);
-    Ok(told(if in_reach > 0 { found.into_iter().map(part).collect() } else { found }))
+    Ok(Finding::told(if in_reach > 0 { found.into_iter().map(Finding::of_a_part).collect() } else { found }))
 }
 
 /// What there is to say of a directory.
@@ -149,17 +143,6 @@ fn survey(home: &Home) -> Result<Vec<Finding>> {
     Ok(found)
 }
 
-/// The worst of it in a word, and all of it in words.
-fn told(found: Vec<Finding>) -> Health {
-    let condition = found.iter().map(|finding| finding.0).max().unwrap_or(Condition::Ok);
-    let more = found.len().saturating_sub(MOST_TOLD);
-    let mut words: Vec<String> = found.into_iter().take(MOST_TOLD).map(|finding| finding.1).collect();
-    if more > 0 {
-        words.push(format!("and {more} more of the kind"));
-    }
-    Health { condition, message: words.join("; ") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,7 +152,7 @@ mod tests {
     }
 
     fn condition(seen: &Seen) -> Condition {
-        told(judge("v.img", seen)).condition
+        Finding::told(judge("v.img", seen)).condition
     }
 
     #[test]
@@ -182,14 +165,8 @@ mod tests {
         assert_eq!(condition(&Seen { attached: true, ..well() }), Condition::Inaccessible);
         assert_eq!(condition(&Seen { device: Err("another's".into()), ..well() }), Condition::Inaccessible);
         let all = Seen { had: Some(101), free: 0, device: Err("another's".into()), ..well() };
-        let told = told(judge("v.img", &all));
+        let told = Finding::told(judge("v.img", &all));
         assert_eq!(told.condition, Condition::DataLoss, "the worst");
         assert_eq!(told.message.matches("; ").count(), 4, "{}", told.message);
-    }
-
-    #[test]
-    fn many_findings_are_counted() {
-        let many = (0..MOST_TOLD + 3).map(|n| Finding(Condition::Degraded, format!("f{n}"))).collect();
-        assert!(told(many).message.ends_with("f7; and 3 more of the kind"));
     }
 }

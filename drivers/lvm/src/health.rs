@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use flexvolume::{Code, Condition, Failure, Health, Id, Options, OptionsExt, Result, World, keys};
+use flexvolume::{Code, Condition, Failure, Finding, Health, Id, Options, OptionsExt, Result, World, keys};
 
 use crate::{
     held::Held,
@@ -18,13 +18,6 @@ use crate::{
     tool::Lvm,
     volume,
 };
-
-/// More findings than these are counted only.
-const MOST_TOLD: usize = 8;
-
-/// Something that a person should know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Finding(Condition, String);
 
 /// How the volume `flexvol/id` does, or all that is ours.
 ///
@@ -46,13 +39,13 @@ fn of_volume(place: &Place, world: &World) -> Result<Health> {
         Ok((_, rows)) => rows,
         // What was here once is believed to be where its disks are.
         Err(failure) if failure.code() == Some(Code::NotFound) && seen.is_some() => {
-            return Ok(told(vec![Finding(Condition::Inaccessible, failure.to_string())]));
+            return Ok(Finding::told(vec![Finding(Condition::Inaccessible, failure.to_string())]));
         }
         Err(failure) => return Err(failure),
     };
     let held = Held::read(place, world)?;
     let found = judge(place, &rows, seen.as_ref(), held.as_ref(), &Settings::read(world)?)?;
-    Ok(told(found))
+    Ok(Finding::told(found))
 }
 
 /// What there is to say of one volume.
@@ -176,12 +169,8 @@ fn of_storage(world: &World) -> Result<Health> {
     let in_reach = !rows.is_empty() || found.is_empty();
     found.extend(survey(&rows, &held, &settings));
     // One part that cannot be used leaves the others.
-    let found = if in_reach { found.into_iter().map(part).collect() } else { found };
-    Ok(told(found))
-}
-
-fn part(Finding(condition, text): Finding) -> Finding {
-    Finding(condition.min(Condition::Degraded), text)
+    let found = if in_reach { found.into_iter().map(Finding::of_a_part).collect() } else { found };
+    Ok(Finding::told(found))
 }
 
 /// What there is to say of everything that is ours, and of the groups and pools it lies in.
@@ -205,17 +194,6 @@ fn survey(rows: &[Volume], held: &dyn Fn(&Volume) -> Option<Held>, settings: &Se
         found.extend(of_row(&row, held(&row).as_ref()).into_iter().filter(|_| own));
     }
     found
-}
-
-/// The worst of it in a word, and all of it in words.
-fn told(found: Vec<Finding>) -> Health {
-    let condition = found.iter().map(|finding| finding.0).max().unwrap_or(Condition::Ok);
-    let more = found.len().saturating_sub(MOST_TOLD);
-    let mut words: Vec<String> = found.into_iter().take(MOST_TOLD).map(|finding| finding.1).collect();
-    if more > 0 {
-        words.push(format!("and {more} more of the kind"));
-    }
-    Health { condition, message: words.join("; ") }
 }
 
 #[cfg(test)]

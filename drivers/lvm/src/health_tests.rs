@@ -26,7 +26,7 @@ fn seen(lv: Uuid) -> Seen {
 
 fn of(lv: &str, rows: &[Volume], seen: Option<&Seen>, held: Option<&Held>) -> Result<Health> {
     let place = Place { vg: VgName::parse("vg").unwrap(), lv: LvName::parse(lv).unwrap(), vg_uuid: None };
-    judge(&place, rows, seen, held, &Settings::default()).map(told)
+    judge(&place, rows, seen, held, &Settings::default()).map(Finding::told)
 }
 
 #[track_caller]
@@ -98,7 +98,9 @@ fn an_overflowed_snapshot_is_told_of_it_and_of_its_volume() {
 #[test]
 fn the_storage_tells_of_all_that_is_ours() {
     let nobody = |_: &Volume| None;
-    let survey = |rows: &[Volume]| told(survey(rows, &nobody, &Settings::default()).into_iter().map(part).collect());
+    let survey = |rows: &[Volume]| {
+        Finding::told(survey(rows, &nobody, &Settings::default()).into_iter().map(Finding::of_a_part).collect())
+    };
     is(&survey(&rows()), Condition::Degraded, &["vg/snap-full is lost"]);
     let well = with("snap-full", |row| row.overflowed = false);
     is(&survey(&well), Condition::Ok, &[]);
@@ -111,12 +113,6 @@ fn the_storage_tells_of_all_that_is_ours() {
     is(&survey(&theirs), Condition::Ok, &[]);
     let held = |row: &Volume| Some(Held::of(row, "/dev/x".into(), Vec::new()));
     let gone: Vec<Volume> = well.into_iter().map(|row| Volume { active: row.name != "db", ..row }).collect();
-    let health = told(super::survey(&gone, &held, &Settings::default()));
+    let health = Finding::told(super::survey(&gone, &held, &Settings::default()));
     is(&health, Condition::Inaccessible, &["vg/db is attached, and its device is gone"]);
-}
-
-#[test]
-fn many_findings_are_counted() {
-    let found = (0..20).map(|n| Finding(Condition::Degraded, format!("finding {n}"))).collect();
-    is(&told(found), Condition::Degraded, &["finding 7", "and 12 more"]);
 }

@@ -1,6 +1,6 @@
 //! Where a copy ended for now, and what that means for what is found there by the next slice.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+use std::{ffi::OsStr, fs::File, io, os::unix::ffi::OsStrExt};
 
 use rustix::{
     fd::AsFd,
@@ -10,9 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::modified;
 
-/// Where a copy ended for now. One that an earlier version wrote stands at the beginning.
+/// Where a copy ended for now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct Cursor {
     /// The names on the way to the last entry that is complete, or that is being copied. All before it is complete.
     names: Vec<Vec<u8>>,
@@ -33,7 +32,7 @@ pub(super) struct Part {
 
 /// What a file is known by: if one of these is another, so may be what is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Identity {
+pub struct Identity {
     inode: u64,
     size: u64,
     /// When its content was changed last.
@@ -87,7 +86,15 @@ impl Identity {
         Self { inode: stat.st_ino, size: stat.st_size.unsigned_abs(), modified: modified(stat), changed }
     }
 
-    /// As it is now: on a network its server is asked, since another machine may have written to it.
+    /// As an open file is now.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn of_file(file: &File) -> io::Result<Self> {
+        Ok(Self::now(file)?)
+    }
+
+    /// The same: on a network its server is asked, since another machine may have written to it.
     pub(super) fn now(file: impl AsFd) -> rustix::io::Result<Self> {
         let how = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC | AtFlags::NO_AUTOMOUNT;
         let stat = statx(file, "", how, StatxFlags::BASIC_STATS)?;
@@ -152,13 +159,10 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_comes_back_and_an_older_one_stands_at_the_beginning() {
+    fn a_cursor_comes_back_as_it_was() {
         let cursor = Cursor::new(vec![b"a".to_vec(), vec![0xff]], Some(Part { of: NOW, offset: 5, again: 2 }));
         let text = serde_json::to_string(&cursor).unwrap();
         assert_eq!(serde_json::from_str::<Cursor>(&text).unwrap(), cursor);
-        // It had bytes of a file, and not of which.
-        let old: Cursor = serde_json::from_str(r#"{"path":[[97]],"offset":8388608}"#).unwrap();
-        assert!(old.is_beginning());
     }
 
     #[test]

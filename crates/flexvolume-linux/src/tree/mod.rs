@@ -21,7 +21,7 @@ mod tests;
 
 pub use content::Came;
 pub use copy::{Copied, Copy, Counts};
-pub use cursor::Cursor;
+pub use cursor::{Cursor, Identity};
 pub use folder::{Folder, Kind};
 pub use image::{copy_content, share_content};
 pub use lock::FileLock;

@@ -4,18 +4,17 @@ use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io::{Read, Write},
-    os::unix::ffi::OsStrExt,
+    os::unix::ffi::{OsStrExt, OsStringExt},
     path::Path,
 };
 
 use rustix::{
-    fd::AsFd,
-    fs::{AtFlags, Mode, OFlags, Stat, fstat, linkat, openat, renameat, statat, unlinkat},
+    fs::{AtFlags, Mode, OFlags, linkat, openat, renameat, unlinkat},
     io::Errno,
     rand::GetRandomFlags,
 };
 
-use super::{Folder, Kind, list::names};
+use super::Folder;
 use crate::{
     Error, ErrorKind, Result,
     real::{open_within, stays},
@@ -24,9 +23,6 @@ use crate::{
 /// What a file is called until it is whole: `.NAME.` and so many random digits, then this.
 const FRESH: &str = ".new";
 const DIGITS: usize = 16;
-
-/// How old one of these is, in seconds, that nobody is writing any more.
-const LEFT: i64 = 24 * 3600;
 
 impl Folder {
     /// The content of a small file; `None` if it is not there. A link is not followed.
@@ -50,19 +46,18 @@ impl Folder {
     }
 
     /// Makes a file with this content, for our own eyes; `false` if something of that name is there. It survives a power cut
-    /// when this returns, whole or not at all. What calls like this one left that were cut off, and that is older than a day, goes.
+    /// when this returns, whole or not at all.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn create(&self, name: &OsStr, content: &[u8]) -> Result<bool> {
         // Under another name first: one that is cut off half-way would be taken for whole.
-        let (fresh, written) = self.written(name, content)?;
+        let fresh = self.written(name, content)?;
         let done = linkat(self, &fresh, self, name, AtFlags::empty());
         let gone = unlinkat(self, &fresh, AtFlags::empty());
         match done {
             Ok(()) => {
                 gone.map_err(|e| self.failed("remove", &fresh, e))?;
-                self.sweep(written.st_mtime);
                 self.sync().map(|()| true)
             }
             Err(Errno::EXIST) => Ok(false),
@@ -76,26 +71,24 @@ impl Folder {
     /// # Errors
     /// What the kernel says.
     pub fn replace(&self, name: &OsStr, content: &[u8]) -> Result<()> {
-        let (fresh, _) = self.written(name, content)?;
+        let fresh = self.written(name, content)?;
         renameat(self, &fresh, self, name).map_err(|e| self.failed("write", name, e))?;
         self.sync()
     }
 
     /// A file beside `name`, complete and on disk; its name is of this call alone.
-    fn written(&self, name: &OsStr, content: &[u8]) -> Result<(OsString, Stat)> {
+    fn written(&self, name: &OsStr, content: &[u8]) -> Result<OsString> {
         // Of nobody else, also where other machines write.
         let mut random = [0_u8; 8];
         rustix::rand::getrandom(&mut random[..], GetRandomFlags::empty())
             .map_err(|e| Error::os("cannot get random bytes", e))?;
-        let mut fresh = OsString::from(".");
-        fresh.push(OsStr::from_bytes(&name.as_bytes()[..name.len().min(200)]));
-        fresh.push(format!(".{:0DIGITS$x}{FRESH}", u64::from_ne_bytes(random)));
+        let mut fresh = OsString::from_vec(beginning(name));
+        fresh.push(format!("{:0DIGITS$x}{FRESH}", u64::from_ne_bytes(random)));
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = openat(self, &fresh, flags, Mode::RUSR | Mode::WUSR);
         let mut file = File::from(opened.map_err(|e| self.failed("make", &fresh, e))?);
-        let written = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| Ok(fstat(&file)?));
-        match written {
-            Ok(stat) => Ok((fresh, stat)),
+        match file.write_all(content).and_then(|()| file.sync_all()) {
+            Ok(()) => Ok(fresh),
             Err(error) => {
                 let _ = unlinkat(self, &fresh, AtFlags::empty());
                 Err(Error::io("write", self.path().join(name), error))
@@ -103,27 +96,30 @@ impl Folder {
         }
     }
 
-    /// Removes what was left by calls that were cut off a day before `now`, by the clock of the file system. It is only in the
-    /// way: what cannot be removed stays.
-    fn sweep(&self, now: i64) {
-        for name in names(self.as_fd(), usize::MAX).unwrap_or_default().iter().filter(|name| is_fresh(name)) {
-            let Ok(stat) = statat(self, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-            if Kind::of(&stat) == Kind::File && stat.st_mtime < now - LEFT {
-                let _ = unlinkat(self, name, AtFlags::empty());
-            }
+    /// Removes what calls have left of a file that were cut off while they wrote it. Nobody else may be writing it now.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn unlink_unfinished(&self, name: &OsStr) -> Result<()> {
+        for file in self.names()?.iter().filter(|file| is_unfinished(file, name)) {
+            self.unlink(file)?;
         }
+        Ok(())
     }
 }
 
-/// Whether a name is one of [`Folder::written`]'s.
-fn is_fresh(name: &OsStr) -> bool {
-    let Some(rest) = name.as_bytes().strip_prefix(b".").and_then(|rest| rest.strip_suffix(FRESH.as_bytes())) else {
-        return false;
-    };
-    let Some((before, digits)) = rest.len().checked_sub(DIGITS + 1).map(|at| rest.split_at(at)) else { return false };
-    !before.is_empty()
-        && digits[0] == b'.'
-        && digits[1..].iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b))
+/// What comes before the digits in the name of such a file.
+fn beginning(name: &OsStr) -> Vec<u8> {
+    [b".", &name.as_bytes()[..name.len().min(200)], b"."].concat()
+}
+
+/// Whether `file` is one of [`Folder::written`]'s for that name.
+fn is_unfinished(file: &OsStr, name: &OsStr) -> bool {
+    let rest = file.as_bytes().strip_prefix(beginning(name).as_slice());
+    let digits = rest.and_then(|rest| rest.strip_suffix(FRESH.as_bytes()));
+    digits.is_some_and(|digits| {
+        digits.len() == DIGITS && digits.iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b))
+    })
 }
 
 #[cfg(test)]
@@ -131,21 +127,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_our_own_passing_names_are_known() {
-        for ours in [".pvc-1.json.0123456789abcdef.new", "..x.0123456789abcdef.new"] {
-            assert!(is_fresh(OsStr::new(ours)), "{ours}");
-        }
+    fn only_our_own_passing_names_of_that_file_are_known() {
+        let of = |file: &str| is_unfinished(OsStr::new(file), OsStr::new("pvc-1.json"));
+        assert!(of(".pvc-1.json.0123456789abcdef.new"));
         for other in [
             "pvc-1.json.0123456789abcdef.new",
             ".pvc-1.json.0123456789abcdef",
             ".pvc-1.json.0123456789abcdeF.new",
             ".pvc-1.json.123456789abcdef.new",
-            "..0123456789abcdef.new",
+            ".pvc-1.json.json.0123456789abcdef.new",
+            ".vc-1.json.0123456789abcdef.new",
+            ".pvc-12.json.0123456789abcdef.new",
             ".0123456789abcdef.new",
-            ".new",
             "",
         ] {
-            assert!(!is_fresh(OsStr::new(other)), "{other}");
+            assert!(!of(other), "{other}");
         }
     }
 }

@@ -65,13 +65,6 @@ fn file(name: &Name, state: State) -> OsString {
     format!("{}.{ending}", name.as_str()).into()
 }
 
-/// Whether a file is one of those in which a marker is written before it has its name, left by a call that was cut off.
-fn is_left(file: &OsStr, name: &Name) -> bool {
-    let rest =
-        file.to_str().and_then(|file| file.strip_prefix('.')?.strip_prefix(name.as_str())?.strip_prefix(".json."));
-    rest.and_then(|rest| rest.strip_suffix(".new")).is_some_and(|random| !random.contains('.'))
-}
-
 impl Home {
     /// Opens a pool's directory. What is missing of ours in it is made.
     ///
@@ -200,9 +193,7 @@ impl Home {
     /// Removes the marker: from now on nothing of it is ours.
     fn unmark(&self, place: &Place) -> Result<()> {
         let notes = self.folder(notes(place.kind))?;
-        for left in notes.names()?.iter().filter(|file| is_left(file, &place.name)) {
-            notes.unlink(left)?;
-        }
+        notes.unlink_unfinished(&file(&place.name, State::Ready))?;
         notes.unlink(&file(&place.name, State::Removing))?;
         Ok(notes.sync()?)
     }
@@ -244,18 +235,4 @@ impl Home {
 
 fn text(marker: &Marker) -> Result<Vec<u8>> {
     serde_json::to_vec(marker).map_err(|error| Failure::internal(format!("cannot write a marker: {error}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_call_left_that_was_cut_off_is_known_by_its_name() {
-        let of = |file: &str| is_left(file.as_ref(), &Name::of("a"));
-        assert!(of(".a.json.0123456789abcdef.new"));
-        for other in ["a.json", ".a.json", ".b.json.01.new", ".a.json.json.01.new", ".a.b.json.01.new", ".a.json.01"] {
-            assert!(!of(other), "{other}");
-        }
-    }
 }

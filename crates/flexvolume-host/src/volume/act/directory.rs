@@ -8,7 +8,7 @@ use std::{
 use flexvolume_linux::{
     ErrorKind,
     beneath::{Pinned, Root},
-    mount::{Presence, table},
+    mount::{Presence, Step, table},
 };
 
 use flexvolume_protocol::excerpt;
@@ -220,8 +220,10 @@ impl Hands<'_> {
         // meanwhile it can do again.
         let mut idle = vec![self.absolute(&self.ground.layout.global(&self.record.driver, &self.record.name))];
         idle.extend(self.drivers_own());
-        if let Done::Told(steps) = self.work(&Task::Break { target: target.to_owned(), idle }, UNMOUNT)? {
-            let lost = if steps.contains("force") { "; what was being written to it may be lost" } else { "" };
+        if let Done::Unmounted(steps) = self.work(&Task::Break { target: target.to_owned(), idle }, UNMOUNT)? {
+            let lost = if steps.contains(&Step::Force) { "; what was being written to it may be lost" } else { "" };
+            let steps: Vec<String> = steps.iter().map(|step| format!("{step:?}").to_lowercase()).collect();
+            let steps = steps.join(", ");
             self.warn(format!("the mount at {} did not answer; it was taken away by: {steps}{lost}", target.display()));
         }
         Ok(())

@@ -53,7 +53,9 @@ impl Hands<'_> {
         let path = self.absolute(&self.ground.layout.place(place, &self.record.driver, &self.record.name));
         match self.ask(&Task::Usage { path })? {
             Done::Usage(usage) => Ok(Some(usage)),
-            Done::Plainly | Done::Told(_) | Done::Owned(_) | Done::Seen(_) | Done::Free(_) => Ok(None),
+            Done::Plainly | Done::Told(_) | Done::Unmounted(_) | Done::Owned(_) | Done::Seen(_) | Done::Free(_) => {
+                Ok(None)
+            }
         }
     }
 
