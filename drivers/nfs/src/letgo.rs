@@ -20,7 +20,7 @@ use flexvolume_linux::{
 
 use crate::{
     child::{Came, Clock, ask},
-    own::Shares,
+    shares::Shares,
     touch::Touch,
 };
 

@@ -17,6 +17,7 @@ mod provision;
 mod server;
 mod settings;
 mod share;
+mod shares;
 mod snapshot;
 mod stage;
 mod touch;
@@ -82,7 +83,7 @@ impl Driver for Nfs {
     /// What a call left that was cut off between mounting the share and showing it.
     fn detach(&self, call: &Detach, world: &World) -> Result<()> {
         let Some(attachment) = world.attachments().get(&call.name)? else { return Ok(()) };
-        let point = own::Shares::of(world).point(&attachment.storage);
+        let point = shares::Shares::of(world).point(&attachment.storage);
         let clock = child::Clock::of(world);
         match table::at(&point)? {
             Some(mounted) => own::release(mounted.dev, world, &clock),

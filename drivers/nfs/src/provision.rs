@@ -11,9 +11,9 @@ use crate::{
     ids::{id, of_id},
     marker::{Marker, Wish},
     name::{Kind, Name, Place},
-    own::{Shares, is_nfs},
     pool::{Job, Said, is_within, made, subdir, unexpected, work},
     settings::{OnDelete, Pool, PoolName, Settings},
+    shares::{Shares, is_nfs},
 };
 
 /// Makes the volume called `flexvol/name`, empty or as a copy; the same name and a fitting size again is the same volume.

@@ -8,7 +8,8 @@ use flexvolume_linux::mount::{self, Flags, Mounted, Presence, set_flags, table};
 use crate::{
     child::{Came, Clock, ask},
     letgo::{Health, health, is_stale, take_away, tell},
-    own::{Own, Shares, is_nfs, release},
+    own::{Own, release},
+    shares::{Shares, is_nfs},
     touch::{Done, Touch},
     volume::Volume,
 };

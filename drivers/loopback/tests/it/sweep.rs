@@ -157,9 +157,16 @@ fn an_unmount_without_records_dies_at_every_effect() {
 fn the_same_call_has_the_same_effects() {
     let Some(bed) = Bed::new() else { return };
     let place = bed.place("pod");
-    let shape = |id: &str| {
+    let once = |id: &str| {
         let up = bed.traced(&["mount", text(&place), &bed.j(id).text()], Plan::Count).shape();
         (up, bed.traced(&["unmount", text(&place)], Plan::Count).shape())
+    };
+    // The kernel names a free device, and whoever takes it first has it: if that was another test, the driver asks for the next one,
+    // which is two effects more. Such a call is no measure.
+    let was_late = |up: &[String]| up.windows(4).any(|four| four.iter().all(|effect| effect == "loopback ioctl"));
+    let shape = |id: &str| {
+        let tries = (0..10).map(|n| once(&format!("{id}-{n}")));
+        tries.into_iter().find(|(up, _)| !was_late(up)).expect("a device that nobody else wants")
     };
     // The first call of all makes the folders.
     shape("a");
