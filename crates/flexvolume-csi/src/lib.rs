@@ -1,0 +1,4 @@
+//! Serves FlexVolume drivers as CSI drivers. gRPC stays in here.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod wire;
