@@ -1,4 +1,5 @@
 //! Serves FlexVolume drivers as CSI drivers. gRPC stays in here.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod name;
 pub mod wire;
