@@ -21,9 +21,11 @@ mod rebuild;
 pub mod retry;
 pub mod settings;
 pub mod standing;
+pub mod target;
 pub mod task;
 pub mod volume;
 mod wall;
+mod workers;
 
 pub use error::{Error, Kind, Result, kernel_stack};
 pub use ground::Ground;

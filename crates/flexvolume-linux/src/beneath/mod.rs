@@ -14,7 +14,7 @@ pub use trust::{Trust, Trusted, real_place, trusted, trusted_chain};
 
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, unlinkat},
+    fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, unlinkat},
     io::Errno,
 };
 
@@ -126,6 +126,46 @@ impl Pinned {
             Ok(()) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
             Err(error) => Err(self.error("remove the directory", error)),
+        }
+    }
+
+    /// Makes an empty file that nobody else can open; `false` if a file was there.
+    ///
+    /// Errors: something else is there, or what the kernel says.
+    pub fn make_file(&self) -> Result<bool> {
+        let how = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat(&self.parent, &self.name, how, Mode::from_raw_mode(0o600)) {
+            Ok(_) => Ok(true),
+            Err(Errno::EXIST) => match self.look()? {
+                Presence::Other => Ok(false),
+                Presence::Absent
+                | Presence::Plain
+                | Presence::Mount(_)
+                | Presence::Corrupted(_)
+                | Presence::Symlink => Err(self.error("make the file", Errno::EXIST)),
+            },
+            Err(error) => Err(self.error("make the file", error)),
+        }
+    }
+
+    /// Takes the file away, which must be a plain one, empty and not mounted on; `false` if there was nothing.
+    ///
+    /// Errors: `Refused` if it holds anything, `Busy` if it is mounted on; what the kernel says.
+    pub fn remove_empty_file(&self) -> Result<bool> {
+        let file = match self.open() {
+            Ok(file) => file,
+            Err(error) if error.errno() == Some(Errno::NOENT.raw_os_error()) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let stat = fstat(&file).map_err(|e| self.error("look at", e))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_size != 0 {
+            let context = format!("{} is no empty file", self.shown());
+            return Err(Error::new(ErrorKind::Refused, context).with_hint("see what it is, and move it out of the way"));
+        }
+        match unlinkat(&self.parent, &self.name, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(self.error("remove", error)),
         }
     }
 

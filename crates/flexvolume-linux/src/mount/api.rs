@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use linux_raw_sys::general::{
-    AT_EMPTY_PATH, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY,
+    AT_EMPTY_PATH, MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOUNT_ATTR_RELATIME, MOUNT_ATTR_STRICTATIME,
 };
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -16,7 +17,10 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{raw, table::path_of};
+use super::{
+    raw::{self, Attributes},
+    table::path_of,
+};
 use crate::{
     Error, ErrorKind, Result,
     real::{astray, open_real},
@@ -40,6 +44,17 @@ impl Default for Flags {
     fn default() -> Self {
         Self { read_only: false, nosuid: true, nodev: true, noexec: false }
     }
+}
+
+/// Which reads of a file are written down as its access time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AccessTimes {
+    /// The first after a change, and one a day (`relatime`).
+    Some,
+    /// Every one (`strictatime`).
+    Every,
+    /// None (`noatime`).
+    None,
 }
 
 /// A file system to mount.
@@ -131,6 +146,23 @@ impl Tree {
         Ok(Self { fd, what })
     }
 
+    /// Says which access times this view writes down, and whether those of directories are passed over (`nodiratime`).
+    ///
+    /// Errors: `Unsupported` before kernel 5.12.
+    pub fn access_times(self, times: AccessTimes, no_directories: bool) -> Result<Self> {
+        let times = match times {
+            AccessTimes::Some => MOUNT_ATTR_RELATIME,
+            AccessTimes::Every => MOUNT_ATTR_STRICTATIME,
+            AccessTimes::None => MOUNT_ATTR_NOATIME,
+        };
+        let directories = if no_directories { MOUNT_ATTR_NODIRATIME } else { 0 };
+        let change =
+            Attributes { set: (times | directories).into(), clear: MOUNT_ATTR__ATIME.into(), ..Attributes::default() };
+        raw::mount_setattr(self.fd.as_fd(), c"", AT_EMPTY_PATH, change)
+            .map_err(|e| too_old(Error::os(format!("cannot set the access times of {}", self.what), e)))?;
+        Ok(self)
+    }
+
     /// Puts the mount in place, on top of whatever `target` is. A link anywhere in `target` is refused.
     pub fn attach(self, target: &Path) -> Result<()> {
         self.attach_to(open_point(target)?.as_fd())
@@ -180,7 +212,7 @@ fn forbid(mount: BorrowedFd<'_>, flags: Flags, what: &str) -> Result<()> {
     if set == 0 {
         return Ok(());
     }
-    raw::mount_setattr(mount, c"", AT_EMPTY_PATH, set.into(), 0)
+    raw::mount_setattr(mount, c"", AT_EMPTY_PATH, Attributes { set: set.into(), ..Attributes::default() })
         .map_err(|e| too_old(Error::os(format!("cannot set mount flags on {what}"), e)))
 }
 
@@ -189,7 +221,8 @@ fn forbid(mount: BorrowedFd<'_>, flags: Flags, what: &str) -> Result<()> {
 ///
 /// Errors: `Unsupported` before kernel 5.12.
 pub fn make_private(mount: BorrowedFd<'_>, what: &Path) -> Result<()> {
-    raw::mount_setattr(mount, c"", AT_EMPTY_PATH, 0, libc::MS_PRIVATE)
+    let private = Attributes { propagation: libc::MS_PRIVATE, ..Attributes::default() };
+    raw::mount_setattr(mount, c"", AT_EMPTY_PATH, private)
         .map_err(|e| too_old(Error::os(format!("cannot make the mount at {} private", what.display()), e)))
 }
 

@@ -70,13 +70,24 @@ pub(super) fn list_mounts(parent: u64, last: u64, ids: &mut [u64]) -> io::Result
 
 /// Asks for a change of no attribute: an error says that the call is not there, or not for us.
 pub(crate) fn change_nothing(fd: BorrowedFd<'_>) -> io::Result<()> {
-    mount_setattr(fd, c"", AT_EMPTY_PATH, 0, 0)
+    mount_setattr(fd, c"", AT_EMPTY_PATH, Attributes::default())
 }
 
-/// Sets the attribute bits `set` on the mount that `fd` is on, and its propagation unless that is 0; with `path` empty the
-/// mount of `fd` itself.
-pub(super) fn mount_setattr(fd: BorrowedFd<'_>, path: &CStr, flags: u32, set: u64, propagation: u64) -> io::Result<()> {
-    let attr = mount_attr { attr_set: set, attr_clr: 0, propagation, userns_fd: 0 };
+/// What is changed of a mount.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Attributes {
+    /// Attribute bits that are set.
+    pub(super) set: u64,
+    /// Attribute bits that are cleared before.
+    pub(super) clear: u64,
+    /// The propagation it gets; 0 leaves it as it is.
+    pub(super) propagation: u64,
+}
+
+/// Changes the mount that `fd` is on; with `path` empty the mount of `fd` itself.
+pub(super) fn mount_setattr(fd: BorrowedFd<'_>, path: &CStr, flags: u32, change: Attributes) -> io::Result<()> {
+    let Attributes { set, clear, propagation } = change;
+    let attr = mount_attr { attr_set: set, attr_clr: clear, propagation, userns_fd: 0 };
     // SAFETY: the path is NUL-terminated, and the kernel reads exactly the given size of the live `attr`.
     let done = unsafe {
         libc::syscall(

@@ -1,0 +1,240 @@
+//! One call at a time for each volume, and none that ends because its client has gone.
+//!
+//! Work runs on a thread of its own, whoever still waits for it. A client that comes back with the very same call while that is under
+//! way gets its result; one with another call for the same volume waits its turn, but not for ever (CSI, "Concurrency": `ABORTED`).
+
+use std::{
+    any::Any,
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use prost::Message;
+use sha2::{Digest, Sha256};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::{Instant, timeout_at},
+};
+use tonic::Status;
+
+/// So long a call waits for another one of its volume.
+const TURN: Duration = Duration::from_secs(30);
+
+/// The gate of one driver.
+#[derive(Clone)]
+pub struct Gate {
+    open: Arc<Mutex<HashMap<String, Running>>>,
+    room: Arc<Semaphore>,
+    turn: Duration,
+}
+
+/// What a call is: the same again has the same name and the same request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    rpc: &'static str,
+    digest: [u8; 32],
+}
+
+#[derive(Clone)]
+struct Running {
+    call: Call,
+    end: watch::Receiver<Option<Came>>,
+}
+
+type Came = Result<Arc<dyn Any + Send + Sync>, Status>;
+
+impl Call {
+    /// The call of that name with that request.
+    pub fn of(rpc: &'static str, request: &impl Message) -> Self {
+        Self { rpc, digest: Sha256::digest(request.encode_to_vec()).into() }
+    }
+}
+
+/// Ends what is under way whatever becomes of the work, a panic among it.
+struct Ending {
+    gate: Gate,
+    key: String,
+    end: watch::Sender<Option<Came>>,
+}
+
+impl Ending {
+    fn with(self, came: Came) {
+        self.end.send_replace(Some(came));
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.gate.lock().remove(&self.key);
+        if self.end.borrow().is_none() {
+            self.end.send_replace(Some(Err(Status::internal("the call ended without an answer; see the log"))));
+        }
+    }
+}
+
+impl Gate {
+    /// A gate that lets so many calls work at once.
+    pub fn new(at_once: usize) -> Self {
+        Self { open: Arc::default(), room: Arc::new(Semaphore::new(at_once)), turn: TURN }
+    }
+
+    /// Does `work`, when nothing else is done for `key`; or joins the same call that is under way.
+    ///
+    /// # Errors
+    /// What the work says; `ABORTED` if another call keeps the volume for too long.
+    pub async fn pass<T, W>(&self, key: &str, call: Call, work: W) -> Result<T, Status>
+    where
+        T: Clone + Send + Sync + 'static,
+        W: FnOnce() -> Result<T, Status> + Send + 'static,
+    {
+        let until = Instant::now() + self.turn;
+        let running = loop {
+            let running = match self.enter(key, call) {
+                Entered::Begun(ending) => {
+                    let running = ending.end.subscribe();
+                    self.begin(ending, work);
+                    break running;
+                }
+                Entered::Under(running) => running,
+            };
+            if running.call == call {
+                break running.end;
+            }
+            let other = running.call.rpc;
+            let mut end = running.end;
+            // An error is an end, too.
+            if timeout_at(until, end.wait_for(Option::is_some)).await.is_err() {
+                return Err(Status::aborted(format!("{other} of this volume is still under way; call again")));
+            }
+        };
+        result(running).await
+    }
+
+    fn enter(&self, key: &str, call: Call) -> Entered {
+        let mut open = self.lock();
+        match open.get(key) {
+            Some(running) => Entered::Under(running.clone()),
+            None => {
+                let (end, receiver) = watch::channel(None);
+                open.insert(key.to_owned(), Running { call, end: receiver });
+                Entered::Begun(Ending { gate: self.clone(), key: key.to_owned(), end })
+            }
+        }
+    }
+
+    /// From here on nothing stops it.
+    fn begin<T, W>(&self, ending: Ending, work: W)
+    where
+        T: Send + Sync + 'static,
+        W: FnOnce() -> Result<T, Status> + Send + 'static,
+    {
+        let room = Arc::clone(&self.room);
+        tokio::spawn(async move {
+            let Ok(_permit) = room.acquire_owned().await else { return };
+            let _ = tokio::task::spawn_blocking(move || {
+                let came = work().map(|done| Arc::new(done) as Arc<dyn Any + Send + Sync>);
+                ending.with(came);
+            })
+            .await;
+        });
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Running>> {
+        // Nothing is done under the lock that could leave the map half changed.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Entered {
+    Begun(Ending),
+    Under(Running),
+}
+
+async fn result<T: Clone + 'static>(mut end: watch::Receiver<Option<Came>>) -> Result<T, Status> {
+    let lost = || Status::internal("the call's answer is lost; call again");
+    let came = end.wait_for(Option::is_some).await.map_err(|_| lost())?.clone();
+    came.ok_or_else(lost)??.downcast_ref::<T>().cloned().ok_or_else(lost)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    };
+
+    use super::*;
+
+    fn call(rpc: &'static str, request: &str) -> Call {
+        Call::of(rpc, &request.to_owned())
+    }
+
+    /// A gate, and work that waits until it is let go; how many have begun.
+    fn held() -> (Gate, Arc<AtomicUsize>, mpsc::Sender<()>, impl FnOnce() -> Result<usize, Status> + Send + 'static) {
+        let begun = Arc::new(AtomicUsize::new(0));
+        let (let_go, wait) = mpsc::channel();
+        let count = Arc::clone(&begun);
+        let work = move || {
+            let nth = count.fetch_add(1, Ordering::SeqCst);
+            wait.recv().map_err(|_| Status::unknown("nobody lets it go"))?;
+            Ok(nth)
+        };
+        (Gate::new(8), begun, let_go, work)
+    }
+
+    async fn until(condition: impl Fn() -> bool) {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn who_left_and_comes_back_gets_the_result_of_the_first_call() {
+        let (gate, begun, let_go, work) = held();
+        let first = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.pass("v", call("stage", "a"), work).await }
+        });
+        until(|| begun.load(Ordering::SeqCst) == 1).await;
+        first.abort();
+        let second = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.pass("v", call("stage", "a"), || Ok(99_usize)).await }
+        });
+        tokio::task::yield_now().await;
+        let_go.send(()).unwrap();
+        assert_eq!(second.await.unwrap().unwrap(), 0, "the work of the first one was done, and once");
+    }
+
+    #[tokio::test]
+    async fn another_call_of_a_volume_waits_its_turn_and_not_for_ever() {
+        let (mut gate, begun, let_go, work) = held();
+        gate.turn = Duration::from_millis(20);
+        let first = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.pass("v", call("stage", "a"), work).await }
+        });
+        until(|| begun.load(Ordering::SeqCst) == 1).await;
+        let refused = gate.pass("v", call("stage", "b"), || Ok(0_usize)).await.unwrap_err();
+        assert_eq!((refused.code(), refused.message().contains("stage")), (tonic::Code::Aborted, true));
+        assert_eq!(gate.pass("other", call("stage", "b"), || Ok(7_usize)).await.unwrap(), 7, "another volume");
+        gate.turn = Duration::from_secs(60);
+        let second = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.pass("v", call("stage", "b"), || Ok(5_usize)).await }
+        });
+        tokio::task::yield_now().await;
+        let_go.send(()).unwrap();
+        assert_eq!((first.await.unwrap().unwrap(), second.await.unwrap().unwrap()), (0, 5));
+        assert!(gate.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_is_an_error_and_blocks_nobody() {
+        let gate = Gate::new(1);
+        let broken = gate.pass("v", call("a", ""), || -> Result<(), Status> { panic!("broken") }).await.unwrap_err();
+        assert_eq!(broken.code(), tonic::Code::Internal);
+        assert_eq!(gate.pass("v", call("a", ""), || Ok(1)).await.unwrap(), 1);
+    }
+}

@@ -1,0 +1,288 @@
+//! Where somebody else wants a volume seen: paths that he names, beneath one folder that was agreed on.
+//!
+//! Nothing is written down of them. What is mounted at a target the mount table says, and what is asked for twice is done once.
+
+use std::{
+    fs,
+    os::{
+        fd::AsFd,
+        unix::fs::{FileTypeExt, MetadataExt},
+    },
+    path::{Component, Path, PathBuf},
+    time::Duration,
+};
+
+use flexvolume_linux::{
+    ErrorKind,
+    beneath::{Pinned, Root, Trust, trusted_chain},
+    fs::Usage,
+    mount::{AccessTimes, Flags, Mounted, Presence, Tree, table},
+};
+
+use crate::{
+    error::{Error, Kind, Result},
+    task::{Done, Task},
+    workers::Workers,
+};
+
+/// Mode of the directories we make.
+const MODE: u32 = 0o750;
+
+/// For an unmount, which may have to write back.
+const UNMOUNT: Duration = Duration::from_secs(120);
+/// A file system that has not said by then how full it is, is left alone.
+const PROBE: Duration = Duration::from_secs(5);
+
+/// The folder that targets are beneath.
+#[derive(Debug)]
+pub struct Targets {
+    given: PathBuf,
+    real: PathBuf,
+    workers: Workers,
+}
+
+/// What is to be seen.
+#[derive(Clone, Copy, Debug)]
+pub enum Shown<'a> {
+    /// The directory that a volume is mounted at.
+    Tree(&'a Path),
+    /// A block device, by its path.
+    Device(&'a Path),
+}
+
+/// What a target forbids, and which reads it writes down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manner {
+    /// What is forbidden.
+    pub flags: Flags,
+    /// Which access times are written; `None` as the volume's own mount has it.
+    pub times: Option<AccessTimes>,
+    /// Those of directories are not.
+    pub no_directory_times: bool,
+}
+
+impl Shown<'_> {
+    fn source(&self) -> &Path {
+        match self {
+            Self::Tree(path) | Self::Device(path) => path,
+        }
+    }
+}
+
+impl Targets {
+    /// Beneath `folder`, which only we and those in `trust` may change; `worker` is our own executable.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] if others can write there, [`Kind::NotFound`] if it is not there.
+    pub fn beneath(folder: &Path, trust: &Trust, worker: PathBuf) -> Result<Self> {
+        let real = fs::canonicalize(folder).map_err(|error| {
+            let kind = if error.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::System };
+            Error::new(kind, format!("cannot resolve {}", folder.display())).because(error)
+        })?;
+        trusted_chain(&real, trust)?;
+        Ok(Self { given: folder.to_owned(), real, workers: Workers::new(worker) })
+    }
+
+    /// A target's path beneath the folder.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`]: it is not absolute, leads out, or is the folder itself.
+    pub fn relative(&self, target: &Path) -> Result<PathBuf> {
+        let invalid = |why: &str| {
+            let folder = self.given.display();
+            Err(Error::new(Kind::Invalid, format!("the path {} {why}", target.display()))
+                .hint(format!("give an absolute path beneath {folder}, without . and ..")))
+        };
+        let plain =
+            |path: &Path| path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+        if !target.is_absolute() || !plain(target) {
+            return invalid("is not absolute and plain");
+        }
+        let Ok(rel) = target.strip_prefix(&self.given).or_else(|_| target.strip_prefix(&self.real)) else {
+            return invalid("is somewhere else");
+        };
+        if rel.as_os_str().is_empty() {
+            return invalid("is the folder itself");
+        }
+        Ok(rel.to_owned())
+    }
+
+    /// Makes a volume seen at `target`; false if it was so before. Folders above the target that are missing are made.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`]: something else is mounted there, or the same in another manner; [`Kind::Invalid`] as [`Targets::relative`].
+    pub fn show(&self, what: Shown<'_>, target: &Path, manner: Manner) -> Result<bool> {
+        let rel = self.relative(target)?;
+        let root = Root::open(&self.real)?;
+        if let Some(parent) = rel.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            root.make_dirs(parent, MODE)?;
+        }
+        let pinned = root.pin(&rel)?;
+        let path = self.real.join(&rel);
+        match pinned.look()? {
+            Presence::Mount(_) => return self.is_same(what, &pinned, manner).map(|()| false),
+            Presence::Corrupted(_) => self.break_up(&path)?,
+            Presence::Absent | Presence::Plain | Presence::Other => {}
+            Presence::Symlink => return Err(in_the_way(target, "a symbolic link")),
+        }
+        match what {
+            Shown::Tree(_) => pinned.mkdir(MODE).map(drop)?,
+            Shown::Device(_) => pinned.make_file().map(drop)?,
+        }
+        let judged = bind(what.source(), &pinned, manner).and_then(|()| self.is_same(what, &pinned, manner));
+        if judged.is_err() && matches!(pinned.look(), Ok(Presence::Plain | Presence::Other)) {
+            let _ = remove(&pinned);
+        }
+        judged.map(|()| true)
+    }
+
+    /// Takes what is seen at `target` away, and the empty file or directory beneath it; false if nothing was there.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`]: somebody uses it. Files lie where nothing is mounted.
+    pub fn hide(&self, target: &Path) -> Result<bool> {
+        let rel = self.relative(target)?;
+        let root = Root::open(&self.real)?;
+        let pinned = match root.pin(&rel) {
+            Ok(pinned) => pinned,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let path = self.real.join(&rel);
+        match pinned.look()? {
+            Presence::Absent => return Ok(false),
+            Presence::Mount(_) => self.work(&Task::Unmount { target: path }, UNMOUNT).map(drop)?,
+            Presence::Corrupted(_) => self.break_up(&path)?,
+            Presence::Plain | Presence::Other => {}
+            Presence::Symlink => return Err(in_the_way(target, "a symbolic link")),
+        }
+        remove(&pinned)?;
+        Ok(true)
+    }
+
+    /// What is mounted on top at a target.
+    ///
+    /// # Errors
+    /// As [`Targets::relative`]; what the kernel says.
+    pub fn at(&self, target: &Path) -> Result<Option<Mounted>> {
+        let rel = self.relative(target)?;
+        match Root::open(&self.real)?.pin(&rel) {
+            Ok(pinned) => Ok(pinned.mounted()?),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Where a volume is seen, beneath the folder.
+    ///
+    /// # Errors
+    /// The mount table cannot be read.
+    pub fn of(&self, what: Shown<'_>) -> Result<Vec<PathBuf>> {
+        let all = match what {
+            Shown::Tree(path) => match table::at(path)? {
+                Some(own) => {
+                    let mut same = table::of_device(own.dev)?;
+                    same.retain(|one| one.root == own.root);
+                    same
+                }
+                None => Vec::new(),
+            },
+            Shown::Device(path) => {
+                let Ok(device) = fs::metadata(path) else { return Ok(Vec::new()) };
+                let mut all = table::beneath(&self.real)?;
+                // A device's node lies on a file system of nodes, which answers.
+                all.retain(|one| {
+                    matches!(one.fs_type.as_str(), "devtmpfs" | "tmpfs")
+                        && fs::metadata(&one.point)
+                            .is_ok_and(|seen| seen.file_type().is_block_device() && seen.rdev() == device.rdev())
+                });
+                all
+            }
+        };
+        Ok(all.into_iter().map(|one| one.point).filter(|point| point.starts_with(&self.real)).collect())
+    }
+
+    /// How full the file system at `path` is, a target or a directory of our own.
+    ///
+    /// # Errors
+    /// [`Kind::Stuck`] if it does not answer.
+    pub fn usage(&self, path: &Path) -> Result<Usage> {
+        match self.work(&Task::Usage { path: path.to_owned() }, PROBE)? {
+            Done::Usage(usage) => Ok(usage),
+            Done::Plainly | Done::Told(_) | Done::Unmounted(_) | Done::Owned(_) | Done::Seen(_) | Done::Free(_) => {
+                Err(Error::new(Kind::System, "a worker answered another question"))
+            }
+        }
+    }
+
+    fn break_up(&self, path: &Path) -> Result<()> {
+        self.work(&Task::Break { target: path.to_owned(), idle: Vec::new() }, UNMOUNT).map(drop)
+    }
+
+    fn work(&self, task: &Task, limit: Duration) -> Result<Done> {
+        self.workers.ask(task, limit)
+    }
+
+    /// Whether what is mounted at a target is this volume, in this manner.
+    fn is_same(&self, what: Shown<'_>, pinned: &Pinned, manner: Manner) -> Result<()> {
+        let Some(there) = pinned.mounted()? else {
+            return Err(Error::new(Kind::Refused, format!("the mount at {} is gone again", pinned.path()?.display())));
+        };
+        let same = match what {
+            Shown::Tree(path) => table::at(path)?.is_some_and(|own| (own.dev, &own.root) == (there.dev, &there.root)),
+            Shown::Device(path) => {
+                let rdev = |path: &Path| {
+                    fs::metadata(path).ok().filter(|meta| meta.file_type().is_block_device()).map(|meta| meta.rdev())
+                };
+                rdev(path).is_some_and(|own| rdev(&there.point) == Some(own))
+            }
+        };
+        let point = there.point.display();
+        if !same {
+            return Err(Error::new(
+                Kind::Refused,
+                format!(
+                    "{} is mounted at {point}, which is another volume or an older mount of this one",
+                    there.source
+                ),
+            )
+            .hint(format!("see who uses it, then: umount {point}")));
+        }
+        if let Shown::Tree(_) = what
+            && there.read_only != manner.flags.read_only
+            && !there.read_only
+        {
+            return Err(Error::new(
+                Kind::Refused,
+                format!("the volume is mounted read-write at {point}, and wanted read-only"),
+            )
+            .hint("take it from there first"));
+        }
+        Ok(())
+    }
+}
+
+/// A view of the source, whole before anybody sees it. It reaches into no file system, so nothing holds it up.
+fn bind(source: &Path, target: &Pinned, manner: Manner) -> Result<()> {
+    let tree = Tree::of(source, manner.flags)?;
+    let tree = match (manner.times, manner.no_directory_times) {
+        (None, false) => tree,
+        (times, no_directories) => tree.access_times(times.unwrap_or(AccessTimes::Some), no_directories)?,
+    };
+    Ok(tree.attach_to(target.open()?.as_fd())?)
+}
+
+/// Takes away the empty directory, or the empty file.
+fn remove(pinned: &Pinned) -> Result<()> {
+    match pinned.look()? {
+        Presence::Other => pinned.remove_empty_file().map(drop)?,
+        Presence::Absent | Presence::Plain | Presence::Mount(_) | Presence::Corrupted(_) | Presence::Symlink => {
+            pinned.rmdir().map(drop)?;
+        }
+    }
+    Ok(())
+}
+
+fn in_the_way(target: &Path, what: &str) -> Error {
+    Error::new(Kind::Refused, format!("{} is {what}", target.display())).hint("move it out of the way, then try again")
+}
