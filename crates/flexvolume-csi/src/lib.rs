@@ -3,4 +3,5 @@
 
 pub mod capability;
 pub mod name;
+pub mod status;
 pub mod wire;

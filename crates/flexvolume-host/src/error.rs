@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use flexvolume_linux::process::ProcessId;
+use flexvolume_protocol::Code;
 
 /// The result of everything in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -34,9 +35,16 @@ pub struct Error {
     kind: Kind,
     what: String,
     hint: Option<String>,
+    failure: Option<Failure>,
     during: Option<&'static str>,
     process: Option<ProcessId>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The driver's own word that a call failed.
+#[derive(Clone, Copy, Debug)]
+struct Failure {
+    code: Option<Code>,
 }
 
 /// The command that shows where in the kernel a process waits.
@@ -52,7 +60,7 @@ pub(crate) fn waits_for(pid: u32) -> String {
 impl Error {
     /// An error that we found ourselves.
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
-        Self { kind, what: what.into(), hint: None, during: None, process: None, source: None }
+        Self { kind, what: what.into(), hint: None, failure: None, during: None, process: None, source: None }
     }
 
     /// Puts the cause beneath.
@@ -93,6 +101,23 @@ impl Error {
     /// The operation that failed: whoever tries again waits longer only if it is the same once more.
     pub fn operation(&self) -> Option<&'static str> {
         self.during
+    }
+
+    /// The driver itself said that it failed, and named this code if any.
+    #[must_use]
+    pub fn with_code(self, code: Option<Code>) -> Self {
+        Self { failure: Some(Failure { code }), ..self }
+    }
+
+    /// What kind of failure the driver says it was.
+    pub fn code(&self) -> Option<Code> {
+        self.failure.and_then(|failure| failure.code)
+    }
+
+    /// The driver itself said that it failed, so by the contract nothing is left of the call. Without its word (it was cut off,
+    /// or what it said is no answer) that is not known.
+    pub fn is_drivers_word(&self) -> bool {
+        self.failure.is_some()
     }
 
     /// The process that does not end, of [`Kind::Stuck`] and of some that are [`Kind::Busy`].

@@ -183,6 +183,9 @@ pub fn ended(name: &DriverName, verb: VerbName, outcome: &Outcome, redactor: &Re
 fn failed(driver: &Driver, verb: VerbName, verdict: &Verdict) -> Error {
     let error =
         Error::new(Kind::Driver, format!("driver {} failed to {verb}", driver.name)).because(verdict.to_string());
+    // A status that is no word of the contract may have been meant as a success.
+    let is_drivers_word = matches!(verdict, Verdict::Failed(_)) || verdict.code().is_some();
+    let error = if is_drivers_word { error.with_code(verdict.code()) } else { error };
     match verdict.hint() {
         Some(hint) => error.hint(hint),
         None => error,
