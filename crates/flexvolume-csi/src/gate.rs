@@ -18,6 +18,8 @@ use tokio::{
 };
 use tonic::Status;
 
+use crate::status::{self, Rpc};
+
 /// So long a call waits for another one of its volume.
 const TURN: Duration = Duration::from_secs(30);
 
@@ -32,7 +34,7 @@ pub struct Gate {
 /// What a call is: the same again has the same name and the same request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
-    rpc: &'static str,
+    rpc: Rpc,
     digest: [u8; 32],
 }
 
@@ -46,7 +48,7 @@ type Came = Result<Arc<dyn Any + Send + Sync>, Status>;
 
 impl Call {
     /// The call of that name with that request.
-    pub fn of(rpc: &'static str, request: &impl Message) -> Self {
+    pub fn of(rpc: Rpc, request: &impl Message) -> Self {
         Self { rpc, digest: Sha256::digest(request.encode_to_vec()).into() }
     }
 }
@@ -105,10 +107,28 @@ impl Gate {
             let mut end = running.end;
             // An error is an end, too.
             if timeout_at(until, end.wait_for(Option::is_some)).await.is_err() {
-                return Err(Status::aborted(format!("{other} of this volume is still under way; call again")));
+                return Err(status::pending(format!("{other:?} of this volume is still under way; call again")));
             }
         };
         result(running).await
+    }
+
+    /// Does `work`, which changes nothing, beside whatever else is done; it counts among those that work at once.
+    ///
+    /// # Errors
+    /// What the work says.
+    pub async fn look<T, W>(&self, work: W) -> Result<T, Status>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> Result<T, Status> + Send + 'static,
+    {
+        let lost = || Status::internal("the call ended without an answer; see the log");
+        let permit = Arc::clone(&self.room).acquire_owned().await.map_err(|_| lost())?;
+        let done = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work()
+        });
+        done.await.map_err(|_| lost())?
     }
 
     fn enter(&self, key: &str, call: Call) -> Entered {
@@ -131,8 +151,9 @@ impl Gate {
     {
         let room = Arc::clone(&self.room);
         tokio::spawn(async move {
-            let Ok(_permit) = room.acquire_owned().await else { return };
+            let Ok(permit) = room.acquire_owned().await else { return };
             let _ = tokio::task::spawn_blocking(move || {
+                let _permit = permit;
                 let came = work().map(|done| Arc::new(done) as Arc<dyn Any + Send + Sync>);
                 ending.with(came);
             })
@@ -166,7 +187,7 @@ mod tests {
 
     use super::*;
 
-    fn call(rpc: &'static str, request: &str) -> Call {
+    fn call(rpc: Rpc, request: &str) -> Call {
         Call::of(rpc, &request.to_owned())
     }
 
@@ -194,13 +215,13 @@ mod tests {
         let (gate, begun, let_go, work) = held();
         let first = tokio::spawn({
             let gate = gate.clone();
-            async move { gate.pass("v", call("stage", "a"), work).await }
+            async move { gate.pass("v", call(Rpc::NodeStageVolume, "a"), work).await }
         });
         until(|| begun.load(Ordering::SeqCst) == 1).await;
         first.abort();
         let second = tokio::spawn({
             let gate = gate.clone();
-            async move { gate.pass("v", call("stage", "a"), || Ok(99_usize)).await }
+            async move { gate.pass("v", call(Rpc::NodeStageVolume, "a"), || Ok(99_usize)).await }
         });
         tokio::task::yield_now().await;
         let_go.send(()).unwrap();
@@ -213,16 +234,20 @@ mod tests {
         gate.turn = Duration::from_millis(20);
         let first = tokio::spawn({
             let gate = gate.clone();
-            async move { gate.pass("v", call("stage", "a"), work).await }
+            async move { gate.pass("v", call(Rpc::NodeStageVolume, "a"), work).await }
         });
         until(|| begun.load(Ordering::SeqCst) == 1).await;
-        let refused = gate.pass("v", call("stage", "b"), || Ok(0_usize)).await.unwrap_err();
-        assert_eq!((refused.code(), refused.message().contains("stage")), (tonic::Code::Aborted, true));
-        assert_eq!(gate.pass("other", call("stage", "b"), || Ok(7_usize)).await.unwrap(), 7, "another volume");
+        let refused = gate.pass("v", call(Rpc::NodeStageVolume, "b"), || Ok(0_usize)).await.unwrap_err();
+        assert_eq!((refused.code(), refused.message().contains("NodeStageVolume")), (tonic::Code::Aborted, true));
+        assert_eq!(
+            gate.pass("other", call(Rpc::NodeStageVolume, "b"), || Ok(7_usize)).await.unwrap(),
+            7,
+            "another volume"
+        );
         gate.turn = Duration::from_secs(60);
         let second = tokio::spawn({
             let gate = gate.clone();
-            async move { gate.pass("v", call("stage", "b"), || Ok(5_usize)).await }
+            async move { gate.pass("v", call(Rpc::NodeStageVolume, "b"), || Ok(5_usize)).await }
         });
         tokio::task::yield_now().await;
         let_go.send(()).unwrap();
@@ -233,8 +258,9 @@ mod tests {
     #[tokio::test]
     async fn work_that_panics_is_an_error_and_blocks_nobody() {
         let gate = Gate::new(1);
-        let broken = gate.pass("v", call("a", ""), || -> Result<(), Status> { panic!("broken") }).await.unwrap_err();
+        let broken =
+            gate.pass("v", call(Rpc::About, ""), || -> Result<(), Status> { panic!("broken") }).await.unwrap_err();
         assert_eq!(broken.code(), tonic::Code::Internal);
-        assert_eq!(gate.pass("v", call("a", ""), || Ok(1)).await.unwrap(), 1);
+        assert_eq!(gate.pass("v", call(Rpc::About, ""), || Ok(1)).await.unwrap(), 1);
     }
 }

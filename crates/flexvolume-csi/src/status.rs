@@ -71,6 +71,8 @@ pub enum Rpc {
     NodeGetStorageHealth,
     /// Node.
     NodeExpandVolume,
+    /// Who this is, what it can do, whether it is ready: of any service.
+    About,
 }
 
 /// What a call does, as far as its failures go.
@@ -117,7 +119,8 @@ impl Rpc {
             | Self::GetSnapshot
             | Self::NodeGetVolumeStats
             | Self::NodeGetVolumeHealth
-            | Self::NodeGetStorageHealth => Does::Ask,
+            | Self::NodeGetStorageHealth
+            | Self::About => Does::Ask,
         }
     }
 

@@ -1,0 +1,60 @@
+//! A driver asked for what concerns no volume on this node: made, deleted, copied, counted. Nothing of it is written down, so whoever
+//! was cut off calls again, and the driver goes on from where it was.
+
+use std::time::{Duration, Instant};
+
+use flexvolume_host::{
+    Error, Kind,
+    drivers::{
+        call::{Calling, call},
+        driver::Driver,
+    },
+    fresh_id,
+};
+use flexvolume_protocol::{Came, Options, Redactor, Secrets, Verb};
+use tonic::Status;
+
+use crate::plugin::{Plugin, Trouble};
+
+/// So long work that goes on is waited for, before the client is told to come back.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two calls of a driver that says `In progress`.
+const PAUSE: Duration = Duration::from_millis(500);
+
+impl Plugin {
+    /// Calls the driver until its work is done.
+    ///
+    /// # Errors
+    /// What the driver says; `ABORTED` if it still works on it.
+    pub(crate) fn ask<V: Verb>(&self, driver: &Driver, about: &str, secrets: &Secrets, verb: &V) -> Result<V::Reply, Trouble> {
+        let (redactor, start) = (Redactor::new(secrets), Instant::now());
+        loop {
+            let id = fresh_id()?;
+            let calling = Calling {
+                driver,
+                volume: about,
+                call: &id,
+                redactor: &redactor,
+                notes: &|note| self.tell(note),
+                born: &mut |_| (),
+            };
+            match call(calling, verb)? {
+                Came::Done(reply) => return Ok(reply),
+                Came::NotSupported => {
+                    let what = format!("driver {} does not know {}", driver.name, V::NAME);
+                    return Err(Error::new(Kind::Driver, what).into());
+                }
+                Came::InProgress if start.elapsed() >= PATIENCE => {
+                    let (name, verb) = (&driver.name, V::NAME);
+                    return Err(Status::aborted(format!("driver {name} is still at work ({verb}); call again")).into());
+                }
+                Came::InProgress => std::thread::sleep(PAUSE),
+            }
+        }
+    }
+}
+
+/// Options with the secrets of a call, where they do not travel in argv.
+pub(crate) fn with_secrets(driver: &Driver, options: Options, secrets: &Secrets) -> Options {
+    if driver.by_stdin() { options.with_secrets(secrets.clone()) } else { options }
+}

@@ -1,0 +1,143 @@
+//! One driver as CSI clients see it: what its three services share.
+
+use std::sync::Arc;
+
+use flexvolume_host::{
+    Error, Host, Note,
+    drivers::driver::Driver,
+    target::Targets,
+    volume::record::SecretRef,
+};
+use flexvolume_protocol::{DriverName, Secrets};
+use prost::Message;
+use tonic::{Response, Status};
+
+use crate::{
+    capability::{AttachBy, Offer},
+    context::Inline,
+    gate::{Call, Gate},
+    name::CsiName,
+    status::{self, Rpc},
+};
+
+/// Where notes of the host go.
+pub type Teller = Arc<dyn Fn(Note) + Send + Sync>;
+
+/// How one driver is served.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    /// The driver.
+    pub driver: DriverName,
+    /// Its name in CSI.
+    pub name: CsiName,
+    /// Who attaches.
+    pub attach_by: AttachBy,
+    /// Which volumes a pod may write down itself.
+    pub inline: Inline,
+}
+
+/// So many calls of one driver work at once.
+const AT_ONCE: usize = 64;
+
+/// One driver, served.
+pub struct Plugin {
+    /// How.
+    pub(crate) serving: Serving,
+    /// The engine.
+    pub(crate) host: Arc<Host>,
+    /// Where volumes are shown.
+    pub(crate) targets: Arc<Targets>,
+    gate: Gate,
+    teller: Teller,
+}
+
+impl Plugin {
+    /// A driver that is served on this host; targets are where `targets` are.
+    pub fn new(serving: Serving, host: Arc<Host>, targets: Arc<Targets>, teller: Teller) -> Arc<Self> {
+        Arc::new(Self { serving, host, targets, gate: Gate::new(AT_ONCE), teller })
+    }
+
+    /// Tells a note of the host.
+    pub(crate) fn tell(&self, note: Note) {
+        (self.teller)(note);
+    }
+
+    /// The driver as it is now, asked `init` if it is new.
+    pub(crate) fn driver(&self) -> Result<Arc<Driver>, Error> {
+        self.host.ground().drivers.get(&self.serving.driver, &|note| self.tell(note))
+    }
+
+    /// What it offers now.
+    pub(crate) fn offer(&self, driver: &Driver) -> Offer {
+        Offer {
+            capabilities: driver.capabilities.clone(),
+            extensions: driver.extensions.clone(),
+            attach_by: self.serving.attach_by,
+        }
+    }
+
+    /// Where volumes that live on one node can be reached, as CSI has it: a key and a value.
+    pub(crate) fn topology(&self) -> (String, String) {
+        (format!("topology.{}/node", self.serving.name), self.host.ground().ident.node.clone())
+    }
+
+    /// Has `work` done on a thread of its own, one at a time for `key`; the very same call is joined.
+    pub(crate) async fn pass<R, T, W>(self: &Arc<Self>, key: &str, rpc: Rpc, request: &R, work: W) -> Result<Response<T>, Status>
+    where
+        R: Message,
+        T: Clone + Send + Sync + 'static,
+        W: FnOnce(&Self) -> Result<T, Trouble> + Send + 'static,
+    {
+        let plugin = Arc::clone(self);
+        let work = move || work(&plugin).map_err(|trouble| trouble.status(rpc));
+        self.gate.pass(key, Call::of(rpc, request), work).await.map(Response::new)
+    }
+}
+
+impl Plugin {
+    /// Has `work` that changes nothing done on a thread of its own, beside whatever else is done.
+    pub(crate) async fn look<T, W>(self: &Arc<Self>, rpc: Rpc, work: W) -> Result<Response<T>, Status>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Self) -> Result<T, Trouble> + Send + 'static,
+    {
+        let plugin = Arc::clone(self);
+        let work = move || work(&plugin).map_err(|trouble| trouble.status(rpc));
+        self.gate.look(work).await.map(Response::new)
+    }
+}
+
+/// Why a call fails.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The host or the driver says so.
+    Host(Error),
+    /// The bridge itself does.
+    Own(Status),
+}
+
+impl Trouble {
+    fn status(self, rpc: Rpc) -> Status {
+        match self {
+            Self::Host(error) => status::of(&error, rpc),
+            Self::Own(status) => status,
+        }
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Host(error)
+    }
+}
+
+impl From<Status> for Trouble {
+    fn from(status: Status) -> Self {
+        Self::Own(status)
+    }
+}
+
+/// The secrets of one call, for whoever asks in its name.
+pub(crate) fn keys(secrets: Secrets) -> impl Fn(&SecretRef) -> Result<Secrets, Error> + Sync {
+    move |_| Ok(secrets.clone())
+}

@@ -1,0 +1,76 @@
+//! A driver served at a socket, until it is told to stop.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{net::UnixListener, sync::watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{service::Routes, transport::Server};
+
+use crate::{
+    controller::Controller,
+    identity::Identity,
+    node::Node,
+    plugin::Plugin,
+    socket,
+    wire::csi::{controller_server::ControllerServer, identity_server::IdentityServer, node_server::NodeServer},
+};
+
+/// Which services are served beside Identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// The controller's.
+    pub controller: bool,
+    /// The node's.
+    pub node: bool,
+}
+
+/// Requests are small; a larger one is somebody's mistake.
+const LARGEST: usize = 4 << 20;
+/// After a client could not be let in.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Serves the driver until `stop` says true; calls that are under way then are ended first.
+///
+/// # Errors
+/// The socket is lost.
+pub async fn serve(
+    plugin: Arc<Plugin>,
+    parts: Parts,
+    listener: UnixListener,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), tonic::transport::Error> {
+    let mut routes = Routes::builder();
+    routes.add_service(IdentityServer::new(Identity(Arc::clone(&plugin))).max_decoding_message_size(LARGEST));
+    if parts.controller {
+        routes.add_service(ControllerServer::new(Controller(Arc::clone(&plugin))).max_decoding_message_size(LARGEST));
+    }
+    if parts.node {
+        routes.add_service(NodeServer::new(Node(plugin)).max_decoding_message_size(LARGEST));
+    }
+    let (sender, clients) = tokio::sync::mpsc::channel(16);
+    let accepting = tokio::spawn(async move {
+        loop {
+            match socket::accept(&listener).await {
+                Ok(client) => {
+                    if sender.send(Ok::<_, std::io::Error>(client)).await.is_err() {
+                        return;
+                    }
+                }
+                // Too many files are open, or the like: it passes.
+                Err(error) => {
+                    tracing::error!(target: "flexvol::csi", %error, "no client can be let in");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    });
+    let told = async move {
+        // Whoever could tell us is gone: that is an end, too.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    let served = Server::builder()
+        .serve_with_incoming_shutdown(routes.routes().prepare(), ReceiverStream::new(clients), told)
+        .await;
+    accepting.abort();
+    served
+}

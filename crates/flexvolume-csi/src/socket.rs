@@ -1,0 +1,107 @@
+//! The socket that one driver is served at: ours alone, and answering nobody but root.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    os::unix::{
+        fs::{DirBuilderExt, FileTypeExt, PermissionsExt},
+        net::UnixStream as Plain,
+    },
+    path::{Path, PathBuf},
+};
+
+use tokio::net::{UnixListener, UnixStream};
+
+/// A socket that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketTrouble {
+    /// Somebody serves there.
+    #[error("somebody else answers at {0}; end that first, or give another --endpoint")]
+    Taken(PathBuf),
+    /// Something else has the name.
+    #[error("{0} is no socket; move it out of the way")]
+    InTheWay(PathBuf),
+    /// The system says no.
+    #[error("cannot listen at {path}: {error}")]
+    System {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// The longest path that a socket's address holds.
+const LONGEST: usize = 107;
+
+/// Listens at `path`: its directory is made if it is not there, and a socket that nobody answers at is replaced.
+///
+/// # Errors
+/// [`SocketTrouble`].
+pub fn listen(path: &Path) -> Result<UnixListener, SocketTrouble> {
+    let system = |error| SocketTrouble::System { path: path.to_owned(), error };
+    if path.as_os_str().len() > LONGEST {
+        let long = format!("a socket's path has at most {LONGEST} bytes; give a shorter --endpoint");
+        return Err(system(io::Error::new(ErrorKind::InvalidInput, long)));
+    }
+    if let Some(dir) = path.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(system)?;
+    }
+    match fs::symlink_metadata(path) {
+        Ok(meta) if !meta.file_type().is_socket() => return Err(SocketTrouble::InTheWay(path.to_owned())),
+        Ok(_) if Plain::connect(path).is_ok() => return Err(SocketTrouble::Taken(path.to_owned())),
+        Ok(_) => fs::remove_file(path).map_err(system)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(system(error)),
+    }
+    let listener = UnixListener::bind(path).map_err(system)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(system)?;
+    Ok(listener)
+}
+
+/// The next client that may call: root, or who runs this process.
+///
+/// # Errors
+/// The socket is lost.
+pub async fn accept(listener: &UnixListener) -> io::Result<UnixStream> {
+    let own = fs::metadata("/proc/self").map(|meta| std::os::unix::fs::MetadataExt::uid(&meta)).unwrap_or(0);
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let uid = stream.peer_cred().map(|cred| cred.uid());
+        match uid {
+            Ok(uid) if uid == 0 || uid == own => return Ok(stream),
+            Ok(uid) => tracing::warn!(target: "flexvol::csi", uid, "a client that is not root was turned away"),
+            Err(error) => tracing::warn!(target: "flexvol::csi", %error, "a client that nobody knows was turned away"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced_and_one_that_answers_is_not() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("plugins/x/csi.sock");
+        let first = listen(&path).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        assert!(matches!(listen(&path), Err(SocketTrouble::Taken(_))));
+        drop(first);
+        let second = listen(&path).unwrap();
+        let client = UnixStream::connect(&path).await.unwrap();
+        accept(&second).await.unwrap();
+        drop(client);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_stays() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("file");
+        fs::write(&path, "data").unwrap();
+        assert!(matches!(listen(&path), Err(SocketTrouble::InTheWay(_))));
+        assert_eq!(fs::read(&path).unwrap(), b"data");
+        assert!(matches!(listen(&tmp.path().join("x".repeat(200))), Err(SocketTrouble::System { .. })));
+    }
+}
