@@ -2,6 +2,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod capability;
+pub mod gate;
+pub mod limits;
 pub mod name;
+pub mod socket;
 pub mod status;
 pub mod wire;
