@@ -55,10 +55,7 @@ impl Wanted {
 /// # Errors
 /// `INVALID_ARGUMENT`: it is too long.
 pub fn string<'a>(field: &str, text: &'a str) -> Result<&'a str, Status> {
-    match text.len() {
-        ..=STRING => Ok(text),
-        long => Err(status::invalid(format!("{field} has {long} bytes, and may have {STRING}"))),
-    }
+    within(field, text.len(), STRING).map(|()| text)
 }
 
 /// A string that must be there.
@@ -94,11 +91,10 @@ pub fn id(field: &str, text: &str) -> Result<Option<Id>, Status> {
 /// # Errors
 /// `INVALID_ARGUMENT`: it is missing or too long.
 pub fn node<'a>(field: &str, text: &'a str) -> Result<&'a str, Status> {
-    match text.len() {
-        0 => Err(status::missing(field)),
-        ..=NODE_ID => Ok(text),
-        long => Err(status::invalid(format!("{field} has {long} bytes, and may have {NODE_ID}"))),
+    if text.is_empty() {
+        return Err(status::missing(field));
     }
+    within(field, text.len(), NODE_ID).map(|()| text)
 }
 
 /// A path that must be there. Where it may lead is not looked at here.
@@ -106,14 +102,17 @@ pub fn node<'a>(field: &str, text: &'a str) -> Result<&'a str, Status> {
 /// # Errors
 /// `INVALID_ARGUMENT`: it is missing, too long, not absolute, or no path.
 pub fn path<'a>(field: &str, text: &'a str) -> Result<&'a Path, Status> {
-    let why = match text.len() {
-        0 => return Err(status::missing(field)),
-        ..=PATH if !text.starts_with('/') => "is not absolute",
-        ..=PATH if text.contains('\0') => "holds a NUL",
-        ..=PATH => return Ok(Path::new(text)),
-        _ => "is longer than the kernel takes",
-    };
-    Err(status::invalid(format!("{field} {why}")))
+    if text.is_empty() {
+        return Err(status::missing(field));
+    }
+    within(field, text.len(), PATH)?;
+    if !text.starts_with('/') {
+        return Err(status::invalid(format!("{field} is not absolute")));
+    }
+    if text.contains('\0') {
+        return Err(status::invalid(format!("{field} holds a NUL")));
+    }
+    Ok(Path::new(text))
 }
 
 /// A map of a request. A value of it is never shown.
@@ -142,7 +141,7 @@ pub fn strings(field: &str, strings: &[String]) -> Result<(), Status> {
 
 fn within(field: &str, bytes: usize, limit: usize) -> Result<(), Status> {
     match bytes > limit {
-        true => Err(status::invalid(format!("{field} has {bytes} bytes in all, and may have {limit}"))),
+        true => Err(status::invalid(format!("{field} has {bytes} bytes, and may have {limit}"))),
         false => Ok(()),
     }
 }
