@@ -33,9 +33,9 @@ impl identity_server::Identity for Identity {
 
     async fn get_plugin_capabilities(
         &self,
-        _request: Request<GetPluginCapabilitiesRequest>,
+        request: Request<GetPluginCapabilitiesRequest>,
     ) -> Result<Response<GetPluginCapabilitiesResponse>, Status> {
-        let answer = |plugin: &Plugin| {
+        let answer = |plugin: &Plugin, _: &_| {
             let offer = plugin.offer(&plugin.driver()?);
             let services = offer.plugin().into_iter().map(|service| {
                 plugin_capability::Type::Service(Service { r#type: service.into() })
@@ -45,14 +45,14 @@ impl identity_server::Identity for Identity {
             let capabilities = services.chain(grows).map(|kind| PluginCapability { r#type: Some(kind) }).collect();
             Ok(GetPluginCapabilitiesResponse { capabilities })
         };
-        self.0.look(Rpc::About, answer).await
+        self.0.look(Rpc::About, request.into_inner(), answer).await
     }
 
-    async fn probe(&self, _request: Request<ProbeRequest>) -> Result<Response<ProbeResponse>, Status> {
-        let answer = |plugin: &Plugin| {
+    async fn probe(&self, request: Request<ProbeRequest>) -> Result<Response<ProbeResponse>, Status> {
+        let answer = |plugin: &Plugin, _: &_| {
             plugin.driver()?;
             Ok(ProbeResponse { ready: Some(true) })
         };
-        self.0.look(Rpc::About, answer).await
+        self.0.look(Rpc::About, request.into_inner(), answer).await
     }
 }

@@ -82,27 +82,28 @@ impl Plugin {
     }
 
     /// Has `work` done on a thread of its own, one at a time for `key`; the very same call is joined.
-    pub(crate) async fn pass<R, T, W>(self: &Arc<Self>, key: &str, rpc: Rpc, request: &R, work: W) -> Result<Response<T>, Status>
+    pub(crate) async fn pass<R, T, W>(self: &Arc<Self>, key: &str, rpc: Rpc, request: R, work: W) -> Result<Response<T>, Status>
     where
-        R: Message,
+        R: Message + 'static,
         T: Clone + Send + Sync + 'static,
-        W: FnOnce(&Self) -> Result<T, Trouble> + Send + 'static,
+        W: FnOnce(&Self, &R) -> Result<T, Trouble> + Send + 'static,
     {
-        let plugin = Arc::clone(self);
-        let work = move || work(&plugin).map_err(|trouble| trouble.status(rpc));
-        self.gate.pass(key, Call::of(rpc, request), work).await.map(Response::new)
+        let (plugin, call) = (Arc::clone(self), Call::of(rpc, &request));
+        let work = move || work(&plugin, &request).map_err(|trouble| trouble.status(rpc));
+        self.gate.pass(key, call, work).await.map(Response::new)
     }
 }
 
 impl Plugin {
     /// Has `work` that changes nothing done on a thread of its own, beside whatever else is done.
-    pub(crate) async fn look<T, W>(self: &Arc<Self>, rpc: Rpc, work: W) -> Result<Response<T>, Status>
+    pub(crate) async fn look<R, T, W>(self: &Arc<Self>, rpc: Rpc, request: R, work: W) -> Result<Response<T>, Status>
     where
+        R: Send + 'static,
         T: Send + 'static,
-        W: FnOnce(&Self) -> Result<T, Trouble> + Send + 'static,
+        W: FnOnce(&Self, &R) -> Result<T, Trouble> + Send + 'static,
     {
         let plugin = Arc::clone(self);
-        let work = move || work(&plugin).map_err(|trouble| trouble.status(rpc));
+        let work = move || work(&plugin, &request).map_err(|trouble| trouble.status(rpc));
         self.gate.look(work).await.map(Response::new)
     }
 }

@@ -1,0 +1,123 @@
+//! How volumes and the storage do, as the driver says.
+
+use flexvolume_host::drivers::driver::Driver;
+use flexvolume_protocol::{Condition, Extension, GetHealth, Health, Id, ListVolumes, Options, Secrets, keys};
+
+use crate::{
+    ask::with_secrets,
+    context, limits,
+    lists::page,
+    plugin::{Plugin, Trouble},
+    provision::of,
+    status::{self, Rpc},
+    wire::csi::{
+        ControllerGetVolumeHealthRequest, ControllerGetVolumeHealthResponse, ControllerListVolumeHealthRequest,
+        ControllerListVolumeHealthResponse, NodeGetStorageHealthRequest, NodeGetStorageHealthResponse,
+        NodeGetVolumeHealthRequest, NodeGetVolumeHealthResponse, StorageHealthErrorType, VolumeHealth,
+        VolumeHealthErrorType, node_get_storage_health_response::StorageBackendHealth, volume_health::VolumeHealthEntry,
+    },
+};
+
+impl Plugin {
+    pub(crate) fn volume_health(
+        &self,
+        request: &ControllerGetVolumeHealthRequest,
+    ) -> Result<ControllerGetVolumeHealthResponse, Trouble> {
+        let driver = self.able(Extension::Health)?;
+        let secrets = context::secrets(&request.secrets)?;
+        let volume_health = Some(self.health_of(&driver, &request.volume_id, &secrets)?);
+        Ok(ControllerGetVolumeHealthResponse { volume_health })
+    }
+
+    pub(crate) fn node_volume_health(
+        &self,
+        request: &NodeGetVolumeHealthRequest,
+    ) -> Result<NodeGetVolumeHealthResponse, Trouble> {
+        let driver = self.able(Extension::Health)?;
+        for (field, path) in [
+            ("volume_publish_path", &request.volume_publish_path),
+            ("staging_target_path", &request.staging_target_path),
+        ] {
+            if !path.is_empty() {
+                self.targets.relative(limits::path(field, path)?)?;
+            }
+        }
+        let volume_health = Some(self.health_of(&driver, &request.volume_id, &Secrets::default())?);
+        Ok(NodeGetVolumeHealthResponse { volume_health })
+    }
+
+    fn health_of(&self, driver: &Driver, id: &str, secrets: &Secrets) -> Result<VolumeHealth, Trouble> {
+        let id = limits::id("volume_id", id)?.ok_or_else(|| status::not_found("there is no such volume"))?;
+        let options = with_secrets(driver, of(keys::ID, &id), secrets);
+        Ok(told(&id, self.ask(driver, id.as_str(), secrets, &GetHealth { options })?))
+    }
+
+    /// A page of the volumes with how each does; one that nobody can tell of is left out.
+    pub(crate) fn list_health(
+        &self,
+        request: &ControllerListVolumeHealthRequest,
+    ) -> Result<ControllerListVolumeHealthResponse, Trouble> {
+        let driver = self.able(Extension::Health)?;
+        let _ = self.able(Extension::List)?;
+        let wanted = limits::page(request.max_entries, &request.starting_token)?;
+        let rpc = Rpc::ControllerListVolumeHealth(wanted.page());
+        let secrets = context::secrets(&request.secrets)?;
+        let options = with_secrets(&driver, page(Options::default(), &wanted), &secrets);
+        let listed = self.ask(&driver, "", &secrets, &ListVolumes { options })?;
+        let ids = listed.volumes.into_iter().map(|volume| volume.id);
+        let entries = ids.filter_map(|id| self.health_of(&driver, id.as_str(), &secrets).ok()).collect();
+        let next_token = limits::answer(rpc, "token", listed.next.unwrap_or_default())?;
+        Ok(ControllerListVolumeHealthResponse { entries, next_token })
+    }
+
+    pub(crate) fn storage_health(
+        &self,
+        request: &NodeGetStorageHealthRequest,
+    ) -> Result<NodeGetStorageHealthResponse, Trouble> {
+        let driver = self.able(Extension::Health)?;
+        let secrets = context::secrets(&request.secrets)?;
+        let options = with_secrets(&driver, Options::default(), &secrets);
+        let Health { condition, message } = self.ask(&driver, "", &secrets, &GetHealth { options })?;
+        let kind = match condition {
+            Condition::Ok => return Ok(NodeGetStorageHealthResponse::default()),
+            Condition::Degraded => StorageHealthErrorType::StorageDegraded,
+            Condition::Inaccessible => StorageHealthErrorType::StorageUnreachable,
+            // There is no word for it: what is lost is not reached either.
+            Condition::DataLoss => StorageHealthErrorType::StorageUnreachable,
+        };
+        let entry = StorageBackendHealth {
+            status: kind.into(),
+            reason: reason(condition).to_owned(),
+            message: limits::words(&message),
+            volume_capability: None,
+        };
+        Ok(NodeGetStorageHealthResponse { backend_health: vec![entry] })
+    }
+}
+
+/// A volume that is well has no entry.
+fn told(id: &Id, health: Health) -> VolumeHealth {
+    let Health { condition, message } = health;
+    let kind = match condition {
+        Condition::Ok => None,
+        Condition::Degraded => Some(VolumeHealthErrorType::Degraded),
+        Condition::Inaccessible => Some(VolumeHealthErrorType::Inaccessible),
+        Condition::DataLoss => Some(VolumeHealthErrorType::DataLoss),
+    };
+    let entry = kind.map(|kind| VolumeHealthEntry {
+        status: kind.into(),
+        reason: reason(condition).to_owned(),
+        message: limits::words(&message),
+    });
+    VolumeHealth { volume_id: id.as_str().to_owned(), health_statuses: entry.into_iter().collect() }
+}
+
+/// CSI wants a reason in one word, as Kubernetes writes them.
+fn reason(condition: Condition) -> &'static str {
+    match condition {
+        Condition::Ok => "Ok",
+        Condition::Degraded => "Degraded",
+        Condition::Inaccessible => "Inaccessible",
+        Condition::DataLoss => "DataLoss",
+    }
+}

@@ -1,0 +1,181 @@
+//! What there is: volumes and snapshots, page by page, and room for more.
+
+use std::sync::Arc;
+
+use flexvolume_host::drivers::driver::Driver;
+use flexvolume_protocol::{
+    Created, Extension, GetCapacity, ListSnapshots, ListVolumes, Options, Secrets, Snapshot, keys,
+};
+
+use crate::{
+    ask::with_secrets,
+    context, limits,
+    plugin::{Plugin, Trouble},
+    status::{self, Page, Rpc},
+    wire::csi::{
+        self, GetCapacityRequest, GetCapacityResponse, GetSnapshotRequest, GetSnapshotResponse, ListSnapshotsRequest,
+        ListSnapshotsResponse, ListVolumesRequest, ListVolumesResponse, list_snapshots_response, list_volumes_response,
+    },
+};
+
+impl Plugin {
+    /// The driver, if it announces the extension that serves this call.
+    ///
+    /// # Errors
+    /// `UNIMPLEMENTED`.
+    pub(crate) fn able(&self, extension: Extension) -> Result<Arc<Driver>, Trouble> {
+        let driver = self.driver()?;
+        match driver.extensions.contains(&extension) {
+            true => Ok(driver),
+            false => Err(status::unimplemented(format!("driver {} does not announce {extension}", driver.name)).into()),
+        }
+    }
+
+    pub(crate) fn list_volumes(&self, request: &ListVolumesRequest) -> Result<ListVolumesResponse, Trouble> {
+        let driver = self.able(Extension::List)?;
+        let wanted = limits::page(request.max_entries, &request.starting_token)?;
+        let rpc = Rpc::ListVolumes(wanted.page());
+        let options = page(Options::default(), &wanted);
+        let page = self.ask(&driver, "", &Secrets::default(), &ListVolumes { options })?;
+        let entry = |volume| -> Result<_, Trouble> {
+            let volume = Some(self.volume(&driver, rpc, volume)?);
+            Ok(list_volumes_response::Entry { volume, status: None })
+        };
+        Ok(ListVolumesResponse {
+            entries: page.volumes.into_iter().map(entry).collect::<Result<_, _>>()?,
+            next_token: limits::answer(rpc, "token", page.next.unwrap_or_default())?,
+        })
+    }
+
+    /// A volume as clients are told of it.
+    pub(crate) fn volume(&self, driver: &Driver, rpc: Rpc, made: Created) -> Result<csi::Volume, Trouble> {
+        let Created { id, bytes, options } = made;
+        Ok(csi::Volume {
+            capacity_bytes: limits::bytes(rpc, bytes)?,
+            volume_id: limits::answer(rpc, "volume id", id.as_str().to_owned())?,
+            volume_context: limits::answers(rpc, "options", options)?,
+            content_source: None,
+            accessible_topology: self.accessible(driver, rpc)?.into_iter().collect(),
+        })
+    }
+
+    /// Where its volumes can be reached, if not everywhere.
+    pub(crate) fn accessible(&self, driver: &Driver, rpc: Rpc) -> Result<Option<csi::Topology>, Trouble> {
+        if !driver.extensions.contains(&Extension::Local) {
+            return Ok(None);
+        }
+        let node = &self.host.ground().ident.node;
+        Ok(Some(limits::topology(&self.serving.name, node).map_err(|why| status::bad_answer(rpc, why))?))
+    }
+
+    pub(crate) fn get_capacity(&self, request: &GetCapacityRequest) -> Result<GetCapacityResponse, Trouble> {
+        let (rpc, driver) = (Rpc::GetCapacity, self.able(Extension::Capacity)?);
+        let own = self.accessible(&driver, rpc)?;
+        let is_elsewhere = match (&own, &request.accessible_topology) {
+            (Some(own), Some(asked)) => own.segments.iter().any(|(key, node)| {
+                asked.segments.get(key).is_some_and(|other| other != node)
+            }),
+            (None | Some(_), None) | (None, Some(_)) => false,
+        };
+        if is_elsewhere {
+            return Ok(GetCapacityResponse::default());
+        }
+        let parameters = context::parameters(&request.parameters)?;
+        let options = parameters.options();
+        let room = self.ask(&driver, "", &Secrets::default(), &GetCapacity { options })?;
+        Ok(GetCapacityResponse {
+            available_capacity: limits::bytes(rpc, Some(room.available))?,
+            maximum_volume_size: room.maximum.map(|most| limits::bytes(rpc, Some(most))).transpose()?,
+            minimum_volume_size: None,
+        })
+    }
+
+    pub(crate) fn list_snapshots(&self, request: &ListSnapshotsRequest) -> Result<ListSnapshotsResponse, Trouble> {
+        let driver = self.able(Extension::Snapshot)?;
+        let wanted = limits::page(request.max_entries, &request.starting_token)?;
+        let rpc = Rpc::ListSnapshots(wanted.page());
+        let secrets = context::secrets(&request.secrets)?;
+        let mut options = page(Options::default(), &wanted);
+        for (key, field, text) in [
+            (keys::ID, "source_volume_id", &request.source_volume_id),
+            (keys::SNAPSHOT, "snapshot_id", &request.snapshot_id),
+        ] {
+            if text.is_empty() {
+                continue;
+            }
+            // Of an id that nobody can have there is nothing.
+            let Some(id) = limits::id(field, text)? else { return Ok(ListSnapshotsResponse::default()) };
+            options.insert(key, id.as_str());
+        }
+        let options = with_secrets(&driver, options, &secrets);
+        let page = self.ask(&driver, "", &secrets, &ListSnapshots { options })?;
+        let entry = |snapshot| -> Result<_, Trouble> {
+            let snapshot = Some(self.snapshot(&driver, rpc, snapshot, "")?);
+            Ok(list_snapshots_response::Entry { snapshot })
+        };
+        Ok(ListSnapshotsResponse {
+            entries: page.snapshots.into_iter().map(entry).collect::<Result<_, _>>()?,
+            next_token: limits::answer(rpc, "token", page.next.unwrap_or_default())?,
+        })
+    }
+
+    pub(crate) fn get_snapshot(&self, request: &GetSnapshotRequest) -> Result<GetSnapshotResponse, Trouble> {
+        let (rpc, unknown) = (Rpc::GetSnapshot, || status::not_found("there is no such snapshot"));
+        let driver = self.able(Extension::Snapshot)?;
+        let secrets = context::secrets(&request.secrets)?;
+        let id = limits::id("snapshot_id", &request.snapshot_id)?.ok_or_else(unknown)?;
+        let mut options = Options::default();
+        options.insert(keys::SNAPSHOT, id.as_str());
+        let options = with_secrets(&driver, options, &secrets);
+        let page = self.ask(&driver, "", &secrets, &ListSnapshots { options })?;
+        let found = page.snapshots.into_iter().find(|one| one.snapshot == id).ok_or_else(unknown)?;
+        Ok(GetSnapshotResponse { snapshot: Some(self.snapshot(&driver, rpc, found, "")?) })
+    }
+
+    /// A snapshot as clients are told of it; `of` is the volume it was taken of, where the driver does not say.
+    pub(crate) fn snapshot(&self, driver: &Driver, rpc: Rpc, made: Snapshot, of: &str) -> Result<csi::Snapshot, Trouble> {
+        let Snapshot { snapshot, id, bytes, created, ready } = made;
+        Ok(csi::Snapshot {
+            size_bytes: limits::bytes(rpc, bytes)?,
+            snapshot_id: limits::answer(rpc, "snapshot id", snapshot.as_str().to_owned())?,
+            source_volume_id: id.map_or_else(|| of.to_owned(), |id| id.as_str().to_owned()),
+            creation_time: Some(prost_types::Timestamp {
+                seconds: created.seconds(),
+                // Less than a second.
+                nanos: i32::try_from(created.nanos()).unwrap_or_default(),
+            }),
+            ready_to_use: ready,
+            group_snapshot_id: String::new(),
+            accessible_topology: self.accessible(driver, rpc)?.into_iter().collect(),
+        })
+    }
+}
+
+/// The options that ask for a page.
+pub(crate) fn page(mut options: Options, wanted: &limits::Wanted) -> Options {
+    if wanted.max > 0 {
+        options.insert(keys::MAX, wanted.max.to_string());
+    }
+    if let Some(token) = &wanted.token {
+        options.insert(keys::TOKEN, token.as_str());
+    }
+    options
+}
+
+impl Plugin {
+    /// Whether some page of the volumes has one of that id.
+    pub(crate) fn is_listed(&self, driver: &Driver, id: &str) -> Result<bool, Trouble> {
+        let mut wanted = limits::Wanted::default();
+        loop {
+            let options = page(Options::default(), &wanted);
+            let found = self.ask(driver, "", &Secrets::default(), &ListVolumes { options })?;
+            if found.volumes.iter().any(|volume| volume.id.as_str() == id) {
+                return Ok(true);
+            }
+            match found.next {
+                Some(next) if wanted.token.as_ref() != Some(&next) => wanted.token = Some(next),
+                Some(_) | None => return Ok(false),
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Volumes and snapshots made and deleted.
+
+use flexvolume_host::drivers::driver::Driver;
+use flexvolume_protocol::{
+    CreateSnapshot, CreateVolume, DeleteSnapshot, DeleteVolume, Extension, GetHealth, Id, Options, Secrets, keys,
+};
+
+use crate::{
+    access::Access,
+    ask::with_secrets,
+    context, limits,
+    plugin::{Plugin, Trouble},
+    status::{self, Rpc},
+    wire::csi::{
+        CreateSnapshotRequest, CreateSnapshotResponse, CreateVolumeRequest, CreateVolumeResponse, DeleteSnapshotRequest,
+        DeleteSnapshotResponse, DeleteVolumeRequest, DeleteVolumeResponse, TopologyRequirement,
+        ValidateVolumeCapabilitiesRequest, ValidateVolumeCapabilitiesResponse, VolumeCapability, VolumeContentSource,
+        validate_volume_capabilities_response::Confirmed, volume_content_source,
+    },
+};
+
+impl Plugin {
+    pub(crate) fn create_volume(&self, request: &CreateVolumeRequest) -> Result<CreateVolumeResponse, Trouble> {
+        let rpc = Rpc::CreateVolume;
+        let driver = self.able(Extension::Provision)?;
+        let name = limits::name("name", &request.name)?;
+        let size = limits::size(request.capacity_range.as_ref())?;
+        if request.volume_capabilities.is_empty() {
+            return Err(status::missing("volume_capabilities").into());
+        }
+        self.can(&driver, &request.volume_capabilities).map_err(status::invalid)?;
+        self.must_be_here(&driver, request.accessibility_requirements.as_ref())?;
+        let secrets = context::secrets(&request.secrets)?;
+        let mut options = context::parameters(&request.parameters)?.options();
+        options.insert(keys::NAME, name);
+        if size.required > 0 {
+            options.insert(keys::REQUIRED_BYTES, size.required.to_string());
+        }
+        if let Some(limit) = size.limit {
+            options.insert(keys::LIMIT_BYTES, limit.to_string());
+        }
+        let source = request.volume_content_source.as_ref();
+        if let Some((key, id)) = source.map(|source| self.source(&driver, source)).transpose()? {
+            options.insert(key, id.as_str());
+        }
+        let options = with_secrets(&driver, options, &secrets);
+        let made = self.ask(&driver, name, &secrets, &CreateVolume { options })?;
+        let mut volume = self.volume(&driver, rpc, made)?;
+        volume.volume_context = limits::answers(rpc, "options", context::given(&request.parameters, volume.volume_context)?)?;
+        volume.content_source.clone_from(&request.volume_content_source);
+        Ok(CreateVolumeResponse { volume: Some(volume) })
+    }
+
+    /// What a new volume begins with.
+    fn source(&self, driver: &Driver, source: &VolumeContentSource) -> Result<(&'static str, Id), Trouble> {
+        if !driver.extensions.contains(&Extension::Clone) {
+            return Err(status::invalid(format!("driver {} does not announce clone", driver.name)).into());
+        }
+        let (key, field, id) = match &source.r#type {
+            Some(volume_content_source::Type::Volume(of)) => (keys::SOURCE_VOLUME, "source volume_id", &of.volume_id),
+            Some(volume_content_source::Type::Snapshot(of)) => (keys::SOURCE_SNAPSHOT, "source snapshot_id", &of.snapshot_id),
+            None => return Err(status::missing("type of volume_content_source").into()),
+        };
+        let id = limits::id(field, id)?.ok_or_else(|| status::not_found(format!("there is no {field} {id:?}")))?;
+        Ok((key, id))
+    }
+
+    /// A volume of a local driver is made on this node or not at all.
+    fn must_be_here(&self, driver: &Driver, required: Option<&TopologyRequirement>) -> Result<(), Trouble> {
+        let Some(own) = self.accessible(driver, Rpc::CreateVolume)? else { return Ok(()) };
+        let requisite = required.map_or(&[][..], |required| &required.requisite);
+        let is_here = |segments: &std::collections::BTreeMap<String, String>| {
+            own.segments.iter().all(|(key, node)| segments.get(key).is_none_or(|other| other == node))
+        };
+        match requisite.is_empty() || requisite.iter().any(|one| is_here(&one.segments)) {
+            true => Ok(()),
+            false => Err(status::exhausted("the volume is wanted on other nodes than this one, and lives on one").into()),
+        }
+    }
+
+    pub(crate) fn delete_volume(&self, request: &DeleteVolumeRequest) -> Result<DeleteVolumeResponse, Trouble> {
+        let driver = self.able(Extension::Provision)?;
+        let secrets = context::secrets(&request.secrets)?;
+        // What no driver can have named is not there.
+        if let Some(id) = limits::id("volume_id", &request.volume_id)? {
+            let options = with_secrets(&driver, of(keys::ID, &id), &secrets);
+            self.ask(&driver, id.as_str(), &secrets, &DeleteVolume { options })?;
+        }
+        Ok(DeleteVolumeResponse {})
+    }
+
+    pub(crate) fn validate(
+        &self,
+        request: &ValidateVolumeCapabilitiesRequest,
+    ) -> Result<ValidateVolumeCapabilitiesResponse, Trouble> {
+        let driver = self.driver()?;
+        let id = limits::id("volume_id", &request.volume_id)?;
+        if request.volume_capabilities.is_empty() {
+            return Err(status::missing("volume_capabilities").into());
+        }
+        limits::map("volume_context", &request.volume_context)?;
+        limits::map("parameters", &request.parameters)?;
+        let secrets = context::secrets(&request.secrets)?;
+        let unknown = || status::not_found("there is no such volume");
+        self.must_exist(&driver, &id.ok_or_else(unknown)?, &secrets)?;
+        Ok(match self.can(&driver, &request.volume_capabilities) {
+            Ok(()) => ValidateVolumeCapabilitiesResponse {
+                confirmed: Some(Confirmed {
+                    volume_context: request.volume_context.clone(),
+                    volume_capabilities: request.volume_capabilities.clone(),
+                    parameters: request.parameters.clone(),
+                    mutable_parameters: request.mutable_parameters.clone(),
+                }),
+                message: String::new(),
+            },
+            Err(why) => ValidateVolumeCapabilitiesResponse { confirmed: None, message: limits::words(&why) },
+        })
+    }
+
+    /// Whether the driver can do all of these, or why not.
+    fn can(&self, driver: &Driver, wanted: &[VolumeCapability]) -> Result<(), String> {
+        let offer = self.offer(driver);
+        for capability in wanted {
+            let access = Access::of(Some(capability)).map_err(|status| status.message().to_owned())?;
+            offer.supports(&access)?;
+        }
+        Ok(())
+    }
+
+    /// Where the driver can tell: a volume of that id is there.
+    pub(crate) fn must_exist(&self, driver: &Driver, id: &Id, secrets: &Secrets) -> Result<(), Trouble> {
+        if driver.extensions.contains(&Extension::Health) {
+            let options = with_secrets(driver, of(keys::ID, id), secrets);
+            self.ask(driver, id.as_str(), secrets, &GetHealth { options })?;
+        } else if driver.extensions.contains(&Extension::List) && !self.is_listed(driver, id.as_str())? {
+            return Err(status::not_found(format!("there is no volume {id}")).into());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn create_snapshot(&self, request: &CreateSnapshotRequest) -> Result<CreateSnapshotResponse, Trouble> {
+        let driver = self.able(Extension::Snapshot)?;
+        let name = limits::name("name", &request.name)?;
+        let secrets = context::secrets(&request.secrets)?;
+        let unknown = || status::not_found("there is no such volume");
+        let id = limits::id("source_volume_id", &request.source_volume_id)?.ok_or_else(unknown)?;
+        let mut options = context::parameters(&request.parameters)?.options();
+        options.insert(keys::NAME, name);
+        options.insert(keys::ID, id.as_str());
+        let options = with_secrets(&driver, options, &secrets);
+        let made = self.ask(&driver, id.as_str(), &secrets, &CreateSnapshot { options })?;
+        Ok(CreateSnapshotResponse { snapshot: Some(self.snapshot(&driver, Rpc::CreateSnapshot, made, id.as_str())?) })
+    }
+
+    pub(crate) fn delete_snapshot(&self, request: &DeleteSnapshotRequest) -> Result<DeleteSnapshotResponse, Trouble> {
+        let driver = self.able(Extension::Snapshot)?;
+        let secrets = context::secrets(&request.secrets)?;
+        if let Some(id) = limits::id("snapshot_id", &request.snapshot_id)? {
+            let options = with_secrets(&driver, of(keys::SNAPSHOT, &id), &secrets);
+            self.ask(&driver, id.as_str(), &secrets, &DeleteSnapshot { options })?;
+        }
+        Ok(DeleteSnapshotResponse {})
+    }
+}
+
+/// Options that hold nothing but an id.
+pub(crate) fn of(key: &str, id: &Id) -> Options {
+    let mut options = Options::default();
+    options.insert(key, id.as_str());
+    options
+}

@@ -1,0 +1,175 @@
+//! A volume shown to one user, at the path that the client names.
+
+use std::path::Path;
+
+use flexvolume_host::{
+    Held,
+    target::{Manner, Shown},
+    volume::{
+        admit::Request,
+        record::{Kind as Handled, User},
+    },
+};
+use flexvolume_linux::mount;
+use flexvolume_protocol::PodUid;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    access::{Access, Kind},
+    context,
+    flags::{Flags, Times},
+    limits,
+    name::volume_name,
+    plugin::{Plugin, Trouble, keys},
+    status,
+    wire::csi::{
+        NodePublishVolumeRequest, NodePublishVolumeResponse, NodeUnpublishVolumeRequest, NodeUnpublishVolumeResponse,
+    },
+};
+
+impl Plugin {
+    pub(crate) fn publish(&self, request: &NodePublishVolumeRequest) -> Result<NodePublishVolumeResponse, Trouble> {
+        let id = self.volume_id(&request.volume_id)?;
+        let access = Access::of(request.volume_capability.as_ref())?;
+        let target = limits::path("target_path", &request.target_path)?;
+        let driver = self.driver()?;
+        let offer = self.offer(&driver);
+        self.targets.relative(target)?;
+        if offer.stages() {
+            if request.staging_target_path.is_empty() {
+                return Err(status::refused("the request has no staging_target_path, and volumes of this driver are staged").into());
+            }
+            self.targets.relative(limits::path("staging_target_path", &request.staging_target_path)?)?;
+        }
+        if let Some(why) = access.is_beyond(&offer) {
+            return Err(status::refused(why).into());
+        }
+        let read_only = request.readonly || access.is_read_only();
+        let held = self.held(&id, offer.stages())?;
+        let others = |shown| self.others(shown, target, &access);
+        match (held, driver.kind(), &access.kind) {
+            (Some(held), _, Kind::Block) => {
+                if read_only && !held.read_only {
+                    return Err(status::refused("the device is writable on this node, so it cannot be given read-only").into());
+                }
+                others(Shown::Device(Path::new(&held.device)))?;
+                self.targets.show(Shown::Device(Path::new(&held.device)), target, device())?;
+            }
+            (Some(held), Handled::Staged, Kind::Mount { flags, .. }) => {
+                others(Shown::Tree(&held.path))?;
+                self.targets.show(Shown::Tree(&held.path), target, manner(flags, read_only))?;
+            }
+            (Some(_) | None, Handled::Attachable | Handled::Direct | Handled::Staged, Kind::Mount { flags, .. }) => {
+                let path = self.place(request, &id, &access, read_only)?;
+                self.targets.show(Shown::Tree(&path), target, manner(flags, read_only))?;
+            }
+            (None, _, Kind::Block) => return Err(status::refused("the volume is not staged").into()),
+        }
+        Ok(NodePublishVolumeResponse {})
+    }
+
+    /// The volume as it is held, where it must be; made anew if somebody took it away.
+    fn held(&self, id: &flexvolume_protocol::Id, must_be: bool) -> Result<Option<Held>, Trouble> {
+        if !must_be {
+            return Ok(None);
+        }
+        let found = self.host.held(&self.serving.driver, &volume_name(id))?;
+        let found = found.ok_or_else(|| status::refused(format!("volume {id} is not staged on this node")))?;
+        Ok(Some(self.host.restage(&found.key, &keys(Default::default()), &|note| self.tell(note))?))
+    }
+
+    /// One user alone: no second target.
+    fn others(&self, shown: Shown<'_>, target: &Path, access: &Access) -> Result<(), Trouble> {
+        if !access.mode.is_exclusive() {
+            return Ok(());
+        }
+        match self.targets.of(shown)?.into_iter().find(|other| !self.targets.is(other, target)) {
+            Some(other) => Err(status::refused(format!("the volume is for one user alone, and published at {}", other.display())).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Has the driver mount the volume for this user, at a path of ours.
+    fn place(
+        &self,
+        request: &NodePublishVolumeRequest,
+        id: &flexvolume_protocol::Id,
+        access: &Access,
+        read_only: bool,
+    ) -> Result<std::path::PathBuf, Trouble> {
+        let secrets = context::secrets(&request.secrets)?;
+        let volume = context::volume(&request.volume_context)?;
+        volume.admit(&self.serving.inline)?;
+        let name = volume_name(id);
+        let uid = place_of(&request.target_path);
+        let pod = volume.pod();
+        let request = Request {
+            driver: self.serving.driver.clone(),
+            name: name.clone(),
+            persistent: true,
+            exclusive: access.mode.is_exclusive(),
+            capacity: None,
+            uid: uid.clone(),
+            spec: self.spec(id, access, &volume, !secrets.is_empty())?,
+            user: User {
+                pod: pod.name.clone(),
+                namespace: pod.namespace.clone(),
+                uid: pod.uid.clone(),
+                service_account: pod.service_account.clone(),
+                fs_group: None,
+                fs_group_on_mismatch: false,
+                read_only,
+                volume: name.to_string(),
+                mounts: Vec::new(),
+            },
+        };
+        Ok(self.host.publish(&request, &keys(secrets), &|note| self.tell(note))?.path)
+    }
+
+    pub(crate) fn unpublish(
+        &self,
+        request: &NodeUnpublishVolumeRequest,
+    ) -> Result<NodeUnpublishVolumeResponse, Trouble> {
+        limits::required("volume_id", &request.volume_id)?;
+        let target = limits::path("target_path", &request.target_path)?;
+        self.targets.hide(target)?;
+        let uid = place_of(&request.target_path);
+        for record in self.host.of_pod(uid.as_str())? {
+            if record.driver == self.serving.driver {
+                self.host.unpublish(&record.key, uid.as_str(), &keys(Default::default()), &|note| self.tell(note))?;
+            }
+        }
+        Ok(NodeUnpublishVolumeResponse {})
+    }
+
+    /// What is shown of a held volume.
+    pub(crate) fn shown<'a>(&self, held: &'a Held) -> Shown<'a> {
+        if held.block { Shown::Device(Path::new(&held.device)) } else { Shown::Tree(&held.path) }
+    }
+}
+
+/// The name of a user beneath our own root: of its target's path, in the shape of a pod's uid, which drivers may cut out of paths.
+pub(crate) fn place_of(target: &str) -> PodUid {
+    // However it is written, it is one place.
+    let target: std::path::PathBuf = Path::new(target).components().collect();
+    let digest = Sha256::digest(target.as_os_str().as_encoded_bytes());
+    let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let uid = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
+    PodUid::parse(&uid).unwrap_or_else(|_| unreachable!("digits and dashes, a digit first"))
+}
+
+fn manner(flags: &Flags, read_only: bool) -> Manner {
+    let times = flags.times.map(|times| match times {
+        Times::Some => mount::AccessTimes::Some,
+        Times::Every => mount::AccessTimes::Every,
+        Times::None => mount::AccessTimes::None,
+    });
+    let forbidden = mount::Flags { read_only, nosuid: flags.nosuid, nodev: flags.nodev, noexec: flags.noexec };
+    Manner { flags: forbidden, times, no_directory_times: flags.no_directory_times }
+}
+
+/// A device's node: it could not be opened where device nodes have no power.
+fn device() -> Manner {
+    let flags = mount::Flags { read_only: false, nosuid: true, nodev: false, noexec: true };
+    Manner { flags, times: None, no_directory_times: false }
+}

@@ -1,0 +1,99 @@
+//! A volume held on this node: attached and mounted once, whoever is going to use it.
+
+use flexvolume_host::{
+    Hold,
+    volume::record::{Kind as Handled, Spec},
+};
+use flexvolume_protocol::{Id, VolumeName};
+
+use crate::{
+    access::{Access, Kind},
+    context, limits,
+    name::volume_name,
+    plugin::{Plugin, Trouble, keys},
+    status,
+    wire::csi::{
+        NodeStageVolumeRequest, NodeStageVolumeResponse, NodeUnstageVolumeRequest, NodeUnstageVolumeResponse,
+    },
+};
+
+impl Plugin {
+    pub(crate) fn stage(&self, request: &NodeStageVolumeRequest) -> Result<NodeStageVolumeResponse, Trouble> {
+        let id = self.volume_id(&request.volume_id)?;
+        let access = Access::of(request.volume_capability.as_ref())?;
+        let staging = limits::path("staging_target_path", &request.staging_target_path)?;
+        let driver = self.driver()?;
+        let offer = self.offer(&driver);
+        if !offer.stages() {
+            return Err(status::unimplemented(format!("volumes of driver {} are not staged", driver.name)).into());
+        }
+        self.targets.relative(staging)?;
+        if let Some(why) = access.is_beyond(&offer) {
+            return Err(status::refused(why).into());
+        }
+        let secrets = context::secrets(&request.secrets)?;
+        let volume = context::volume(&request.volume_context)?;
+        let hold = Hold {
+            driver: self.serving.driver.clone(),
+            name: volume_name(&id),
+            spec: self.spec(&id, &access, &volume, !secrets.is_empty())?,
+            read_only: access.mode.is_read_only(),
+            attached: offer.attaches_by_controller().then(|| context::device(&request.publish_context)).transpose()?,
+        };
+        self.host.hold(&hold, &keys(secrets), &|note| self.tell(note))?;
+        Ok(NodeStageVolumeResponse {})
+    }
+
+    pub(crate) fn unstage(&self, request: &NodeUnstageVolumeRequest) -> Result<NodeUnstageVolumeResponse, Trouble> {
+        limits::required("volume_id", &request.volume_id)?;
+        let staging = limits::path("staging_target_path", &request.staging_target_path)?;
+        self.targets.relative(staging)?;
+        let Some(id) = limits::id("volume_id", &request.volume_id)? else { return Ok(NodeUnstageVolumeResponse {}) };
+        let name = volume_name(&id);
+        let Some(held) = self.host.held(&self.serving.driver, &name)? else {
+            // What was begun and never came up is undone as well.
+            self.release(&name)?;
+            return Ok(NodeUnstageVolumeResponse {});
+        };
+        if let Some(target) = self.targets.of(self.shown(&held))?.first() {
+            let what = format!("the volume is still published at {}", target.display());
+            return Err(status::refused(format!("{what}; unpublish it there first")).into());
+        }
+        self.release(&name)?;
+        Ok(NodeUnstageVolumeResponse {})
+    }
+
+    fn release(&self, name: &VolumeName) -> Result<(), Trouble> {
+        let key = flexvolume_host::volume::record::key(&self.serving.driver, name, Handled::Staged, "");
+        Ok(self.host.release(&key, &keys(Default::default()), &|note| self.tell(note))?)
+    }
+
+    /// The id of a volume that is to be used here.
+    pub(crate) fn volume_id(&self, text: &str) -> Result<Id, Trouble> {
+        let unknown = || status::not_found("there is no such volume: no driver can have given it that id");
+        Ok(limits::id("volume_id", text)?.ok_or_else(unknown)?)
+    }
+
+    /// The volume as the host knows it: the same for whoever uses it.
+    pub(crate) fn spec(
+        &self,
+        id: &Id,
+        access: &Access,
+        volume: &context::Volume,
+        has_secrets: bool,
+    ) -> Result<Spec, Trouble> {
+        let (fs_type, block) = match &access.kind {
+            Kind::Block => (String::new(), true),
+            Kind::Mount { fs_type, flags } => {
+                flags.without_file_system()?;
+                (volume.fs_type(fs_type), false)
+            }
+        };
+        Ok(Spec {
+            fs_type,
+            options: volume.options(id)?,
+            secret: has_secrets.then(flexvolume_host::volume::record::SecretRef::callers),
+            block,
+        })
+    }
+}
