@@ -196,7 +196,7 @@ fn forget_gone_users(record: &mut Record) {
 fn touches_attachment(op: &Op) -> bool {
     match op {
         Op::Attach | Op::Detach => true,
-        Op::Stage | Op::Publish(_) | Op::Finish(_) | Op::Unpublish(_) | Op::Unstage => false,
+        Op::Stage | Op::Publish(_) | Op::Finish(_) | Op::Unpublish(_) | Op::Unstage | Op::Grow(_) => false,
     }
 }
 

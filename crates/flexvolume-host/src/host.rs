@@ -1,5 +1,8 @@
 //! The host's face: publish a volume for a pod, take it away, list what there is.
 
+mod grow;
+mod hold;
+
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use flexvolume_linux::fs::Usage;
@@ -29,6 +32,8 @@ use crate::{
 pub struct Host {
     ground: Ground,
 }
+
+pub use hold::Held;
 
 /// A published volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,13 +153,13 @@ impl Host {
         admit(&mut record, request)?;
         // What is seen at rest says nothing while an op is open: the drive below looks up how that ended.
         if record.state.doing.is_none() && self.is_current(&record) {
-            self.notice_losses(&mut record, &place, keys, notes);
+            self.notice_losses(&mut record, Some(&place), keys, notes);
             if record.probe != read.probe {
                 self.note_probe(&mut record)?;
                 read.generation = record.generation;
             }
         }
-        if read.generation > 0 && record.users != read.users {
+        if read.generation > 0 && (&record.users, &record.spec) != (&read.users, &read.spec) {
             self.ground.ledger.put(&mut record, Durability::Power, false)?;
         }
         let mut places = record.state.want.places.clone();
@@ -170,20 +175,26 @@ impl Host {
         }
     }
 
-    /// Mounts that somebody took away or replaced, and this pod's if it does not answer, are to be made anew.
-    fn notice_losses(&self, record: &mut Record, place: &str, keys: Keys<'_>, notes: Notes<'_>) {
+    /// Mounts that somebody took away or replaced, and this pod's (of the node, if no pod asks) if it does not answer, are to
+    /// be made anew.
+    fn notice_losses(&self, record: &mut Record, place: Option<&str>, keys: Keys<'_>, notes: Notes<'_>) {
         let mut lost = look_at_rest(&self.ground, record);
-        let unseen = !lost.places.iter().any(|lost| lost == place);
         let places: Vec<String> = record.places.keys().cloned().collect();
         let mut hands = Hands::new(&self.ground, record, keys, notes);
-        if unseen && hands.is_dead(place) {
-            lost.places.push(place.to_owned());
-            // A share that its server has forgotten is dead wherever it is shown, and so is whatever is bound from it.
-            if hands.is_stage_dead() {
-                lost.stage = true;
-                let others = places.into_iter().filter(|other| other != place);
-                lost.places.extend(others.filter(|other| hands.is_dead(other)));
+        let is_seen = |lost: &Lost, place: &str| lost.places.iter().any(|lost| lost == place);
+        let is_suspect = match place {
+            Some(place) if !is_seen(&lost, place) && hands.is_dead(place) => {
+                lost.places.push(place.to_owned());
+                true
             }
+            Some(_) => false,
+            None => !lost.stage,
+        };
+        // A share that its server has forgotten is dead wherever it is shown, and so is whatever is bound from it.
+        if is_suspect && hands.is_stage_dead() {
+            lost.stage = true;
+            let unseen: Vec<_> = places.into_iter().filter(|other| !is_seen(&lost, other)).collect();
+            lost.places.extend(unseen.into_iter().filter(|other| hands.is_dead(other)));
         }
         if lost == Lost::default() {
             return;
@@ -218,7 +229,7 @@ impl Host {
         self.take(key, Some(uid), keys, notes)
     }
 
-    /// Ends what interrupted runs left of a volume, and takes it down if no pod wants it any more.
+    /// Ends what interrupted runs left of a volume, and takes it down if nobody wants it any more.
     ///
     /// # Errors
     /// As [`Host::unpublish`].
@@ -237,7 +248,7 @@ impl Host {
         }
         let failed = drive(&self.ground, &mut record, Event::Want(want), Scope::Down, keys, notes)?;
         let left = uid.is_some_and(|uid| record.state.places.contains_key(uid));
-        let stays = record.state.want.places.is_empty() && !record.state.is_over();
+        let stays = !record.state.is_wanted() && !record.state.is_over();
         if left || stays || record.state.doing.is_some() {
             return Err(first(failed, uid.unwrap_or(""), key));
         }

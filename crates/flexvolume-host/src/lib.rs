@@ -29,12 +29,13 @@ mod workers;
 
 pub use error::{Error, Kind, Result, kernel_stack};
 pub use ground::Ground;
-pub use host::{Host, Published};
+pub use host::{Held, Host, Published};
 pub use ident::{Ident, fresh_id, inhabitant};
 pub use layout::Layout;
 pub use note::{Note, Notes};
 pub use rebuild::directories;
 pub use settings::Settings;
+pub use volume::hold::Hold;
 pub use wall::Wall;
 
 /// Runs the worker and returns its exit code, if this process was born as one.

@@ -73,7 +73,7 @@ pub fn directories(layout: &Layout) -> Result<Vec<PathBuf>> {
 }
 
 fn unknown(ground: &Ground, driver: DriverName, name: VolumeName, kind: Kind, uid: &str) -> Record {
-    let spec = Spec { fs_type: String::new(), options: UserOptions::default(), secret: None };
+    let spec = Spec { fs_type: String::new(), options: UserOptions::default(), secret: None, block: false };
     Record { rebuilt: true, ..Record::new(driver, name, kind, uid, spec, &ground.ident) }
 }
 

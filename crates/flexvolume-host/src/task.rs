@@ -80,6 +80,11 @@ pub enum Task {
         /// The device, as its driver named it.
         device: PathBuf,
     },
+    /// Look whether a device can be given away as it is.
+    LookRaw {
+        /// The device, as its driver named it.
+        device: PathBuf,
+    },
     /// Look whether a mount still answers.
     Probe {
         /// Where.
@@ -104,6 +109,7 @@ impl Task {
             Self::FsGroup { .. } => "fsgroup",
             Self::Grow { .. } => "grow",
             Self::IsFree { .. } => "is free",
+            Self::LookRaw { .. } => "look raw",
             Self::Probe { .. } => "probe",
             Self::Usage { .. } => "usage",
         }
@@ -147,6 +153,19 @@ pub enum Done {
     Usage(Usage),
     /// Whether nobody holds it.
     Free(bool),
+    /// What a device is good for.
+    Raw(Raw),
+}
+
+/// What a device is good for, given away as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Raw {
+    /// It is no block device.
+    Nothing,
+    /// It can be read.
+    ReadOnly,
+    /// It can be written.
+    Writable,
 }
 
 impl worker::Task for Task {
@@ -184,6 +203,11 @@ impl worker::Task for Task {
             Self::Grow { .. } => Ok(Done::Plainly),
             Self::IsFree { device } if is_block(&device) => block::is_free(&device).map(Done::Free),
             Self::IsFree { .. } => Ok(Done::Free(true)),
+            Self::LookRaw { device } if is_block(&device) => {
+                let raw = |read_only| if read_only { Raw::ReadOnly } else { Raw::Writable };
+                block::is_read_only(&device).map(|read_only| Done::Raw(raw(read_only)))
+            }
+            Self::LookRaw { .. } => Ok(Done::Raw(Raw::Nothing)),
             Self::Probe { path } => mount::probe(&path).map(Done::Seen),
             Self::Usage { path } => fs::usage(&path).map(Done::Usage),
         }

@@ -109,7 +109,7 @@ fn jobs_of<'a>(host: &Host, pods: impl Iterator<Item = &'a Pod>) -> Done<(Vec<Jo
     }
     let nobody = Pod { namespace: String::new(), name: String::new(), uid: String::new() };
     for record in host.records()?.into_iter().flatten() {
-        if record.state.want.places.is_empty() && !tried.contains(&record.key) {
+        if !record.state.is_wanted() && !tried.contains(&record.key) {
             job(record, &nobody);
         }
     }

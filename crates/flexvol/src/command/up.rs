@@ -182,6 +182,7 @@ fn request(pod: &PodPlan, volume: &VolumePlan) -> Request {
                 .secret
                 .as_ref()
                 .map(|s| record::SecretRef { namespace: s.namespace.to_string(), name: s.name.clone() }),
+            block: false,
         },
         user: User {
             pod: pod.name.to_string(),

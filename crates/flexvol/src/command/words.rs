@@ -53,6 +53,7 @@ pub(super) fn state(host: &Host, record: &Record, uid: &str) -> String {
         (Some(At::Mounted), true) => "mounted, not finished".into(),
         (Some(At::Half), true) => "half mounted".into(),
         (None, true) => format!("waiting ({rung})"),
+        (None, false) if record.state.is_held() => format!("held ({rung})"),
         (None, false) => rung.to_owned(),
     }
 }

@@ -113,7 +113,7 @@ pub(crate) fn read(layout: &Layout, record: &Record) -> Volume {
         }),
         leftovers: record.leftovers.keys().cloned().collect(),
         lost: lost_of,
-        idle: record.state.want.places.is_empty() && !record.state.is_over(),
+        idle: !record.state.is_wanted() && !record.state.is_over(),
         rebuilt: record.rebuilt,
         has_secret: record.spec.secret.is_some(),
         own_machine,
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn who_has_a_volume_still_is_a_pod_of_it_though_nobody_wants_it() {
         let (driver, name) = (DriverName::parse("v/d").unwrap(), VolumeName::parse("one").unwrap());
-        let spec = Spec { fs_type: String::new(), options: UserOptions::default(), secret: None };
+        let spec = Spec { fs_type: String::new(), options: UserOptions::default(), secret: None, block: false };
         let mut record = Record::new(driver, name, Kind::Direct, "u1", spec, &Ident::read(None).unwrap());
         record.users.insert(
             "u1".into(),

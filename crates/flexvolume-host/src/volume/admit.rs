@@ -38,7 +38,7 @@ impl Request {
     /// The names to try, in order. An inline volume of the same name with other options must never share with the first.
     pub fn names(&self) -> Vec<VolumeName> {
         let suffixed = || {
-            let spec = serde_json::to_vec(&self.spec).ok()?;
+            let spec = serde_json::to_vec(&self.spec.proper()).ok()?;
             VolumeName::parse(&format!("{}-{}", self.name, digest::hex(&spec, 6))).ok()
         };
         std::iter::once(self.name.clone()).chain((!self.persistent).then(suffixed).flatten()).collect()
@@ -47,12 +47,13 @@ impl Request {
     /// Whether `record` is this pod's own attempt with other settings, which never came up: it is undone, not refused.
     pub fn supersedes(&self, record: &Record) -> bool {
         let alone = record.users.keys().all(|uid| uid == self.uid.as_str());
-        record.spec != self.spec && !record.rebuilt && alone && record.state.places.is_empty()
+        let is_theirs = alone && !record.state.is_held();
+        !record.spec.is_same(&self.spec) && !record.rebuilt && is_theirs && record.state.places.is_empty()
     }
 
     /// Whether `record`, of one of [`Request::names`], is another volume than the one wished for.
     pub fn is_other(&self, record: &Record) -> bool {
-        !self.persistent && record.spec != self.spec && !record.users.contains_key(self.uid.as_str())
+        !self.persistent && !record.spec.is_same(&self.spec) && !record.users.contains_key(self.uid.as_str())
     }
 }
 
@@ -60,21 +61,15 @@ impl Request {
 pub fn admit(record: &mut Record, request: &Request) -> Result<()> {
     let place = request.uid.as_str();
     if record.rebuilt {
-        return Err(Error::new(
-            Kind::Refused,
-            format!("the record of volume {} was lost and pieced together from what is mounted", record.key),
-        )
-        .hint(format!(
-            "take it down first, then bring it up again: flexvol down {}",
-            record.users.keys().cloned().collect::<Vec<_>>().join(" ")
-        )));
+        return Err(pieced_together(record));
     }
     let idle = record.users.is_empty() && is_unused(&record.state);
     if idle {
-        record.spec = request.spec.clone();
+        let known = std::mem::replace(&mut record.spec, request.spec.clone());
+        record.spec.remember_callers(&known);
         record.read_only = request.user.read_only;
     }
-    if record.spec != request.spec {
+    if !record.spec.is_same(&request.spec) {
         let changes = differences(&record.spec, &request.spec);
         return Err(Error::new(Kind::Refused, format!("volume {} is up with other settings: {changes}", record.key))
             .hint("take it down first (flexvol down), then bring it up with the new settings"));
@@ -105,14 +100,10 @@ pub fn admit(record: &mut Record, request: &Request) -> Result<()> {
         if record.users.keys().all(|uid| uid == place) && is_unused(&record.state) {
             record.read_only = false;
         } else {
-            let others = others.into_iter().collect::<Vec<_>>().join(", ");
-            return Err(Error::new(
-                Kind::Refused,
-                format!("volume {} is mounted read-only on this node, for pod {others}", record.key),
-            )
-            .hint("take that pod down first, or ask for the volume read-only"));
+            return Err(only_read(record, &others));
         }
     }
+    record.spec.remember_callers(&request.spec);
     record.users.insert(place.to_owned(), request.user.clone());
     // The newest word counts: a size that cannot be had is not asked for for ever. Nothing is shrunk.
     record.capacity_wanted = request.capacity.unwrap_or(record.capacity_wanted);
@@ -127,16 +118,37 @@ pub fn admit(record: &mut Record, request: &Request) -> Result<()> {
     Ok(())
 }
 
+/// What nobody recorded is not used further.
+pub(super) fn pieced_together(record: &Record) -> Error {
+    let users: Vec<_> = record.users.keys().map(String::as_str).collect();
+    let what = if users.is_empty() { "--all".to_owned() } else { users.join(" ") };
+    Error::new(
+        Kind::Refused,
+        format!("the record of volume {} was lost and pieced together from what is mounted", record.key),
+    )
+    .hint(format!("take it down first, then bring it up again: flexvol down {what}"))
+}
+
+fn only_read(record: &Record, others: &BTreeSet<&str>) -> Error {
+    let others: Vec<_> = others.iter().copied().collect();
+    let (whom, who) = match others.as_slice() {
+        [] => ("whoever holds it".to_owned(), "let it be released"),
+        pods => (format!("pod {}", pods.join(", ")), "take that pod down"),
+    };
+    Error::new(Kind::Refused, format!("volume {} is mounted read-only on this node, for {whom}", record.key))
+        .hint(format!("{who} first, or ask for the volume read-only"))
+}
+
 fn is_unused(state: &State) -> bool {
     let below_stage = match &state.rung {
         Rung::Unsure | Rung::Absent | Rung::Attached(_) => true,
         Rung::Half(_) | Rung::Staged(_) => state.floor == super::state::Level::Staged,
     };
-    below_stage && state.places.is_empty()
+    below_stage && state.places.is_empty() && !state.is_held()
 }
 
 /// What differs, in words; option values are shown, secrets are not part of a spec.
-fn differences(old: &Spec, new: &Spec) -> String {
+pub(super) fn differences(old: &Spec, new: &Spec) -> String {
     let mut changes = Vec::new();
     if old.fs_type != new.fs_type {
         changes.push(format!("fsType {:?}, asked for {:?}", old.fs_type, new.fs_type));
@@ -154,7 +166,11 @@ fn differences(old: &Spec, new: &Spec) -> String {
             ));
         }
     }
-    if old.secret != new.secret {
+    if old.block != new.block {
+        let show = |block| if block { "raw device" } else { "file system" };
+        changes.push(format!("{}, asked for {}", show(old.block), show(new.block)));
+    }
+    if old.named_secret() != new.named_secret() {
         changes.push("another secretRef".into());
     }
     changes.join("; ")

@@ -2,6 +2,7 @@
 
 pub mod act;
 pub mod admit;
+pub mod hold;
 pub mod record;
 pub mod state;
 pub mod step;

@@ -38,13 +38,26 @@ impl Kind {
     }
 }
 
-/// Where a Secret lies; the secret itself is never recorded.
+/// Where a Secret lies; the secret itself is never recorded. With neither namespace nor name it is one that the caller
+/// brings with each call: what such calls bring may change, and is no part of what a volume is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretRef {
     /// Namespace of the Secret.
     pub namespace: String,
     /// Name of the Secret.
     pub name: String,
+}
+
+impl SecretRef {
+    /// The mark of a volume whose callers bring secrets with their calls.
+    pub fn callers() -> Self {
+        Self { namespace: String::new(), name: String::new() }
+    }
+
+    /// Whether it is that mark.
+    pub fn is_callers(&self) -> bool {
+        self.namespace.is_empty() && self.name.is_empty()
+    }
 }
 
 /// What a manifest says of the volume itself, the same for every pod that uses it.
@@ -57,6 +70,35 @@ pub struct Spec {
     pub options: UserOptions,
     /// The Secret it names.
     pub secret: Option<SecretRef>,
+    /// It is given as a raw device: nothing is mounted.
+    // Left out where it is false: specs are digested, and those of older records must stay what they were.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub block: bool,
+}
+
+impl Spec {
+    /// The same without what is no part of the volume.
+    pub fn proper(&self) -> Self {
+        Self { secret: self.named_secret().cloned(), ..self.clone() }
+    }
+
+    /// The Secret that it names.
+    pub fn named_secret(&self) -> Option<&SecretRef> {
+        self.secret.as_ref().filter(|secret| !secret.is_callers())
+    }
+
+    /// Whether both speak of the same volume.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.proper() == other.proper()
+    }
+
+    /// Notes that the callers of `other` bring secrets; that is never forgotten, for the driver may know them from before.
+    pub fn remember_callers(&mut self, other: &Self) {
+        let brought = other.secret.as_ref().filter(|secret| secret.is_callers());
+        if self.secret.is_none() {
+            self.secret = brought.cloned();
+        }
+    }
 }
 
 /// One mount of a volume in a container.
@@ -233,7 +275,7 @@ impl Record {
 
     /// What tells the storage itself from any other, as far as the host can know: the volume, and what it was asked for by.
     pub fn storage(&self) -> Result<String> {
-        let spec = serde_json::to_vec(&self.spec)
+        let spec = serde_json::to_vec(&self.spec.proper())
             .map_err(|e| Error::new(ErrorKind::Invalid, "cannot digest a volume's spec").because(e))?;
         Ok(format!("{} {}", self.key, digest::hex(&spec, 16)))
     }

@@ -86,6 +86,8 @@ pub enum Op {
     Unstage,
     /// Let go of the device.
     Detach,
+    /// Make it larger, through its mount at a place, or through the global one.
+    Grow(Option<Place>),
 }
 
 impl Op {
@@ -93,7 +95,7 @@ impl Op {
     pub fn goes_down(&self) -> bool {
         match self {
             Self::Unpublish(_) | Self::Unstage | Self::Detach => true,
-            Self::Attach | Self::Stage | Self::Publish(_) | Self::Finish(_) => false,
+            Self::Attach | Self::Stage | Self::Publish(_) | Self::Finish(_) | Self::Grow(_) => false,
         }
     }
 
@@ -101,8 +103,10 @@ impl Op {
     pub fn undoing(&self) -> Self {
         match self {
             Self::Attach | Self::Detach => Self::Detach,
-            Self::Stage | Self::Unstage => Self::Unstage,
-            Self::Publish(place) | Self::Finish(place) | Self::Unpublish(place) => Self::Unpublish(place.clone()),
+            Self::Stage | Self::Unstage | Self::Grow(None) => Self::Unstage,
+            Self::Publish(place) | Self::Finish(place) | Self::Unpublish(place) | Self::Grow(Some(place)) => {
+                Self::Unpublish(place.clone())
+            }
         }
     }
 
@@ -116,14 +120,17 @@ impl Op {
             Self::Unpublish(_) => "unpublish",
             Self::Unstage => "unstage",
             Self::Detach => "detach",
+            Self::Grow(_) => "grow",
         }
     }
 
     /// The place it acts on, if it acts on one.
     pub fn place(&self) -> Option<&Place> {
         match self {
-            Self::Publish(place) | Self::Finish(place) | Self::Unpublish(place) => Some(place),
-            Self::Attach | Self::Stage | Self::Unstage | Self::Detach => None,
+            Self::Publish(place) | Self::Finish(place) | Self::Unpublish(place) | Self::Grow(Some(place)) => {
+                Some(place)
+            }
+            Self::Attach | Self::Stage | Self::Unstage | Self::Detach | Self::Grow(None) => None,
         }
     }
 }
@@ -154,6 +161,8 @@ pub enum Event {
     Came(Result<String, String>, Seen),
     /// The wait after a failure is over.
     Again(Op),
+    /// Somebody wants it larger, through its mount at a place or through the global one. It is tried once for each such wish.
+    Grow(Option<Place>),
     /// A look at rest found mounts gone, dead or not ours.
     Lost {
         /// The global mount.
@@ -207,6 +216,24 @@ impl State {
         }
     }
 
+    /// Whether it is to stay although no place wants it.
+    pub fn is_held(&self) -> bool {
+        self.want.hold > self.floor
+    }
+
+    /// Whether anybody wants it: a place, or who holds it.
+    pub fn is_wanted(&self) -> bool {
+        self.is_held() || !self.want.places.is_empty()
+    }
+
+    /// Whether it stands at the global directory, or needs no such thing.
+    pub fn is_staged(&self) -> bool {
+        match self.rung {
+            Rung::Staged(_) => true,
+            Rung::Unsure | Rung::Absent | Rung::Attached(_) | Rung::Half(_) => false,
+        }
+    }
+
     /// Whether nothing of it is left and nothing is wanted, so that the record can go.
     pub fn is_over(&self) -> bool {
         let down = match (self.floor, &self.rung) {
@@ -218,10 +245,7 @@ impl State {
                 Rung::Unsure | Rung::Absent | Rung::Attached(_) | Rung::Half(_) | Rung::Staged(_),
             ) => false,
         };
-        down && self.doing.is_none()
-            && self.places.is_empty()
-            && self.want.places.is_empty()
-            && self.want.hold <= self.floor
+        down && self.doing.is_none() && self.places.is_empty() && !self.is_wanted()
     }
 }
 

@@ -14,7 +14,7 @@
 //! is believed (and checked before it comes here); going down, only the kernel is. A mount left by a call that did not
 //! succeed is *Half*: it is undone and made again, never adopted.
 
-use super::state::{At, Event, Level, Op, Rung, Seen, State, Trouble};
+use super::state::{At, Event, Level, Op, Place, Rung, Seen, State, Trouble};
 
 /// Takes one event in and names what is to be done in `doing`.
 pub fn step(mut state: State, event: Event) -> State {
@@ -29,6 +29,11 @@ pub fn step(mut state: State, event: Event) -> State {
             }
         }
         Event::Lost { stage, places } => lost(&mut state, stage, places),
+        Event::Grow(place) => {
+            if state.doing.is_none() && can_grow(&state, place.as_ref()) {
+                state.doing = Some(Op::Grow(place));
+            }
+        }
         Event::Came(_, Seen::Busy) => return state,
         Event::Came(answer, seen) => {
             if let Some(op) = state.doing.take() {
@@ -63,6 +68,14 @@ pub fn rebooted(mut state: State) -> State {
     state
 }
 
+/// What is grown is mounted, and nobody wants it gone.
+fn can_grow(state: &State, place: Option<&Place>) -> bool {
+    match place {
+        Some(place) => state.want.places.contains(place) && state.places.get(place).is_some_and(|at| *at != At::Half),
+        None => state.is_wanted() && state.floor < Level::Staged && state.is_staged(),
+    }
+}
+
 fn lost(state: &mut State, stage: bool, places: Vec<String>) {
     if stage
         && state.floor < Level::Staged
@@ -95,10 +108,7 @@ fn useful(state: &State) -> Vec<Op> {
         Rung::Half(_) => Some(if empty { Op::Unstage } else { Op::Stage }),
         Rung::Staged(_) => down(Level::Staged).then_some(Op::Unstage),
     };
-    let staged = match &state.rung {
-        Rung::Staged(_) => true,
-        Rung::Unsure | Rung::Absent | Rung::Attached(_) | Rung::Half(_) => false,
-    };
+    let staged = state.is_staged();
     let serve = state.want.places.iter().filter(|_| staged).filter_map(|place| match state.places.get(place) {
         None => Some(Op::Publish(place.clone())),
         Some(At::Mounted | At::Growing) => Some(Op::Finish(place.clone())),
@@ -113,7 +123,7 @@ fn is_behind_undo(state: &State, op: &Op) -> bool {
         (Op::Publish(place), _) => state.places.get(place) == Some(&At::Half) && state.want.places.contains(place),
         (Op::Stage, Rung::Half(_)) => !state.want.places.is_empty() || state.want.hold == Level::Staged,
         (Op::Stage, Rung::Unsure | Rung::Absent | Rung::Attached(_) | Rung::Staged(_)) => false,
-        (Op::Attach | Op::Finish(_) | Op::Unpublish(_) | Op::Unstage | Op::Detach, _) => false,
+        (Op::Attach | Op::Finish(_) | Op::Unpublish(_) | Op::Unstage | Op::Detach | Op::Grow(_), _) => false,
     }
 }
 
@@ -158,6 +168,7 @@ fn settle(state: &mut State, op: Op, answer: Result<String, String>, mounted: bo
             true
         }
         (Op::Finish(_), Err(_)) => false,
+        (Op::Grow(_), answer) => answer.is_ok(),
     };
     if reached {
         state.trouble.remove(&op);

@@ -37,6 +37,10 @@ impl World {
                 check(world.stage || floor == Level::Staged, || "publish without stage".into())?;
                 world.places.insert(place.clone());
             }
+            Op::Grow(None) => {
+                check(world.stage && floor < Level::Staged, || "growth of what is not staged".into())?;
+            }
+            Op::Grow(Some(place)) => check(world.places.contains(place), || "growth of nothing".into())?,
             Op::Finish(place) => check(world.places.contains(place), || "finish of nothing".into())?,
             Op::Unpublish(place) => {
                 world.places.remove(place);
@@ -56,8 +60,10 @@ impl World {
 
     fn look(&self, op: &Op) -> Seen {
         let mounted = match op {
-            Op::Stage | Op::Unstage => self.stage,
-            Op::Publish(place) | Op::Finish(place) | Op::Unpublish(place) => self.places.contains(place),
+            Op::Stage | Op::Unstage | Op::Grow(None) => self.stage,
+            Op::Publish(place) | Op::Finish(place) | Op::Unpublish(place) | Op::Grow(Some(place)) => {
+                self.places.contains(place)
+            }
             Op::Attach | Op::Detach => false,
         };
         if mounted { Seen::Mounted } else { Seen::Nothing }
@@ -119,6 +125,9 @@ fn explore(machine: Machine, floor: Level) -> Found<usize> {
 /// Mounts that vanish, or die and stay, while nothing is under way.
 fn at_rest(machine: Machine, state: &State, world: &World, todo: &mut VecDeque<(State, World)>) {
     let lost = |stage, places| machine(state.clone(), Event::Lost { stage, places });
+    for at in [None, Some("a".to_owned()), Some("b".to_owned())] {
+        todo.push_back((machine(state.clone(), Event::Grow(at)), world.clone()));
+    }
     todo.push_back((lost(true, vec![]), World { stage: false, ..world.clone() }));
     for place in state.places.keys() {
         let mut less = world.clone();
@@ -199,7 +208,7 @@ fn no_road_leads_astray() {
 }
 
 /// Each is the machine with one fault; the search must find every one of them.
-const BROKEN: [(&str, Machine); 9] = [
+const BROKEN: [(&str, Machine); 10] = [
     ("forgets what failed while it undoes it", |s, e| {
         let mut s = step(s, e);
         let half = s.doing.as_ref().is_some_and(Op::goes_down);
@@ -254,6 +263,12 @@ const BROKEN: [(&str, Machine); 9] = [
     ("takes a failed publish for done", |s, e| match (s.doing.clone(), e) {
         (Some(Op::Publish(_)), Event::Came(Err(_), seen)) => step(s, Event::Came(device(), seen)),
         (_, e) => step(s, e),
+    }),
+    ("grows what is not there", |s, e| {
+        if let (Event::Grow(at), None) = (&e, &s.doing) {
+            return State { doing: Some(Op::Grow(at.clone())), ..s };
+        }
+        step(s, e)
     }),
     ("detaches below a half-made stage", |s, e| {
         let mut s = step(s, e);

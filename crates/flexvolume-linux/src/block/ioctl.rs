@@ -3,6 +3,7 @@
 
 use std::{fs::File, io, os::fd::AsRawFd};
 
+const BLKROGET: libc::Ioctl = libc::_IO(0x12, 94);
 const BLKFLSBUF: libc::Ioctl = libc::_IO(0x12, 97);
 const BLKDISCARD: libc::Ioctl = libc::_IO(0x12, 119);
 const BLKZEROOUT: libc::Ioctl = libc::_IO(0x12, 127);
@@ -13,6 +14,15 @@ pub(super) fn zero(device: &File, at: u64, length: u64) -> io::Result<()> {
 
 pub(super) fn discard(device: &File, at: u64, length: u64) -> io::Result<()> {
     ranged(device, BLKDISCARD, [at, length])
+}
+
+pub(super) fn is_read_only(device: &File) -> io::Result<bool> {
+    let mut answer: libc::c_int = 0;
+    // SAFETY: this request writes one int, which lives through the call.
+    if unsafe { libc::ioctl(device.as_raw_fd(), BLKROGET, &mut answer) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(answer != 0)
 }
 
 pub(super) fn forget_cached(device: &File) -> io::Result<()> {

@@ -68,6 +68,16 @@ pub fn size(device: &Path) -> Result<u64> {
     measure(&file, device)
 }
 
+/// Whether the kernel refuses every write to the block device, whoever opens it.
+///
+/// # Errors
+/// `Invalid` if it is no block device, `NotFound` if it is not there, `Io` if it cannot be opened.
+pub fn is_read_only(device: &Path) -> Result<bool> {
+    let file = open(device, false, OFlags::empty()).map_err(|error| Error::io("open", device, error))?;
+    measure(&file, device)?;
+    ioctl::is_read_only(&file).map_err(|error| Error::io("look at", device, error))
+}
+
 /// When this returns, all that was written to the block device by then is on its medium: what programs wrote to the device itself,
 /// and what they wrote to files of a file system that is mounted from it, in whichever mount namespace. Reaches into that file
 /// system: call it in a process that can be thrown away.

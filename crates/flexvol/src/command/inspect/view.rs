@@ -185,7 +185,10 @@ impl Spec {
         Self {
             fs_type: record.spec.fs_type.clone(),
             options: options.collect(),
-            secret_ref: record.spec.secret.as_ref().map(|secret| format!("{}/{}", secret.namespace, secret.name)),
+            secret_ref: record.spec.secret.as_ref().map(|secret| match secret.is_callers() {
+                true => "given with each call".to_owned(),
+                false => format!("{}/{}", secret.namespace, secret.name),
+            }),
             read_only: record.read_only,
             capacity_bytes: record.capacity,
             capacity_wanted_bytes: record.capacity_wanted,

@@ -104,9 +104,13 @@ impl Hands<'_> {
     fn is_free(&mut self, device: &Path) -> Result<bool> {
         match self.work(&Task::IsFree { device: device.to_owned() }, SOON)? {
             Done::Free(free) => Ok(free),
-            Done::Plainly | Done::Told(_) | Done::Unmounted(_) | Done::Owned(_) | Done::Seen(_) | Done::Usage(_) => {
-                Ok(true)
-            }
+            Done::Plainly
+            | Done::Told(_)
+            | Done::Unmounted(_)
+            | Done::Owned(_)
+            | Done::Seen(_)
+            | Done::Usage(_)
+            | Done::Raw(_) => Ok(true),
         }
     }
 }

@@ -1,15 +1,18 @@
-//! Growing a volume to the size its PersistentVolume states, while it is mounted.
+//! Growing a volume while it is mounted: to the size its PersistentVolume states, or to the one that somebody asks for.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use flexvolume_protocol::{Bytes, Came, Device, Dir, ExpandFs, ExpandVolume, Extension};
 
-use super::Hands;
+use super::{Ended, Hands};
 use crate::{
     drivers::driver::Driver,
     error::{Error, Kind, Result},
     task::Task,
-    volume::record::User,
+    volume::state::Seen,
 };
 
 /// Growing takes as long as it takes; this only says when to call it hung.
@@ -20,25 +23,59 @@ impl Hands<'_> {
     ///
     /// Only a driver that announces `expand` is asked to grow what lies beneath. For others, as in Kubernetes, that has
     /// happened elsewhere: they are told when the stated size rises, not of the size they begin with.
-    pub(super) fn grow(&mut self, user: &User) -> Result<()> {
+    pub(super) fn grow_small(&mut self, place: &str) -> Result<()> {
         let driver = self.driver()?;
-        if !self.record.is_small() || user.read_only || !driver.capabilities.requires_fs_resize {
+        let may = !self.user(place)?.read_only && driver.capabilities.requires_fs_resize;
+        if !self.record.is_small() || !may {
             return Ok(());
         }
         let announced = driver.extensions.contains(&Extension::Expand);
+        let mut size = None;
         if announced {
-            self.grow_backing(&driver)?;
+            size = self.grow_backing(&driver)?;
         }
         if announced || self.record.capacity > 0 {
-            self.grow_file_system(&driver, user)?;
+            self.grow_file_system(&driver, &self.place(place))?;
         }
-        self.record.capacity = self.record.capacity_wanted;
+        self.has_grown(size);
         Ok(())
     }
 
-    fn grow_backing(&mut self, driver: &Driver) -> Result<()> {
+    /// Grows it because somebody asked for just that: what lies beneath if the driver announces `expand`, then the file
+    /// system if there is one that has to follow, through the mount at `place` or the global one.
+    pub(super) fn grow(&mut self, place: Option<&str>) -> Ended {
+        match self.grow_through(place) {
+            Ok(()) => Ended { answer: Ok(String::new()), seen: Seen::Mounted },
+            Err(error) => Ended::failed(error, Seen::Mounted),
+        }
+    }
+
+    fn grow_through(&mut self, place: Option<&str>) -> Result<()> {
+        if !self.record.is_small() {
+            return Ok(());
+        }
+        let driver = self.driver()?;
+        let mut size = None;
+        if driver.extensions.contains(&Extension::Expand) {
+            size = self.grow_backing(&driver)?;
+        }
+        if driver.capabilities.requires_fs_resize && !self.record.spec.block {
+            let at = place.map_or_else(|| self.global(), |place| self.place(place));
+            self.grow_file_system(&driver, &at)?;
+        }
+        self.has_grown(size);
+        Ok(())
+    }
+
+    /// A driver may have made it larger than it was asked to.
+    fn has_grown(&mut self, size: Option<u64>) {
+        self.record.capacity = self.record.capacity_wanted.max(size.unwrap_or(0));
+    }
+
+    /// The size it has then, if the driver says.
+    fn grow_backing(&mut self, driver: &Driver) -> Result<Option<u64>> {
         let secrets = self.secrets(driver, false)?;
-        let global = self.absolute(&self.ground.layout.global(&self.record.driver, &self.record.name));
+        let global = self.absolute(&self.global());
         let verb = ExpandVolume {
             options: self.device_options().with_secrets(secrets.clone()),
             dir: Dir::try_from(global.as_path()).map_err(|e| Error::new(Kind::Invalid, e.to_string()))?,
@@ -46,7 +83,7 @@ impl Hands<'_> {
             old: Bytes(self.record.capacity),
         };
         match self.call(driver, &secrets, &verb)? {
-            Came::Done(_) => Ok(()),
+            Came::Done(expanded) => Ok(expanded.bytes),
             // The call itself makes a failure of this; were it to pass, a file system would be grown over a device that was not.
             Came::NotSupported => Err(Error::new(
                 Kind::Driver,
@@ -54,25 +91,25 @@ impl Hands<'_> {
             )),
             Came::InProgress => {
                 Err(Error::new(Kind::Driver, format!("driver {} is still growing the volume", driver.name))
-                    .hint("run flexvol up again: it goes on where it is"))
+                    .hint("ask again (flexvol up): it goes on where it is"))
             }
         }
     }
 
-    fn grow_file_system(&mut self, driver: &Driver, user: &User) -> Result<()> {
+    fn grow_file_system(&mut self, driver: &Driver, at: &Path) -> Result<()> {
         let secrets = self.secrets(driver, false)?;
-        let place = self.absolute(&self.ground.layout.place(&user.uid, &self.record.driver, &self.record.name));
+        let at = self.absolute(at);
         let device = self.record.state.rung.device().to_owned();
         let verb = ExpandFs {
             options: self.device_options().with_secrets(secrets.clone()),
             device: Device(device.clone()),
-            dir: Dir::try_from(place.as_path()).map_err(|e| Error::new(Kind::Invalid, e.to_string()))?,
+            dir: Dir::try_from(at.as_path()).map_err(|e| Error::new(Kind::Invalid, e.to_string()))?,
             new: Bytes(self.record.capacity_wanted),
             old: Bytes(self.record.capacity),
         };
         match self.call(driver, &secrets, &verb)? {
             Came::Done(_) => Ok(()),
-            Came::NotSupported => self.grow_ourselves(device.into(), place),
+            Came::NotSupported => self.grow_ourselves(device.into(), at),
             Came::InProgress => Err(super::attach::unfinished("expandfs")),
         }
     }

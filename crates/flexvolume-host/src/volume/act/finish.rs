@@ -8,7 +8,7 @@ use flexvolume_protocol::excerpt;
 use super::{Ended, Hands, directory::SOON};
 use crate::{
     error::{Error, Kind, Result, waits_for},
-    task::{Done, Task},
+    task::{Done, Raw, Task},
     volume::{record::Made, state::Seen},
 };
 
@@ -20,7 +20,7 @@ const PROBE: Duration = Duration::from_secs(5);
 
 impl Hands<'_> {
     pub(super) fn finish(&mut self, place: &str) -> Ended {
-        match self.own(place).and_then(|()| self.grow(&self.user(place)?)) {
+        match self.own(place).and_then(|()| self.grow_small(place)) {
             Ok(()) => Ended { answer: Ok(String::new()), seen: Seen::Mounted },
             Err(error) => Ended::failed(error, Seen::Mounted),
         }
@@ -36,8 +36,12 @@ impl Hands<'_> {
         matches!(self.ask(&Task::Probe { path }), Ok(Done::Seen(Presence::Corrupted(_))))
     }
 
-    /// The same of the global mount, which all places show.
+    /// The same of the global mount, which all places show; of a raw device whether it has gone.
     pub fn is_stage_dead(&mut self) -> bool {
+        if self.record.spec.block && self.record.state.is_staged() {
+            let device = self.record.state.rung.device().into();
+            return matches!(self.ask(&Task::LookRaw { device }), Ok(Done::Raw(Raw::Nothing)));
+        }
         if !matches!(self.record.stage, Some(Made::Mount(_))) {
             return false;
         }
@@ -53,9 +57,13 @@ impl Hands<'_> {
         let path = self.absolute(&self.ground.layout.place(place, &self.record.driver, &self.record.name));
         match self.ask(&Task::Usage { path })? {
             Done::Usage(usage) => Ok(Some(usage)),
-            Done::Plainly | Done::Told(_) | Done::Unmounted(_) | Done::Owned(_) | Done::Seen(_) | Done::Free(_) => {
-                Ok(None)
-            }
+            Done::Plainly
+            | Done::Told(_)
+            | Done::Unmounted(_)
+            | Done::Owned(_)
+            | Done::Seen(_)
+            | Done::Free(_)
+            | Done::Raw(_) => Ok(None),
         }
     }
 
@@ -84,7 +92,7 @@ impl Hands<'_> {
         if user.read_only || !mounted || !self.driver()?.capabilities.fs_group {
             return Ok(());
         }
-        let dir = self.absolute(&self.ground.layout.place(&user.uid, &self.record.driver, &self.record.name));
+        let dir = self.absolute(&self.ground.layout.place(place, &self.record.driver, &self.record.name));
         // A walk may take an hour, but one that cannot even begin is told soon.
         self.work(&Task::Probe { path: dir.clone() }, SOON)?;
         let task = Task::FsGroup { dir, gid, on_mismatch: user.fs_group_on_mismatch };

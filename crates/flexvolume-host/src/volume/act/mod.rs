@@ -91,6 +91,7 @@ impl<'a> Hands<'a> {
             Op::Unpublish(place) => self.unpublish(place),
             Op::Unstage => self.unstage(),
             Op::Detach => self.detach(),
+            Op::Grow(place) => self.grow(place.as_deref()),
         };
         // Where no call failed it was the host's own part, or what it saw afterwards.
         if let Err(error) = &ended.answer {
@@ -208,17 +209,25 @@ impl<'a> Hands<'a> {
     /// The secrets for a call: to `mount` always, to other verbs only where they do not travel in argv.
     fn secrets(&self, driver: &Driver, is_mount: bool) -> Result<Secrets> {
         let Some(reference) = &self.record.spec.secret else { return Ok(Secrets::default()) };
-        match (driver.by_stdin(), is_mount, driver.config.secrets) {
-            (true, _, _) => (self.keys)(reference),
-            (false, false, _) => Ok(Secrets::default()),
-            (false, true, SecretsByArgv::Argv) => {
+        if !driver.by_stdin() && !is_mount {
+            return Ok(Secrets::default());
+        }
+        let secrets = match (self.keys)(reference) {
+            Ok(secrets) => secrets,
+            // A call whose caller brings none is made without.
+            Err(_) if reference.is_callers() => Secrets::default(),
+            Err(error) => return Err(error),
+        };
+        match (driver.by_stdin() || secrets.is_empty(), driver.config.secrets) {
+            (true, SecretsByArgv::Argv | SecretsByArgv::Refuse) => Ok(secrets),
+            (false, SecretsByArgv::Argv) => {
                 self.warn(format!(
                     "driver {} takes secrets in argv, where every user of this machine can read them while it runs",
                     driver.name
                 ));
-                (self.keys)(reference)
+                Ok(secrets)
             }
-            (false, true, SecretsByArgv::Refuse) => Err(Error::new(
+            (false, SecretsByArgv::Refuse) => Err(Error::new(
                 Kind::Refused,
                 format!("driver {} takes secrets in argv, and the settings refuse that", driver.name),
             )

@@ -21,8 +21,8 @@ use crate::{
 };
 
 impl Hands<'_> {
-    fn place(&self, uid: &str) -> PathBuf {
-        self.ground.layout.place(uid, &self.record.driver, &self.record.name)
+    pub(super) fn place(&self, place: &str) -> PathBuf {
+        self.ground.layout.place(place, &self.record.driver, &self.record.name)
     }
 
     pub(super) fn publish(&mut self, place: &str) -> Ended {
@@ -30,7 +30,7 @@ impl Hands<'_> {
             Ok(user) => user,
             Err(error) => return Ended::failed(error, Seen::Nothing),
         };
-        let relative = self.place(&user.uid);
+        let relative = self.place(place);
         let target = match self.make(&relative) {
             Ok(target) => target,
             Err(error) => {
@@ -113,7 +113,7 @@ impl Hands<'_> {
     }
 
     pub(super) fn unpublish(&mut self, place: &str) -> Ended {
-        // The place is the pod's uid: it must do even where the record forgot the rest.
+        // The place alone must do, even where the record forgot the rest.
         let relative = self.place(place);
         let (result, seen) = match self.existing(&relative) {
             Ok(None) => (Ok(()), Seen::Nothing),

@@ -17,7 +17,7 @@ use crate::{
     note::Note,
     volume::{
         record::{Made, OpenCall, Record},
-        state::{At, Op, Place, Seen},
+        state::{At, Level, Op, Place, Rung, Seen},
         step,
     },
 };
@@ -51,7 +51,12 @@ pub fn boot_changed(record: &mut Record, ident: &Ident) -> bool {
         record.state.places.insert(place.clone(), At::Half);
     }
     record.call = None;
-    record.attached.clear();
+    if record.state.floor == Level::Attached {
+        // Who attached it said what it is called; what waiting made of that may be another's by now.
+        record.state.rung = Rung::Attached(record.attached.clone());
+    } else {
+        record.attached.clear();
+    }
     record.leftovers.clear();
     record.probe = None;
     record.stage = None;
@@ -165,9 +170,13 @@ impl Hands<'_> {
             return match op {
                 // It may be at a format, whose tools are never killed.
                 Op::Stage => Kill::Ask { at: FORMAT },
-                Op::Attach | Op::Publish(_) | Op::Finish(_) | Op::Unpublish(_) | Op::Unstage | Op::Detach => {
-                    Kill::After { at: Duration::ZERO, grace: WORKER_GRACE }
-                }
+                Op::Attach
+                | Op::Publish(_)
+                | Op::Finish(_)
+                | Op::Unpublish(_)
+                | Op::Unstage
+                | Op::Detach
+                | Op::Grow(_) => Kill::After { at: Duration::ZERO, grace: WORKER_GRACE },
             };
         }
         match (call.verb, op) {
@@ -178,6 +187,7 @@ impl Hands<'_> {
             (None, Op::Unpublish(_)) => of(VerbName::Unmount),
             (None, Op::Unstage) => of(VerbName::UnmountDevice),
             (None, Op::Detach) => of(VerbName::Detach),
+            (None, Op::Grow(_)) => of(VerbName::ExpandVolume),
         }
     }
 
@@ -185,6 +195,10 @@ impl Hands<'_> {
     fn look(&self, op: &Op) -> Seen {
         let relative = match op {
             Op::Attach | Op::Detach => return Seen::Nothing,
+            // What is not mounted by us leaves nothing to see.
+            Op::Stage | Op::Unstage if self.record.spec.block => return Seen::Nothing,
+            // Nothing is to be undone.
+            Op::Grow(_) => return Seen::Mounted,
             Op::Stage | Op::Unstage => self.ground.layout.global(&self.record.driver, &self.record.name),
             Op::Publish(place) | Op::Finish(place) | Op::Unpublish(place) => {
                 self.ground.layout.place(place, &self.record.driver, &self.record.name)

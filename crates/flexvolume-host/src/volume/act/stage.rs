@@ -7,13 +7,19 @@ use std::{
 };
 
 use flexvolume_linux::mount::{Presence, table};
-use flexvolume_protocol::{Came, Device, Dir, Extension, MountDevice, UnmountDevice, WaitForAttach};
+use flexvolume_protocol::{
+    Came, Device, Dir, Extension, MountDevice, Options, Secrets, UnmountDevice, WaitForAttach, excerpt,
+};
 
-use super::{Ended, Hands, attach::unfinished, directory::Target};
+use super::{
+    Ended, Hands,
+    attach::unfinished,
+    directory::{SOON, Target},
+};
 use crate::{
     drivers::driver::Driver,
     error::{Error, Kind, Result},
-    task::Task,
+    task::{Done, Raw, Task},
     volume::{
         record::Made,
         state::{Op, Seen},
@@ -24,11 +30,20 @@ use crate::{
 pub(super) const FORMAT: Duration = Duration::from_secs(3600);
 
 impl Hands<'_> {
-    fn global(&self) -> PathBuf {
+    pub(super) fn global(&self) -> PathBuf {
         self.ground.layout.global(&self.record.driver, &self.record.name)
     }
 
     pub(super) fn stage(&mut self) -> Ended {
+        if self.record.spec.block {
+            return match self.stage_raw() {
+                Ok(device) => {
+                    self.record.stage = Some(Made::NoMount);
+                    Ended { answer: Ok(device), seen: Seen::Nothing }
+                }
+                Err(error) => Ended::failed(error, Seen::Nothing),
+            };
+        }
         let target = match self.make(&self.global()) {
             Ok(target) => target,
             Err(error) => return Ended::failed(error, Seen::Nothing),
@@ -73,18 +88,7 @@ impl Hands<'_> {
         let driver = self.driver()?;
         let secrets = self.secrets(&driver, false)?;
         let options = self.device_options().with_secrets(secrets.clone());
-        let given = match self.record.attached.as_str() {
-            "" => Device(self.record.state.rung.device().to_owned()),
-            attached => Device(attached.to_owned()),
-        };
-        let wait = WaitForAttach { device: given.clone(), options: options.clone() };
-        let device = match self.call(&driver, &secrets, &wait)? {
-            // Some answer without the device: taken for none, their volume would be a folder on the host's own disk.
-            Came::Done(device) if !device.0.is_empty() => device,
-            Came::Done(_) | Came::NotSupported => given,
-            Came::InProgress => return Err(unfinished("waitforattach")),
-        };
-        let device = Device(self.sound(device, &secrets)?);
+        let device = self.wait_for_device(&driver, &secrets, &options)?;
         let dir = Dir::try_from(target.path.as_path()).map_err(|e| Error::new(Kind::Invalid, e.to_string()))?;
         let read_only = self.record.read_only;
         let may_be_empty = match self.call(&driver, &secrets, &MountDevice { dir, device: device.clone(), options })? {
@@ -94,6 +98,61 @@ impl Hands<'_> {
         };
         let made = self.judge(target, read_only, may_be_empty)?;
         Ok((device.0, made))
+    }
+
+    fn wait_for_device(&mut self, driver: &Driver, secrets: &Secrets, options: &Options) -> Result<Device> {
+        let given = match self.record.attached.as_str() {
+            "" => Device(self.record.state.rung.device().to_owned()),
+            attached => Device(attached.to_owned()),
+        };
+        let wait = WaitForAttach { device: given.clone(), options: options.clone() };
+        let device = match self.call(driver, secrets, &wait)? {
+            // Some answer without the device: taken for none, their volume would be a folder on the host's own disk.
+            Came::Done(device) if !device.0.is_empty() => device,
+            Came::Done(_) | Came::NotSupported => given,
+            Came::InProgress => return Err(unfinished("waitforattach")),
+        };
+        Ok(Device(self.sound(device, secrets)?))
+    }
+
+    /// The device awaited and looked at, to be given away as it is.
+    fn stage_raw(&mut self) -> Result<String> {
+        let driver = self.driver()?;
+        let secrets = self.secrets(&driver, false)?;
+        let options = self.device_options().with_secrets(secrets.clone());
+        let Device(device) = self.wait_for_device(&driver, &secrets, &options)?;
+        let (path, read_only) = (PathBuf::from(&device), self.record.read_only);
+        let raw = if path.is_absolute() { self.look_raw(path)? } else { Raw::Nothing };
+        let shown = excerpt(&device, 200);
+        match (raw, read_only) {
+            (Raw::Nothing, true | false) => Err(Error::new(
+                Kind::Driver,
+                format!(
+                    "driver {} answered {shown:?}, which is no block device, so it cannot be given raw",
+                    driver.name
+                ),
+            )
+            .hint("that is a fault of the driver, or the volume is none of those that it can give raw")),
+            (Raw::Writable, true) => Err(Error::new(
+                Kind::Refused,
+                format!("the driver gave a writable device, {shown}, for a volume that is to be read only"),
+            )
+            .hint(format!("ask for the volume writable, or see why driver {} overlooks readwrite: ro", driver.name))),
+            (Raw::ReadOnly, true | false) | (Raw::Writable, false) => Ok(device),
+        }
+    }
+
+    fn look_raw(&mut self, device: PathBuf) -> Result<Raw> {
+        match self.work(&Task::LookRaw { device }, SOON)? {
+            Done::Raw(raw) => Ok(raw),
+            Done::Plainly
+            | Done::Told(_)
+            | Done::Unmounted(_)
+            | Done::Owned(_)
+            | Done::Seen(_)
+            | Done::Usage(_)
+            | Done::Free(_) => Ok(Raw::Nothing),
+        }
     }
 
     /// What Kubernetes does for a driver without mountdevice; true if there is nothing to mount.
@@ -127,6 +186,9 @@ impl Hands<'_> {
     }
 
     pub(super) fn unstage(&mut self) -> Ended {
+        if self.record.spec.block {
+            return self.unstaged(Ok(()), Seen::Nothing);
+        }
         match self.existing(&self.global()) {
             Ok(None) => self.unstaged(Ok(()), Seen::Nothing),
             Ok(Some(target)) => {

@@ -1,0 +1,171 @@
+//! Volumes held on the node without a pod: brought up, looked up, made anew where they are lost, let go.
+
+use std::path::PathBuf;
+
+use flexvolume_protocol::{DriverName, VolumeName};
+
+use super::{Host, first};
+use crate::{
+    engine::{Failed, Scope, drive},
+    error::{Error, Kind as ErrorKind, Result},
+    ledger::Durability,
+    note::Notes,
+    volume::{
+        act::Keys,
+        hold::{Hold, Met},
+        record::{self, Kind, Record},
+        state::{Event, Level, Want},
+        step::step,
+    },
+};
+
+/// A volume that is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The ledger's key.
+    pub key: String,
+    /// How its driver is handled.
+    pub kind: Kind,
+    /// The global directory, at which it is mounted unless it is a raw device.
+    pub path: PathBuf,
+    /// The device as the driver named it: opaque, possibly empty; of a raw volume the path of a block device.
+    pub device: String,
+    /// The global mount, or the raw device, cannot be written to.
+    pub read_only: bool,
+    /// False if all was so before.
+    pub changed: bool,
+}
+
+impl Host {
+    /// Brings a volume up on the node and keeps it there whether pods use it or not; the same wish twice is a no-op. What is gone,
+    /// replaced or dead is made anew.
+    ///
+    /// # Errors
+    /// The first failure that keeps it down: what was begun is recorded, and the next try goes on from there. `Invalid` for what
+    /// cannot be held, `Refused` where the volume is up in another way; then nothing was done.
+    pub fn hold(&self, hold: &Hold, keys: Keys<'_>, notes: Notes<'_>) -> Result<Held> {
+        self.ground.ledger.check_writable()?;
+        let driver = self.ground.drivers.get(&hold.driver, notes).map_err(|e| e.during("init"))?;
+        let kind = driver.kind();
+        hold.check(kind, &driver.extensions)?;
+        let key = record::key(&hold.driver, &hold.name, kind, "");
+        let _lock = self.ground.lock(&key, notes)?;
+        let record = self.ground.ledger.get(&key)?;
+        self.hold_locked(record, hold, kind, false, keys, notes)
+    }
+
+    /// The same hold again, as its record has it: for who finds it gone or stale.
+    ///
+    /// # Errors
+    /// As [`Host::hold`]; `NotFound` if nobody holds that volume.
+    pub fn restage(&self, key: &str, keys: Keys<'_>, notes: Notes<'_>) -> Result<Held> {
+        self.ground.ledger.check_writable()?;
+        let _lock = self.ground.lock(key, notes)?;
+        let held = |record: &Record| record.state.is_held();
+        let Some(record) = self.ground.ledger.get(key)?.filter(held) else {
+            return Err(Error::new(ErrorKind::NotFound, format!("volume {key} is not held on this node")));
+        };
+        let driver = self.ground.drivers.get(&record.driver, notes).map_err(|e| e.during("init"))?;
+        let hold = Hold::of(&record);
+        hold.check(driver.kind(), &driver.extensions)?;
+        // The name of a raw device may be another's by now: its driver is asked again.
+        let anew = hold.spec.block;
+        self.hold_locked(Some(record), &hold, driver.kind(), anew, keys, notes)
+    }
+
+    fn hold_locked(
+        &self,
+        record: Option<Record>,
+        hold: &Hold,
+        kind: Kind,
+        anew: bool,
+        keys: Keys<'_>,
+        notes: Notes<'_>,
+    ) -> Result<Held> {
+        let fresh = || hold.record(kind, &self.ground.ident);
+        let mut record = match record {
+            None => fresh(),
+            Some(mut record) => match hold.meets(&record, kind, self.is_current(&record))? {
+                Met::Same => record,
+                Met::Stale => {
+                    self.undo(&mut record, "", keys, notes)?;
+                    fresh()
+                }
+            },
+        };
+        let mut before = record.generation;
+        let read = record.clone();
+        record.spec.remember_callers(&hold.spec);
+        // What is seen at rest says nothing while an op is open: the drive below looks up how that ended.
+        if record.state.doing.is_none() && self.is_current(&record) {
+            self.notice_losses(&mut record, None, keys, notes);
+            if anew {
+                record.state = step(record.state, Event::Lost { stage: true, places: Vec::new() });
+                // The drive decides with the wish in hand; nothing was begun.
+                record.state.doing = None;
+            }
+        }
+        if before > 0 && (record.probe, &record.spec) != (read.probe, &read.spec) {
+            self.ground.ledger.put(&mut record, Durability::Process, true)?;
+            before = record.generation;
+        }
+        let want = Want { hold: Level::Staged, places: record.state.want.places.clone() };
+        let failed = drive(&self.ground, &mut record, Event::Want(want), Scope::Both, keys, notes)?;
+        if record.state.is_staged() && record.state.doing.is_none() {
+            return Ok(self.held_as(&record, record.generation != before));
+        }
+        Err(of_node(failed, &record.key))
+    }
+
+    /// The volume if it is held and stands, as the ledger has it: its mount is not looked at.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn held(&self, driver: &DriverName, name: &VolumeName) -> Result<Option<Held>> {
+        let key = record::key(driver, name, Kind::Staged, "");
+        let stands = |record: &Record| record.state.is_held() && record.state.is_staged() && self.is_current(record);
+        Ok(self.ground.ledger.get(&key)?.filter(stands).map(|record| self.held_as(&record, false)))
+    }
+
+    /// Lets a held volume go; one that nobody knows is gone already.
+    ///
+    /// # Errors
+    /// `Busy` if pods still use it. Else the first failure that keeps it here: what was begun is recorded, and the next try
+    /// goes on from there.
+    pub fn release(&self, key: &str, keys: Keys<'_>, notes: Notes<'_>) -> Result<()> {
+        self.ground.ledger.check_writable()?;
+        let _lock = self.ground.lock(key, notes)?;
+        let Some(mut record) = self.ground.ledger.get(key)? else { return Ok(()) };
+        let places = record.state.want.places.clone();
+        if !places.is_empty() {
+            let name = |place: &String| record.users.get(place).map_or(place.clone(), |user| user.pod.clone());
+            let pods: Vec<_> = places.iter().map(name).collect();
+            return Err(Error::new(
+                ErrorKind::Busy,
+                format!("volume {key} is still in use by pod {}", pods.join(", ")),
+            )
+            .hint("take it from there first"));
+        }
+        let want = Want { hold: Level::Absent, places };
+        let failed = drive(&self.ground, &mut record, Event::Want(want), Scope::Down, keys, notes)?;
+        if record.state.is_over() { Ok(()) } else { Err(first(failed, "", key)) }
+    }
+
+    fn held_as(&self, record: &Record, changed: bool) -> Held {
+        let layout = &self.ground.layout;
+        Held {
+            key: record.key.clone(),
+            kind: record.kind,
+            path: layout.root().join(layout.global(&record.driver, &record.name)),
+            device: record.state.rung.device().to_owned(),
+            read_only: record.read_only,
+            changed,
+        }
+    }
+}
+
+/// The failure that keeps a volume from the node: those of places are their pods' own.
+fn of_node(mut failed: Vec<Failed>, key: &str) -> Error {
+    failed.retain(|failed| failed.op.place().is_none());
+    first(failed, "", key)
+}
