@@ -1,3 +1,5 @@
+//! What each access of a request is read as, and which driver serves it.
+
 use flexvolume_protocol::Capabilities;
 use tonic::Code;
 

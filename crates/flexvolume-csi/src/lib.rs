@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod capability;
+pub mod context;
 pub mod flags;
 pub mod gate;
 pub mod limits;

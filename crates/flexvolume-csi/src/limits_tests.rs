@@ -1,3 +1,5 @@
+//! Each limit from both of its sides.
+
 use flexvolume_protocol::DriverName;
 use tonic::Code;
 

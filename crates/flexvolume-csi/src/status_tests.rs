@@ -1,3 +1,5 @@
+//! Rows of the specification's error tables, and what holds for every call.
+
 use super::*;
 
 const ALL: [Rpc; 27] = [
