@@ -12,9 +12,11 @@ use flexvolume_host::{
     fresh_id,
 };
 use flexvolume_protocol::{Came, Options, Redactor, Secrets, Verb};
-use tonic::Status;
 
-use crate::plugin::{Plugin, Trouble};
+use crate::{
+    plugin::{Plugin, Trouble},
+    status,
+};
 
 /// So long work that goes on is waited for, before the client is told to come back.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,7 +28,28 @@ impl Plugin {
     ///
     /// # Errors
     /// What the driver says; `ABORTED` if it still works on it.
-    pub(crate) fn ask<V: Verb>(&self, driver: &Driver, about: &str, secrets: &Secrets, verb: &V) -> Result<V::Reply, Trouble> {
+    pub(crate) fn ask<V: Verb>(
+        &self,
+        driver: &Driver,
+        about: &str,
+        secrets: &Secrets,
+        verb: &V,
+    ) -> Result<V::Reply, Trouble> {
+        let unknown = || Error::new(Kind::Driver, format!("driver {} does not know {}", driver.name, V::NAME));
+        Ok(self.try_ask(driver, about, secrets, verb)?.ok_or_else(unknown)?)
+    }
+
+    /// The same for a call that a driver need not know: `None` if it does not.
+    ///
+    /// # Errors
+    /// As [`Plugin::ask`].
+    pub(crate) fn try_ask<V: Verb>(
+        &self,
+        driver: &Driver,
+        about: &str,
+        secrets: &Secrets,
+        verb: &V,
+    ) -> Result<Option<V::Reply>, Trouble> {
         let (redactor, start) = (Redactor::new(secrets), Instant::now());
         loop {
             let id = fresh_id()?;
@@ -39,14 +62,11 @@ impl Plugin {
                 born: &mut |_| (),
             };
             match call(calling, verb)? {
-                Came::Done(reply) => return Ok(reply),
-                Came::NotSupported => {
-                    let what = format!("driver {} does not know {}", driver.name, V::NAME);
-                    return Err(Error::new(Kind::Driver, what).into());
-                }
+                Came::Done(reply) => return Ok(Some(reply)),
+                Came::NotSupported => return Ok(None),
                 Came::InProgress if start.elapsed() >= PATIENCE => {
                     let (name, verb) = (&driver.name, V::NAME);
-                    return Err(Status::aborted(format!("driver {name} is still at work ({verb}); call again")).into());
+                    return Err(status::pending(format!("driver {name} is still at work ({verb}); call again")).into());
                 }
                 Came::InProgress => std::thread::sleep(PAUSE),
             }

@@ -17,8 +17,7 @@ use crate::{
         CreateSnapshotResponse, CreateVolumeRequest, CreateVolumeResponse, DeleteSnapshotRequest,
         DeleteSnapshotResponse, DeleteVolumeRequest, DeleteVolumeResponse, GetCapacityRequest, GetCapacityResponse,
         GetSnapshotRequest, GetSnapshotResponse, ListSnapshotsRequest, ListSnapshotsResponse, ListVolumesRequest,
-        ListVolumesResponse, ValidateVolumeCapabilitiesRequest, ValidateVolumeCapabilitiesResponse,
-        controller_server,
+        ListVolumesResponse, ValidateVolumeCapabilitiesRequest, ValidateVolumeCapabilitiesResponse, controller_server,
         controller_service_capability::{self, Rpc as Capability},
     },
 };
@@ -108,7 +107,7 @@ impl controller_server::Controller for Controller {
         &self,
         request: Request<ControllerGetCapabilitiesRequest>,
     ) -> Result<Response<ControllerGetCapabilitiesResponse>, Status> {
-        let answer = |plugin: &Plugin, _: &_| {
+        let answer = |plugin: &Plugin, _| {
             let offered = plugin.offer(&*plugin.driver()?).controller();
             let one = |kind: controller_service_capability::rpc::Type| ControllerServiceCapability {
                 r#type: Some(controller_service_capability::Type::Rpc(Capability { r#type: kind.into() })),

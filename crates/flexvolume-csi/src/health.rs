@@ -1,7 +1,9 @@
 //! How volumes and the storage do, as the driver says.
 
+use std::mem;
+
 use flexvolume_host::drivers::driver::Driver;
-use flexvolume_protocol::{Condition, Extension, GetHealth, Health, Id, ListVolumes, Options, Secrets, keys};
+use flexvolume_protocol::{Condition, Extension, GetHealth, Health, Id, ListVolumes, Options, Redactor, Secrets, keys};
 
 use crate::{
     ask::with_secrets,
@@ -14,24 +16,25 @@ use crate::{
         ControllerGetVolumeHealthRequest, ControllerGetVolumeHealthResponse, ControllerListVolumeHealthRequest,
         ControllerListVolumeHealthResponse, NodeGetStorageHealthRequest, NodeGetStorageHealthResponse,
         NodeGetVolumeHealthRequest, NodeGetVolumeHealthResponse, StorageHealthErrorType, VolumeHealth,
-        VolumeHealthErrorType, node_get_storage_health_response::StorageBackendHealth, volume_health::VolumeHealthEntry,
+        VolumeHealthErrorType, node_get_storage_health_response::StorageBackendHealth,
+        volume_health::VolumeHealthEntry,
     },
 };
 
 impl Plugin {
     pub(crate) fn volume_health(
         &self,
-        request: &ControllerGetVolumeHealthRequest,
+        mut request: ControllerGetVolumeHealthRequest,
     ) -> Result<ControllerGetVolumeHealthResponse, Trouble> {
         let driver = self.able(Extension::Health)?;
-        let secrets = context::secrets(&request.secrets)?;
+        let secrets = context::secrets(mem::take(&mut request.secrets))?;
         let volume_health = Some(self.health_of(&driver, &request.volume_id, &secrets)?);
         Ok(ControllerGetVolumeHealthResponse { volume_health })
     }
 
     pub(crate) fn node_volume_health(
         &self,
-        request: &NodeGetVolumeHealthRequest,
+        request: NodeGetVolumeHealthRequest,
     ) -> Result<NodeGetVolumeHealthResponse, Trouble> {
         let driver = self.able(Extension::Health)?;
         for (field, path) in [
@@ -49,19 +52,20 @@ impl Plugin {
     fn health_of(&self, driver: &Driver, id: &str, secrets: &Secrets) -> Result<VolumeHealth, Trouble> {
         let id = limits::id("volume_id", id)?.ok_or_else(|| status::not_found("there is no such volume"))?;
         let options = with_secrets(driver, of(keys::ID, &id), secrets);
-        Ok(told(&id, self.ask(driver, id.as_str(), secrets, &GetHealth { options })?))
+        let health = self.ask(driver, id.as_str(), secrets, &GetHealth { options })?;
+        Ok(told(&id, health, &Redactor::new(secrets)))
     }
 
     /// A page of the volumes with how each does; one that nobody can tell of is left out.
     pub(crate) fn list_health(
         &self,
-        request: &ControllerListVolumeHealthRequest,
+        mut request: ControllerListVolumeHealthRequest,
     ) -> Result<ControllerListVolumeHealthResponse, Trouble> {
         let driver = self.able(Extension::Health)?;
         let _ = self.able(Extension::List)?;
         let wanted = limits::page(request.max_entries, &request.starting_token)?;
         let rpc = Rpc::ControllerListVolumeHealth(wanted.page());
-        let secrets = context::secrets(&request.secrets)?;
+        let secrets = context::secrets(mem::take(&mut request.secrets))?;
         let options = with_secrets(&driver, page(Options::default(), &wanted), &secrets);
         let listed = self.ask(&driver, "", &secrets, &ListVolumes { options })?;
         let ids = listed.volumes.into_iter().map(|volume| volume.id);
@@ -72,10 +76,10 @@ impl Plugin {
 
     pub(crate) fn storage_health(
         &self,
-        request: &NodeGetStorageHealthRequest,
+        mut request: NodeGetStorageHealthRequest,
     ) -> Result<NodeGetStorageHealthResponse, Trouble> {
         let driver = self.able(Extension::Health)?;
-        let secrets = context::secrets(&request.secrets)?;
+        let secrets = context::secrets(mem::take(&mut request.secrets))?;
         let options = with_secrets(&driver, Options::default(), &secrets);
         let Health { condition, message } = self.ask(&driver, "", &secrets, &GetHealth { options })?;
         let kind = match condition {
@@ -88,7 +92,7 @@ impl Plugin {
         let entry = StorageBackendHealth {
             status: kind.into(),
             reason: reason(condition).to_owned(),
-            message: limits::words(&message),
+            message: limits::words(&Redactor::new(&secrets).text(&message)),
             volume_capability: None,
         };
         Ok(NodeGetStorageHealthResponse { backend_health: vec![entry] })
@@ -96,7 +100,7 @@ impl Plugin {
 }
 
 /// A volume that is well has no entry.
-fn told(id: &Id, health: Health) -> VolumeHealth {
+fn told(id: &Id, health: Health, redactor: &Redactor) -> VolumeHealth {
     let Health { condition, message } = health;
     let kind = match condition {
         Condition::Ok => None,
@@ -107,7 +111,7 @@ fn told(id: &Id, health: Health) -> VolumeHealth {
     let entry = kind.map(|kind| VolumeHealthEntry {
         status: kind.into(),
         reason: reason(condition).to_owned(),
-        message: limits::words(&message),
+        message: limits::words(&redactor.text(&message)),
     });
     VolumeHealth { volume_id: id.as_str().to_owned(), health_statuses: entry.into_iter().collect() }
 }

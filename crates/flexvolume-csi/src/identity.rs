@@ -35,13 +35,17 @@ impl identity_server::Identity for Identity {
         &self,
         request: Request<GetPluginCapabilitiesRequest>,
     ) -> Result<Response<GetPluginCapabilitiesResponse>, Status> {
-        let answer = |plugin: &Plugin, _: &_| {
-            let offer = plugin.offer(&plugin.driver()?);
-            let services = offer.plugin().into_iter().map(|service| {
-                plugin_capability::Type::Service(Service { r#type: service.into() })
-            });
+        let answer = |plugin: &Plugin, _| {
+            let driver = plugin.driver()?;
+            let offer = plugin.offer(&driver);
+            let services = offer
+                .plugin()
+                .into_iter()
+                .map(|service| plugin_capability::Type::Service(Service { r#type: service.into() }));
             let expansion = volume_expansion::Type::Online.into();
-            let grows = offer.expands().then_some(plugin_capability::Type::VolumeExpansion(VolumeExpansion { r#type: expansion }));
+            let grows = offer
+                .expands()
+                .then_some(plugin_capability::Type::VolumeExpansion(VolumeExpansion { r#type: expansion }));
             let capabilities = services.chain(grows).map(|kind| PluginCapability { r#type: Some(kind) }).collect();
             Ok(GetPluginCapabilitiesResponse { capabilities })
         };
@@ -49,7 +53,7 @@ impl identity_server::Identity for Identity {
     }
 
     async fn probe(&self, request: Request<ProbeRequest>) -> Result<Response<ProbeResponse>, Status> {
-        let answer = |plugin: &Plugin, _: &_| {
+        let answer = |plugin: &Plugin, _| {
             plugin.driver()?;
             Ok(ProbeResponse { ready: Some(true) })
         };

@@ -1,17 +1,18 @@
 //! What there is: volumes and snapshots, page by page, and room for more.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, mem, sync::Arc};
 
 use flexvolume_host::drivers::driver::Driver;
 use flexvolume_protocol::{
     Created, Extension, GetCapacity, ListSnapshots, ListVolumes, Options, Secrets, Snapshot, keys,
 };
+use tonic::Status;
 
 use crate::{
     ask::with_secrets,
     context, limits,
     plugin::{Plugin, Trouble},
-    status::{self, Page, Rpc},
+    status::{self, Rpc},
     wire::csi::{
         self, GetCapacityRequest, GetCapacityResponse, GetSnapshotRequest, GetSnapshotResponse, ListSnapshotsRequest,
         ListSnapshotsResponse, ListVolumesRequest, ListVolumesResponse, list_snapshots_response, list_volumes_response,
@@ -31,7 +32,7 @@ impl Plugin {
         }
     }
 
-    pub(crate) fn list_volumes(&self, request: &ListVolumesRequest) -> Result<ListVolumesResponse, Trouble> {
+    pub(crate) fn list_volumes(&self, request: ListVolumesRequest) -> Result<ListVolumesResponse, Trouble> {
         let driver = self.able(Extension::List)?;
         let wanted = limits::page(request.max_entries, &request.starting_token)?;
         let rpc = Rpc::ListVolumes(wanted.page());
@@ -49,11 +50,12 @@ impl Plugin {
 
     /// A volume as clients are told of it.
     pub(crate) fn volume(&self, driver: &Driver, rpc: Rpc, made: Created) -> Result<csi::Volume, Trouble> {
-        let Created { id, bytes, options } = made;
+        let volume_context = context::made(rpc, &made)?;
+        let Created { id, bytes, options: _ } = made;
         Ok(csi::Volume {
             capacity_bytes: limits::bytes(rpc, bytes)?,
             volume_id: limits::answer(rpc, "volume id", id.as_str().to_owned())?,
-            volume_context: limits::answers(rpc, "options", options)?,
+            volume_context,
             content_source: None,
             accessible_topology: self.accessible(driver, rpc)?.into_iter().collect(),
         })
@@ -68,20 +70,19 @@ impl Plugin {
         Ok(Some(limits::topology(&self.serving.name, node).map_err(|why| status::bad_answer(rpc, why))?))
     }
 
-    pub(crate) fn get_capacity(&self, request: &GetCapacityRequest) -> Result<GetCapacityResponse, Trouble> {
+    pub(crate) fn get_capacity(&self, request: GetCapacityRequest) -> Result<GetCapacityResponse, Trouble> {
         let (rpc, driver) = (Rpc::GetCapacity, self.able(Extension::Capacity)?);
         let own = self.accessible(&driver, rpc)?;
         let is_elsewhere = match (&own, &request.accessible_topology) {
-            (Some(own), Some(asked)) => own.segments.iter().any(|(key, node)| {
-                asked.segments.get(key).is_some_and(|other| other != node)
-            }),
+            (Some(own), Some(asked)) => {
+                own.segments.iter().any(|(key, node)| asked.segments.get(key).is_some_and(|other| other != node))
+            }
             (None | Some(_), None) | (None, Some(_)) => false,
         };
         if is_elsewhere {
             return Ok(GetCapacityResponse::default());
         }
-        let parameters = context::parameters(&request.parameters)?;
-        let options = parameters.options();
+        let options = parameters(&request.parameters)?;
         let room = self.ask(&driver, "", &Secrets::default(), &GetCapacity { options })?;
         Ok(GetCapacityResponse {
             available_capacity: limits::bytes(rpc, Some(room.available))?,
@@ -90,11 +91,11 @@ impl Plugin {
         })
     }
 
-    pub(crate) fn list_snapshots(&self, request: &ListSnapshotsRequest) -> Result<ListSnapshotsResponse, Trouble> {
+    pub(crate) fn list_snapshots(&self, mut request: ListSnapshotsRequest) -> Result<ListSnapshotsResponse, Trouble> {
         let driver = self.able(Extension::Snapshot)?;
         let wanted = limits::page(request.max_entries, &request.starting_token)?;
         let rpc = Rpc::ListSnapshots(wanted.page());
-        let secrets = context::secrets(&request.secrets)?;
+        let secrets = context::secrets(mem::take(&mut request.secrets))?;
         let mut options = page(Options::default(), &wanted);
         for (key, field, text) in [
             (keys::ID, "source_volume_id", &request.source_volume_id),
@@ -119,10 +120,10 @@ impl Plugin {
         })
     }
 
-    pub(crate) fn get_snapshot(&self, request: &GetSnapshotRequest) -> Result<GetSnapshotResponse, Trouble> {
+    pub(crate) fn get_snapshot(&self, mut request: GetSnapshotRequest) -> Result<GetSnapshotResponse, Trouble> {
         let (rpc, unknown) = (Rpc::GetSnapshot, || status::not_found("there is no such snapshot"));
         let driver = self.able(Extension::Snapshot)?;
-        let secrets = context::secrets(&request.secrets)?;
+        let secrets = context::secrets(mem::take(&mut request.secrets))?;
         let id = limits::id("snapshot_id", &request.snapshot_id)?.ok_or_else(unknown)?;
         let mut options = Options::default();
         options.insert(keys::SNAPSHOT, id.as_str());
@@ -133,7 +134,13 @@ impl Plugin {
     }
 
     /// A snapshot as clients are told of it; `of` is the volume it was taken of, where the driver does not say.
-    pub(crate) fn snapshot(&self, driver: &Driver, rpc: Rpc, made: Snapshot, of: &str) -> Result<csi::Snapshot, Trouble> {
+    pub(crate) fn snapshot(
+        &self,
+        driver: &Driver,
+        rpc: Rpc,
+        made: Snapshot,
+        of: &str,
+    ) -> Result<csi::Snapshot, Trouble> {
         let Snapshot { snapshot, id, bytes, created, ready } = made;
         Ok(csi::Snapshot {
             size_bytes: limits::bytes(rpc, bytes)?,
@@ -149,6 +156,19 @@ impl Plugin {
             accessible_topology: self.accessible(driver, rpc)?.into_iter().collect(),
         })
     }
+}
+
+/// The parameters of a storage class as a driver is given them, with the type of the file system under its own key.
+pub(crate) fn parameters(given: &BTreeMap<String, String>) -> Result<Options, Status> {
+    let context::Parameters { options: user, fs_type } = context::parameters("parameters", given)?;
+    let mut options = Options::default();
+    for (key, value) in user.iter() {
+        options.insert(key, value);
+    }
+    if let Some(fs_type) = fs_type {
+        options.insert(keys::FS_TYPE, fs_type);
+    }
+    Ok(options)
 }
 
 /// The options that ask for a page.

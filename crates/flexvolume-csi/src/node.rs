@@ -93,7 +93,7 @@ impl node_server::Node for Node {
         &self,
         request: Request<NodeGetCapabilitiesRequest>,
     ) -> Result<Response<NodeGetCapabilitiesResponse>, Status> {
-        let answer = |plugin: &Plugin, _: &_| {
+        let answer = |plugin: &Plugin, _| {
             let offered = plugin.offer(&*plugin.driver()?).node();
             let one = |kind: node_service_capability::rpc::Type| NodeServiceCapability {
                 r#type: Some(node_service_capability::Type::Rpc(Capability { r#type: kind.into() })),
@@ -107,7 +107,7 @@ impl node_server::Node for Node {
         &self,
         request: Request<NodeGetInfoRequest>,
     ) -> Result<Response<NodeGetInfoResponse>, Status> {
-        let answer = |plugin: &Plugin, _: &_| -> Result<_, Trouble> {
+        let answer = |plugin: &Plugin, _| -> Result<_, Trouble> {
             let driver = plugin.driver()?;
             let node = &plugin.host.ground().ident.node;
             Ok(NodeGetInfoResponse {

@@ -2,12 +2,7 @@
 
 use std::sync::Arc;
 
-use flexvolume_host::{
-    Error, Host, Note,
-    drivers::driver::Driver,
-    target::Targets,
-    volume::record::SecretRef,
-};
+use flexvolume_host::{Error, Host, Note, drivers::driver::Driver, target::Targets, volume::record::SecretRef};
 use flexvolume_protocol::{DriverName, Secrets};
 use prost::Message;
 use tonic::{Response, Status};
@@ -70,26 +65,27 @@ impl Plugin {
     /// What it offers now.
     pub(crate) fn offer(&self, driver: &Driver) -> Offer {
         Offer {
-            capabilities: driver.capabilities.clone(),
+            capabilities: driver.capabilities,
             extensions: driver.extensions.clone(),
             attach_by: self.serving.attach_by,
         }
     }
 
-    /// Where volumes that live on one node can be reached, as CSI has it: a key and a value.
-    pub(crate) fn topology(&self) -> (String, String) {
-        (format!("topology.{}/node", self.serving.name), self.host.ground().ident.node.clone())
-    }
-
     /// Has `work` done on a thread of its own, one at a time for `key`; the very same call is joined.
-    pub(crate) async fn pass<R, T, W>(self: &Arc<Self>, key: &str, rpc: Rpc, request: R, work: W) -> Result<Response<T>, Status>
+    pub(crate) async fn pass<R, T, W>(
+        self: &Arc<Self>,
+        key: &str,
+        rpc: Rpc,
+        request: R,
+        work: W,
+    ) -> Result<Response<T>, Status>
     where
         R: Message + 'static,
         T: Clone + Send + Sync + 'static,
-        W: FnOnce(&Self, &R) -> Result<T, Trouble> + Send + 'static,
+        W: FnOnce(&Self, R) -> Result<T, Trouble> + Send + 'static,
     {
         let (plugin, call) = (Arc::clone(self), Call::of(rpc, &request));
-        let work = move || work(&plugin, &request).map_err(|trouble| trouble.status(rpc));
+        let work = move || work(&plugin, request).map_err(|trouble| trouble.status(rpc));
         self.gate.pass(key, call, work).await.map(Response::new)
     }
 }
@@ -100,10 +96,10 @@ impl Plugin {
     where
         R: Send + 'static,
         T: Send + 'static,
-        W: FnOnce(&Self, &R) -> Result<T, Trouble> + Send + 'static,
+        W: FnOnce(&Self, R) -> Result<T, Trouble> + Send + 'static,
     {
         let plugin = Arc::clone(self);
-        let work = move || work(&plugin, &request).map_err(|trouble| trouble.status(rpc));
+        let work = move || work(&plugin, request).map_err(|trouble| trouble.status(rpc));
         self.gate.look(work).await.map(Response::new)
     }
 }

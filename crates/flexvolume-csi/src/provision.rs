@@ -1,5 +1,7 @@
 //! Volumes and snapshots made and deleted.
 
+use std::mem;
+
 use flexvolume_host::drivers::driver::Driver;
 use flexvolume_protocol::{
     CreateSnapshot, CreateVolume, DeleteSnapshot, DeleteVolume, Extension, GetHealth, Id, Options, Secrets, keys,
@@ -9,29 +11,29 @@ use crate::{
     access::Access,
     ask::with_secrets,
     context, limits,
+    lists::parameters,
     plugin::{Plugin, Trouble},
     status::{self, Rpc},
     wire::csi::{
-        CreateSnapshotRequest, CreateSnapshotResponse, CreateVolumeRequest, CreateVolumeResponse, DeleteSnapshotRequest,
-        DeleteSnapshotResponse, DeleteVolumeRequest, DeleteVolumeResponse, TopologyRequirement,
-        ValidateVolumeCapabilitiesRequest, ValidateVolumeCapabilitiesResponse, VolumeCapability, VolumeContentSource,
+        CreateSnapshotRequest, CreateSnapshotResponse, CreateVolumeRequest, CreateVolumeResponse,
+        DeleteSnapshotRequest, DeleteSnapshotResponse, DeleteVolumeRequest, DeleteVolumeResponse, TopologyRequirement,
+        ValidateVolumeCapabilitiesRequest, ValidateVolumeCapabilitiesResponse, VolumeContentSource,
         validate_volume_capabilities_response::Confirmed, volume_content_source,
     },
 };
 
 impl Plugin {
-    pub(crate) fn create_volume(&self, request: &CreateVolumeRequest) -> Result<CreateVolumeResponse, Trouble> {
+    pub(crate) fn create_volume(&self, mut request: CreateVolumeRequest) -> Result<CreateVolumeResponse, Trouble> {
         let rpc = Rpc::CreateVolume;
         let driver = self.able(Extension::Provision)?;
         let name = limits::name("name", &request.name)?;
         let size = limits::size(request.capacity_range.as_ref())?;
-        if request.volume_capabilities.is_empty() {
-            return Err(status::missing("volume_capabilities").into());
+        if let Some(why) = self.cannot(&driver, &Access::all(&request.volume_capabilities)?) {
+            return Err(status::invalid(why).into());
         }
-        self.can(&driver, &request.volume_capabilities).map_err(status::invalid)?;
         self.must_be_here(&driver, request.accessibility_requirements.as_ref())?;
-        let secrets = context::secrets(&request.secrets)?;
-        let mut options = context::parameters(&request.parameters)?.options();
+        let secrets = context::secrets(mem::take(&mut request.secrets))?;
+        let mut options = parameters(&request.parameters)?;
         options.insert(keys::NAME, name);
         if size.required > 0 {
             options.insert(keys::REQUIRED_BYTES, size.required.to_string());
@@ -46,7 +48,6 @@ impl Plugin {
         let options = with_secrets(&driver, options, &secrets);
         let made = self.ask(&driver, name, &secrets, &CreateVolume { options })?;
         let mut volume = self.volume(&driver, rpc, made)?;
-        volume.volume_context = limits::answers(rpc, "options", context::given(&request.parameters, volume.volume_context)?)?;
         volume.content_source.clone_from(&request.volume_content_source);
         Ok(CreateVolumeResponse { volume: Some(volume) })
     }
@@ -58,7 +59,9 @@ impl Plugin {
         }
         let (key, field, id) = match &source.r#type {
             Some(volume_content_source::Type::Volume(of)) => (keys::SOURCE_VOLUME, "source volume_id", &of.volume_id),
-            Some(volume_content_source::Type::Snapshot(of)) => (keys::SOURCE_SNAPSHOT, "source snapshot_id", &of.snapshot_id),
+            Some(volume_content_source::Type::Snapshot(of)) => {
+                (keys::SOURCE_SNAPSHOT, "source snapshot_id", &of.snapshot_id)
+            }
             None => return Err(status::missing("type of volume_content_source").into()),
         };
         let id = limits::id(field, id)?.ok_or_else(|| status::not_found(format!("there is no {field} {id:?}")))?;
@@ -74,13 +77,15 @@ impl Plugin {
         };
         match requisite.is_empty() || requisite.iter().any(|one| is_here(&one.segments)) {
             true => Ok(()),
-            false => Err(status::exhausted("the volume is wanted on other nodes than this one, and lives on one").into()),
+            false => {
+                Err(status::exhausted("the volume is wanted on other nodes than this one, and lives on one").into())
+            }
         }
     }
 
-    pub(crate) fn delete_volume(&self, request: &DeleteVolumeRequest) -> Result<DeleteVolumeResponse, Trouble> {
+    pub(crate) fn delete_volume(&self, mut request: DeleteVolumeRequest) -> Result<DeleteVolumeResponse, Trouble> {
         let driver = self.able(Extension::Provision)?;
-        let secrets = context::secrets(&request.secrets)?;
+        let secrets = context::secrets(mem::take(&mut request.secrets))?;
         // What no driver can have named is not there.
         if let Some(id) = limits::id("volume_id", &request.volume_id)? {
             let options = with_secrets(&driver, of(keys::ID, &id), &secrets);
@@ -91,20 +96,18 @@ impl Plugin {
 
     pub(crate) fn validate(
         &self,
-        request: &ValidateVolumeCapabilitiesRequest,
+        mut request: ValidateVolumeCapabilitiesRequest,
     ) -> Result<ValidateVolumeCapabilitiesResponse, Trouble> {
         let driver = self.driver()?;
         let id = limits::id("volume_id", &request.volume_id)?;
-        if request.volume_capabilities.is_empty() {
-            return Err(status::missing("volume_capabilities").into());
-        }
+        let wanted = Access::all(&request.volume_capabilities)?;
         limits::map("volume_context", &request.volume_context)?;
         limits::map("parameters", &request.parameters)?;
-        let secrets = context::secrets(&request.secrets)?;
+        let secrets = context::secrets(mem::take(&mut request.secrets))?;
         let unknown = || status::not_found("there is no such volume");
         self.must_exist(&driver, &id.ok_or_else(unknown)?, &secrets)?;
-        Ok(match self.can(&driver, &request.volume_capabilities) {
-            Ok(()) => ValidateVolumeCapabilitiesResponse {
+        Ok(match self.cannot(&driver, &wanted) {
+            None => ValidateVolumeCapabilitiesResponse {
                 confirmed: Some(Confirmed {
                     volume_context: request.volume_context.clone(),
                     volume_capabilities: request.volume_capabilities.clone(),
@@ -113,18 +116,14 @@ impl Plugin {
                 }),
                 message: String::new(),
             },
-            Err(why) => ValidateVolumeCapabilitiesResponse { confirmed: None, message: limits::words(&why) },
+            Some(why) => ValidateVolumeCapabilitiesResponse { confirmed: None, message: limits::words(why) },
         })
     }
 
-    /// Whether the driver can do all of these, or why not.
-    fn can(&self, driver: &Driver, wanted: &[VolumeCapability]) -> Result<(), String> {
+    /// Why the driver cannot serve one of these, if so.
+    fn cannot(&self, driver: &Driver, wanted: &[Access]) -> Option<&'static str> {
         let offer = self.offer(driver);
-        for capability in wanted {
-            let access = Access::of(Some(capability)).map_err(|status| status.message().to_owned())?;
-            offer.supports(&access)?;
-        }
-        Ok(())
+        wanted.iter().find_map(|access| access.is_beyond(&offer))
     }
 
     /// Where the driver can tell: a volume of that id is there.
@@ -138,13 +137,16 @@ impl Plugin {
         Ok(())
     }
 
-    pub(crate) fn create_snapshot(&self, request: &CreateSnapshotRequest) -> Result<CreateSnapshotResponse, Trouble> {
+    pub(crate) fn create_snapshot(
+        &self,
+        mut request: CreateSnapshotRequest,
+    ) -> Result<CreateSnapshotResponse, Trouble> {
         let driver = self.able(Extension::Snapshot)?;
         let name = limits::name("name", &request.name)?;
-        let secrets = context::secrets(&request.secrets)?;
+        let secrets = context::secrets(mem::take(&mut request.secrets))?;
         let unknown = || status::not_found("there is no such volume");
         let id = limits::id("source_volume_id", &request.source_volume_id)?.ok_or_else(unknown)?;
-        let mut options = context::parameters(&request.parameters)?.options();
+        let mut options = parameters(&request.parameters)?;
         options.insert(keys::NAME, name);
         options.insert(keys::ID, id.as_str());
         let options = with_secrets(&driver, options, &secrets);
@@ -152,9 +154,12 @@ impl Plugin {
         Ok(CreateSnapshotResponse { snapshot: Some(self.snapshot(&driver, Rpc::CreateSnapshot, made, id.as_str())?) })
     }
 
-    pub(crate) fn delete_snapshot(&self, request: &DeleteSnapshotRequest) -> Result<DeleteSnapshotResponse, Trouble> {
+    pub(crate) fn delete_snapshot(
+        &self,
+        mut request: DeleteSnapshotRequest,
+    ) -> Result<DeleteSnapshotResponse, Trouble> {
         let driver = self.able(Extension::Snapshot)?;
-        let secrets = context::secrets(&request.secrets)?;
+        let secrets = context::secrets(mem::take(&mut request.secrets))?;
         if let Some(id) = limits::id("snapshot_id", &request.snapshot_id)? {
             let options = with_secrets(&driver, of(keys::SNAPSHOT, &id), &secrets);
             self.ask(&driver, id.as_str(), &secrets, &DeleteSnapshot { options })?;

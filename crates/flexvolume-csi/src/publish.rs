@@ -1,22 +1,24 @@
 //! A volume shown to one user, at the path that the client names.
 
-use std::path::Path;
+use std::{
+    mem,
+    path::{Path, PathBuf},
+};
 
 use flexvolume_host::{
     Held,
-    target::{Manner, Shown},
+    target::{self, AccessTimes, Manner, Shown},
     volume::{
         admit::Request,
         record::{Kind as Handled, User},
     },
 };
-use flexvolume_linux::mount;
-use flexvolume_protocol::PodUid;
+use flexvolume_protocol::{Id, PodUid, VolumeName};
 use sha2::{Digest, Sha256};
 
 use crate::{
     access::{Access, Kind},
-    context,
+    context::{self, Pod},
     flags::{Flags, Times},
     limits,
     name::volume_name,
@@ -28,16 +30,20 @@ use crate::{
 };
 
 impl Plugin {
-    pub(crate) fn publish(&self, request: &NodePublishVolumeRequest) -> Result<NodePublishVolumeResponse, Trouble> {
+    pub(crate) fn publish(&self, request: NodePublishVolumeRequest) -> Result<NodePublishVolumeResponse, Trouble> {
         let id = self.volume_id(&request.volume_id)?;
         let access = Access::of(request.volume_capability.as_ref())?;
-        let target = limits::path("target_path", &request.target_path)?;
+        let target = limits::path("target_path", &request.target_path)?.to_owned();
+        let target = target.as_path();
         let driver = self.driver()?;
         let offer = self.offer(&driver);
         self.targets.relative(target)?;
         if offer.stages() {
             if request.staging_target_path.is_empty() {
-                return Err(status::refused("the request has no staging_target_path, and volumes of this driver are staged").into());
+                return Err(status::refused(
+                    "the request has no staging_target_path, and volumes of this driver are staged",
+                )
+                .into());
             }
             self.targets.relative(limits::path("staging_target_path", &request.staging_target_path)?)?;
         }
@@ -50,7 +56,10 @@ impl Plugin {
         match (held, driver.kind(), &access.kind) {
             (Some(held), _, Kind::Block) => {
                 if read_only && !held.read_only {
-                    return Err(status::refused("the device is writable on this node, so it cannot be given read-only").into());
+                    return Err(status::refused(
+                        "the device is writable on this node, so it cannot be given read-only",
+                    )
+                    .into());
                 }
                 others(Shown::Device(Path::new(&held.device)))?;
                 self.targets.show(Shown::Device(Path::new(&held.device)), target, device())?;
@@ -69,7 +78,7 @@ impl Plugin {
     }
 
     /// The volume as it is held, where it must be; made anew if somebody took it away.
-    fn held(&self, id: &flexvolume_protocol::Id, must_be: bool) -> Result<Option<Held>, Trouble> {
+    fn held(&self, id: &Id, must_be: bool) -> Result<Option<Held>, Trouble> {
         if !must_be {
             return Ok(None);
         }
@@ -84,7 +93,10 @@ impl Plugin {
             return Ok(());
         }
         match self.targets.of(shown)?.into_iter().find(|other| !self.targets.is(other, target)) {
-            Some(other) => Err(status::refused(format!("the volume is for one user alone, and published at {}", other.display())).into()),
+            Some(other) => {
+                Err(status::refused(format!("the volume is for one user alone, and published at {}", other.display()))
+                    .into())
+            }
             None => Ok(()),
         }
     }
@@ -92,17 +104,17 @@ impl Plugin {
     /// Has the driver mount the volume for this user, at a path of ours.
     fn place(
         &self,
-        request: &NodePublishVolumeRequest,
-        id: &flexvolume_protocol::Id,
+        mut request: NodePublishVolumeRequest,
+        id: &Id,
         access: &Access,
         read_only: bool,
-    ) -> Result<std::path::PathBuf, Trouble> {
-        let secrets = context::secrets(&request.secrets)?;
-        let volume = context::volume(&request.volume_context)?;
-        volume.admit(&self.serving.inline)?;
+    ) -> Result<PathBuf, Trouble> {
+        let secrets = context::secrets(mem::take(&mut request.secrets))?;
+        let mut context = context::of(id, &request.volume_context)?;
+        self.serving.inline.admit(&context)?;
         let name = volume_name(id);
         let uid = place_of(&request.target_path);
-        let pod = volume.pod();
+        let user = user(context.pod.take(), &name, read_only);
         let request = Request {
             driver: self.serving.driver.clone(),
             name: name.clone(),
@@ -110,25 +122,15 @@ impl Plugin {
             exclusive: access.mode.is_exclusive(),
             capacity: None,
             uid: uid.clone(),
-            spec: self.spec(id, access, &volume, !secrets.is_empty())?,
-            user: User {
-                pod: pod.name.clone(),
-                namespace: pod.namespace.clone(),
-                uid: pod.uid.clone(),
-                service_account: pod.service_account.clone(),
-                fs_group: None,
-                fs_group_on_mismatch: false,
-                read_only,
-                volume: name.to_string(),
-                mounts: Vec::new(),
-            },
+            spec: self.spec(access, context, !secrets.is_empty())?,
+            user,
         };
         Ok(self.host.publish(&request, &keys(secrets), &|note| self.tell(note))?.path)
     }
 
     pub(crate) fn unpublish(
         &self,
-        request: &NodeUnpublishVolumeRequest,
+        request: NodeUnpublishVolumeRequest,
     ) -> Result<NodeUnpublishVolumeResponse, Trouble> {
         limits::required("volume_id", &request.volume_id)?;
         let target = limits::path("target_path", &request.target_path)?;
@@ -148,10 +150,29 @@ impl Plugin {
     }
 }
 
+/// The pod, as far as the client says who it is.
+fn user(pod: Option<Pod>, volume: &VolumeName, read_only: bool) -> User {
+    let (pod, namespace, uid, service_account) = pod.map_or_else(Default::default, |pod| {
+        (pod.name.to_string(), pod.namespace.to_string(), pod.uid.to_string(), pod.service_account)
+    });
+    User {
+        pod,
+        namespace,
+        uid,
+        service_account,
+        // The client sees to that itself.
+        fs_group: None,
+        fs_group_on_mismatch: false,
+        read_only,
+        volume: volume.to_string(),
+        mounts: Vec::new(),
+    }
+}
+
 /// The name of a user beneath our own root: of its target's path, in the shape of a pod's uid, which drivers may cut out of paths.
 pub(crate) fn place_of(target: &str) -> PodUid {
     // However it is written, it is one place.
-    let target: std::path::PathBuf = Path::new(target).components().collect();
+    let target: PathBuf = Path::new(target).components().collect();
     let digest = Sha256::digest(target.as_os_str().as_encoded_bytes());
     let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     let uid = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
@@ -160,16 +181,16 @@ pub(crate) fn place_of(target: &str) -> PodUid {
 
 fn manner(flags: &Flags, read_only: bool) -> Manner {
     let times = flags.times.map(|times| match times {
-        Times::Some => mount::AccessTimes::Some,
-        Times::Every => mount::AccessTimes::Every,
-        Times::None => mount::AccessTimes::None,
+        Times::Some => AccessTimes::Some,
+        Times::Every => AccessTimes::Every,
+        Times::None => AccessTimes::None,
     });
-    let forbidden = mount::Flags { read_only, nosuid: flags.nosuid, nodev: flags.nodev, noexec: flags.noexec };
+    let forbidden = target::Flags { read_only, nosuid: flags.nosuid, nodev: flags.nodev, noexec: flags.noexec };
     Manner { flags: forbidden, times, no_directory_times: flags.no_directory_times }
 }
 
 /// A device's node: it could not be opened where device nodes have no power.
 fn device() -> Manner {
-    let flags = mount::Flags { read_only: false, nosuid: true, nodev: false, noexec: true };
+    let flags = target::Flags { read_only: false, nosuid: true, nodev: false, noexec: true };
     Manner { flags, times: None, no_directory_times: false }
 }

@@ -1,24 +1,26 @@
 //! A volume held on this node: attached and mounted once, whoever is going to use it.
 
+use std::{collections::BTreeMap, mem};
+
 use flexvolume_host::{
     Hold,
-    volume::record::{Kind as Handled, Spec},
+    volume::record::{self, Kind as Handled, SecretRef, Spec},
 };
 use flexvolume_protocol::{Id, VolumeName};
+use tonic::Status;
 
 use crate::{
     access::{Access, Kind},
+    capability::Offer,
     context, limits,
     name::volume_name,
     plugin::{Plugin, Trouble, keys},
     status,
-    wire::csi::{
-        NodeStageVolumeRequest, NodeStageVolumeResponse, NodeUnstageVolumeRequest, NodeUnstageVolumeResponse,
-    },
+    wire::csi::{NodeStageVolumeRequest, NodeStageVolumeResponse, NodeUnstageVolumeRequest, NodeUnstageVolumeResponse},
 };
 
 impl Plugin {
-    pub(crate) fn stage(&self, request: &NodeStageVolumeRequest) -> Result<NodeStageVolumeResponse, Trouble> {
+    pub(crate) fn stage(&self, mut request: NodeStageVolumeRequest) -> Result<NodeStageVolumeResponse, Trouble> {
         let id = self.volume_id(&request.volume_id)?;
         let access = Access::of(request.volume_capability.as_ref())?;
         let staging = limits::path("staging_target_path", &request.staging_target_path)?;
@@ -31,20 +33,20 @@ impl Plugin {
         if let Some(why) = access.is_beyond(&offer) {
             return Err(status::refused(why).into());
         }
-        let secrets = context::secrets(&request.secrets)?;
-        let volume = context::volume(&request.volume_context)?;
+        let secrets = context::secrets(mem::take(&mut request.secrets))?;
+        let context = context::of(&id, &request.volume_context)?;
         let hold = Hold {
             driver: self.serving.driver.clone(),
             name: volume_name(&id),
-            spec: self.spec(&id, &access, &volume, !secrets.is_empty())?,
+            spec: self.spec(&access, context, !secrets.is_empty())?,
             read_only: access.mode.is_read_only(),
-            attached: offer.attaches_by_controller().then(|| context::device(&request.publish_context)).transpose()?,
+            attached: self.attached(&offer, &request.publish_context)?,
         };
         self.host.hold(&hold, &keys(secrets), &|note| self.tell(note))?;
         Ok(NodeStageVolumeResponse {})
     }
 
-    pub(crate) fn unstage(&self, request: &NodeUnstageVolumeRequest) -> Result<NodeUnstageVolumeResponse, Trouble> {
+    pub(crate) fn unstage(&self, request: NodeUnstageVolumeRequest) -> Result<NodeUnstageVolumeResponse, Trouble> {
         limits::required("volume_id", &request.volume_id)?;
         let staging = limits::path("staging_target_path", &request.staging_target_path)?;
         self.targets.relative(staging)?;
@@ -64,8 +66,19 @@ impl Plugin {
     }
 
     fn release(&self, name: &VolumeName) -> Result<(), Trouble> {
-        let key = flexvolume_host::volume::record::key(&self.serving.driver, name, Handled::Staged, "");
+        let key = record::key(&self.serving.driver, name, Handled::Staged, "");
         Ok(self.host.release(&key, &keys(Default::default()), &|note| self.tell(note))?)
+    }
+
+    /// The device, where the controller has attached it.
+    fn attached(&self, offer: &Offer, published: &BTreeMap<String, String>) -> Result<Option<String>, Status> {
+        match (offer.attaches_by_controller(), context::device(published)?) {
+            (true, Some(device)) => Ok(Some(device.0)),
+            (true, None) => {
+                Err(status::invalid("publish_context has no device: the volume is not attached by the controller"))
+            }
+            (false, Some(_) | None) => Ok(None),
+        }
     }
 
     /// The id of a volume that is to be used here.
@@ -75,25 +88,14 @@ impl Plugin {
     }
 
     /// The volume as the host knows it: the same for whoever uses it.
-    pub(crate) fn spec(
-        &self,
-        id: &Id,
-        access: &Access,
-        volume: &context::Volume,
-        has_secrets: bool,
-    ) -> Result<Spec, Trouble> {
+    pub(crate) fn spec(&self, access: &Access, context: context::Context, has_secrets: bool) -> Result<Spec, Trouble> {
         let (fs_type, block) = match &access.kind {
             Kind::Block => (String::new(), true),
             Kind::Mount { fs_type, flags } => {
                 flags.without_file_system()?;
-                (volume.fs_type(fs_type), false)
+                (fs_type.clone(), false)
             }
         };
-        Ok(Spec {
-            fs_type,
-            options: volume.options(id)?,
-            secret: has_secrets.then(flexvolume_host::volume::record::SecretRef::callers),
-            block,
-        })
+        Ok(Spec { fs_type, options: context.options, secret: has_secrets.then(SecretRef::callers), block })
     }
 }

@@ -12,11 +12,12 @@ use std::{
     time::Duration,
 };
 
+pub use flexvolume_linux::mount::{AccessTimes, Flags};
 use flexvolume_linux::{
     ErrorKind,
     beneath::{Pinned, Root, Trust, trusted_chain},
     fs::Usage,
-    mount::{AccessTimes, Flags, Mounted, Presence, Tree, table},
+    mount::{Mounted, Presence, Tree, table},
 };
 
 use crate::{
@@ -202,6 +203,28 @@ impl Targets {
         Ok(all.into_iter().map(|one| one.point).filter(|point| point.starts_with(&self.real)).collect())
     }
 
+    /// Whether two paths name one target.
+    pub fn is(&self, one: &Path, other: &Path) -> bool {
+        matches!((self.relative(one), self.relative(other)), (Ok(one), Ok(other)) if one == other)
+    }
+
+    /// The size of the block device that is shown at `path`, in bytes; `None` if none is.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn device_size(&self, path: &Path) -> Result<Option<u64>> {
+        if table::at(path)?.is_none_or(|mounted| !is_of_nodes(&mounted)) {
+            return Ok(None);
+        }
+        let Some(device) = device_at(path) else { return Ok(None) };
+        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        let file = format!("/sys/dev/block/{major}:{minor}/size");
+        let fail = || Error::new(Kind::System, format!("cannot read {file}"));
+        let sectors = fs::read_to_string(&file).map_err(|error| fail().because(error))?;
+        let sectors: u64 = sectors.trim().parse().map_err(|error: std::num::ParseIntError| fail().because(error))?;
+        Ok(Some(sectors * 512))
+    }
+
     /// How full the file system at `path` is, a target or a directory of our own.
     ///
     /// # Errors
@@ -209,9 +232,13 @@ impl Targets {
     pub fn usage(&self, path: &Path) -> Result<Usage> {
         match self.work(&Task::Usage { path: path.to_owned() }, PROBE)? {
             Done::Usage(usage) => Ok(usage),
-            Done::Plainly | Done::Told(_) | Done::Unmounted(_) | Done::Owned(_) | Done::Seen(_) | Done::Free(_) => {
-                Err(Error::new(Kind::System, "a worker answered another question"))
-            }
+            Done::Plainly
+            | Done::Told(_)
+            | Done::Unmounted(_)
+            | Done::Owned(_)
+            | Done::Seen(_)
+            | Done::Free(_)
+            | Done::Raw(_) => Err(Error::new(Kind::System, "a worker answered another question")),
         }
     }
 
@@ -260,6 +287,16 @@ impl Targets {
         }
         Ok(())
     }
+}
+
+/// Whether a mount is of a file system that device nodes lie on, and that always answers.
+fn is_of_nodes(mounted: &Mounted) -> bool {
+    matches!(mounted.fs_type.as_str(), "devtmpfs" | "tmpfs")
+}
+
+/// The number of the block device whose node that is.
+fn device_at(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().filter(|meta| meta.file_type().is_block_device()).map(|meta| meta.rdev())
 }
 
 /// A view of the source, whole before anybody sees it. It reaches into no file system, so nothing holds it up.

@@ -140,7 +140,7 @@ fn read<R: Answer>(
         Ok(Came::InProgress) => Ok(Came::InProgress),
         Ok(Came::Done(reply)) => Ok(Came::Done(reply)),
         // Redacted before it is bounded: a secret that is cut in two would not be found any more.
-        Err(verdict) => Err(failed(driver, verb, &verdict.redacted(redactor))),
+        Err(verdict) => Err(failed(&driver.name, verb, &verdict.redacted(redactor))),
     }
 }
 
@@ -180,9 +180,8 @@ pub fn ended(name: &DriverName, verb: VerbName, outcome: &Outcome, redactor: &Re
     }
 }
 
-fn failed(driver: &Driver, verb: VerbName, verdict: &Verdict) -> Error {
-    let error =
-        Error::new(Kind::Driver, format!("driver {} failed to {verb}", driver.name)).because(verdict.to_string());
+fn failed(name: &DriverName, verb: VerbName, verdict: &Verdict) -> Error {
+    let error = Error::new(Kind::Driver, format!("driver {name} failed to {verb}")).because(verdict.to_string());
     // A status that is no word of the contract may have been meant as a success.
     let is_drivers_word = matches!(verdict, Verdict::Failed(_)) || verdict.code().is_some();
     let error = if is_drivers_word { error.with_code(verdict.code()) } else { error };
@@ -208,5 +207,32 @@ fn seconds(time: Duration) -> String {
         format!("{:.1} s", time.as_secs_f64())
     } else {
         format!("{} s", time.as_secs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flexvolume_protocol::{Code, CreateVolume};
+
+    use super::*;
+
+    #[test]
+    fn the_drivers_own_word_and_its_code_are_kept() {
+        let rows = [
+            (r#"{"status": "Failure", "code": "exhausted"}"#, true, Some(Code::Exhausted)),
+            (r#"{"status": "Failure"}"#, true, None),
+            (r#"{"status": "failed", "code": "busy"}"#, true, Some(Code::Busy)),
+            (r#"{"status": "success"}"#, false, None),
+            (r#"{"status": "Success"}"#, false, None),
+            ("", false, None),
+            ("no room", false, None),
+        ];
+        let name = DriverName::parse("a/b").unwrap();
+        for (stdout, word, code) in rows {
+            let said = Said { stdout: stdout.as_bytes(), stderr: b"", exit_ok: true };
+            let verdict = strict::<<CreateVolume as Verb>::Reply>(VerbName::CreateVolume, &said).unwrap_err();
+            let error = failed(&name, VerbName::CreateVolume, &verdict);
+            assert_eq!((error.is_drivers_word(), error.code()), (word, code), "{stdout}");
+        }
     }
 }

@@ -1,0 +1,44 @@
+//! How full a volume is, asked once for each place at a time, by a worker that may never come back.
+
+use crate::{
+    limits,
+    plugin::{Plugin, Trouble},
+    status::{self, Rpc},
+    wire::csi::{NodeGetVolumeStatsRequest, NodeGetVolumeStatsResponse, VolumeUsage, volume_usage::Unit},
+};
+
+impl Plugin {
+    pub(crate) fn stats(&self, request: NodeGetVolumeStatsRequest) -> Result<NodeGetVolumeStatsResponse, Trouble> {
+        let id = self.volume_id(&request.volume_id)?;
+        let path = limits::path("volume_path", &request.volume_path)?;
+        self.targets.relative(path)?;
+        let held = self.host.held(&self.serving.driver, &crate::name::volume_name(&id))?;
+        let is_staging = !request.staging_target_path.is_empty() && request.staging_target_path == request.volume_path;
+        let unknown = || status::not_found(format!("nothing of volume {id} is published at {}", path.display()));
+        let at = match (self.targets.at(path)?, held) {
+            (Some(mounted), _) => mounted.point,
+            (None, Some(held)) if is_staging && !held.block => held.path,
+            (None, Some(_) | None) => return Err(unknown().into()),
+        };
+        if let Some(bytes) = self.targets.device_size(&at)? {
+            let total = limits::bytes(Rpc::NodeGetVolumeStats, Some(bytes))?;
+            let usage = VolumeUsage { total, unit: Unit::Bytes.into(), ..VolumeUsage::default() };
+            return Ok(NodeGetVolumeStatsResponse { usage: vec![usage] });
+        }
+        let usage = self.targets.usage(&at)?;
+        let number = |bytes| limits::bytes(Rpc::NodeGetVolumeStats, Some(bytes));
+        let one = |unit: Unit, total: u64, used: u64, available: u64| -> Result<_, Trouble> {
+            Ok(VolumeUsage {
+                available: number(available)?,
+                total: number(total)?,
+                used: number(used)?,
+                unit: unit.into(),
+            })
+        };
+        let bytes = one(Unit::Bytes, usage.total, usage.used, usage.available)?;
+        // A file system that counts no files, btrfs for one, says 0 of all.
+        let inodes = one(Unit::Inodes, usage.inodes, usage.inodes_used, usage.inodes_free)?;
+        let usage = if usage.inodes > 0 { vec![bytes, inodes] } else { vec![bytes] };
+        Ok(NodeGetVolumeStatsResponse { usage })
+    }
+}
