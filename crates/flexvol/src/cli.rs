@@ -143,6 +143,8 @@ pub(crate) enum Command {
         #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
         args: Vec<String>,
     },
+    /// Serve drivers to Kubernetes or Nomad as CSI drivers, each at a socket of its own, until ended
+    Csi(Csi),
     /// Print the completion script of a shell
     Completions {
         /// The shell
@@ -168,6 +170,47 @@ pub(crate) enum Command {
 impl LogFormat {
     /// The variable that sets it, also where the command line cannot be read.
     pub(crate) const ENV: &str = "FLEXVOL_LOG_FORMAT";
+}
+
+/// What is served to CSI clients, and how.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Csi {
+    /// The driver; may be given several times
+    #[arg(long = "driver", value_name = "NAME", required = true)]
+    pub(crate) drivers: Vec<String>,
+    /// The socket, where there is one driver [default: <kubelet-dir>/plugins/<CSI name>/csi.sock]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(crate) endpoint: Option<String>,
+    /// The folder that paths of clients are beneath
+    #[arg(long, default_value = "/var/lib/kubelet", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) kubelet_dir: PathBuf,
+    /// Which services are served beside Identity
+    #[arg(long, value_enum, default_value_t = Serve::All, value_name = "PART")]
+    pub(crate) serve: Serve,
+    /// Who calls attach and detach: the node when it stages, or the controller for a node
+    #[arg(long, value_enum, default_value_t = Attach::Node, value_name = "WHO")]
+    pub(crate) attach: Attach,
+    /// What a driver is called in CSI [default: lvm.example.com for example.com/lvm]
+    #[arg(long = "name", value_name = "DRIVER=NAME")]
+    pub(crate) names: Vec<String>,
+    /// Let pods write down volumes themselves, with options of these names
+    #[arg(long, value_name = "OPTION", value_delimiter = ',')]
+    pub(crate) allow_inline: Option<Vec<String>>,
+}
+
+/// Which services are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Serve {
+    All,
+    Controller,
+    Node,
+}
+
+/// Who attaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Attach {
+    Node,
+    Controller,
 }
 
 /// How much is done at once.

@@ -16,6 +16,7 @@ use crate::{
 };
 
 /// How this run prints.
+#[derive(Clone, Copy)]
 pub(crate) struct Show {
     format: Format,
     verbose: u8,

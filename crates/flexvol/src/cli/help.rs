@@ -144,6 +144,18 @@ pub(crate) const VERBS: &[Verb] = &[
         ],
     },
     Verb {
+        name: "csi",
+        more: "What each driver can do is read from its answer to init: clients are told that and nothing more. Only root may \
+            call. What is mounted stays mounted when this ends, and is known again when it is started anew.",
+        examples: &[
+            ("Serve one driver where the kubelet looks for it:", "flexvol csi --driver flexvol.io/loopback"),
+            (
+                "At a socket of your own, for a client without Kubernetes:",
+                "flexvol csi --driver flexvol.io/loopback --kubelet-dir /srv/csi --endpoint unix:///run/csi.sock",
+            ),
+        ],
+    },
+    Verb {
         name: "completions",
         more: "Shells find such scripts in folders of their own; bash, zsh and fish in those below.",
         examples: &[

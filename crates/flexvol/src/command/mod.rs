@@ -2,6 +2,7 @@
 
 mod call;
 mod completions;
+mod csi;
 mod doctor;
 mod down;
 mod drivers;
@@ -35,6 +36,7 @@ pub(crate) fn run(cli: &Cli, show: &Show) -> Done {
         Command::Doctor { drivers } => doctor::doctor(cli, show, drivers),
         Command::Install { driver, name } => install::install(cli, show, driver, name.as_deref()),
         Command::Call { driver, verb, args } => call::call(cli, show, driver, verb, args),
+        Command::Csi(wanted) => csi::csi(cli, show, wanted),
         Command::Completions { shell } => completions::completions(*shell),
         Command::Man { verb, to } => man::man(show, verb.as_deref(), to.as_deref()),
         Command::Schema { name } => schema::schema(name),

@@ -1,0 +1,115 @@
+//! `flexvol csi`: drivers served as CSI drivers, until a signal ends it.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use flexvolume_csi::{
+    capability::AttachBy,
+    context::Inline,
+    name::{CsiName, NameTrouble, Names},
+    plugin::Serving,
+    run::{Bridge, BridgeTrouble, Served, run},
+    serve::Parts,
+};
+use flexvolume_protocol::DriverName;
+
+use super::ground::{Done, host};
+use crate::{
+    cli::{Attach, Cli, Csi, Serve},
+    output::Show,
+    problem::Problems,
+};
+
+pub(super) fn csi(cli: &Cli, show: &Show, wanted: &Csi) -> Done {
+    let bridge = bridge(wanted)?;
+    let host = host(cli, show)?;
+    for served in &bridge.drivers {
+        // What cannot be served is told before anybody calls.
+        host.ground().drivers.get(&served.serving.driver, &|note| show.note(note))?;
+    }
+    let show = *show;
+    run(host, bridge, &(Arc::new(move |note| show.note(note)) as _)).map_err(|trouble| match trouble {
+        BridgeTrouble::Host(error) => error.into(),
+        trouble @ (BridgeTrouble::Socket(_) | BridgeTrouble::System(_) | BridgeTrouble::Server(_)) => {
+            flexvolume_host::Error::new(flexvolume_host::Kind::System, trouble.to_string()).into()
+        }
+    })
+}
+
+fn bridge(wanted: &Csi) -> Done<Bridge> {
+    let kubelet_dir = std::path::absolute(&wanted.kubelet_dir)
+        .map_err(|error| Problems::usage(error.to_string(), "give a folder that exists with --kubelet-dir"))?;
+    let given = given(&wanted.names)?;
+    let mut names = Names::default();
+    let mut drivers = Vec::new();
+    for text in &wanted.drivers {
+        let driver = driver(text)?;
+        let name = match given.iter().find(|(other, _)| *other == driver) {
+            Some((_, name)) => CsiName::given(&driver, name),
+            None => CsiName::usual(&driver),
+        };
+        let name = name.map_err(|trouble| unfit(&trouble))?;
+        names.take(name.clone(), &driver).map_err(|trouble| unfit(&trouble))?;
+        let endpoint = match &wanted.endpoint {
+            Some(endpoint) => socket(endpoint)?,
+            None => kubelet_dir.join("plugins").join(name.as_str()).join("csi.sock"),
+        };
+        let attach_by = match wanted.attach {
+            Attach::Node => AttachBy::Node,
+            Attach::Controller => AttachBy::Controller,
+        };
+        let inline = wanted
+            .allow_inline
+            .as_ref()
+            .map_or(Inline::Off, |keys| Inline::Allowed(keys.iter().cloned().collect::<BTreeSet<_>>()));
+        drivers.push(Served { serving: Serving { driver, name, attach_by, inline }, endpoint });
+    }
+    if drivers.len() > 1 && wanted.endpoint.is_some() {
+        return Err(Problems::usage(
+            "--endpoint is one socket, and there are several drivers".to_owned(),
+            "leave it away: each has one of its own",
+        ));
+    }
+    if let Some((driver, _)) =
+        given.iter().find(|(driver, _)| drivers.iter().all(|served| served.serving.driver != *driver))
+    {
+        return Err(Problems::usage(
+            format!("--name is given for {driver}, which is not served"),
+            "name it with --driver as well",
+        ));
+    }
+    let parts = Parts { controller: wanted.serve != Serve::Node, node: wanted.serve != Serve::Controller };
+    Ok(Bridge { kubelet_dir, parts, drivers })
+}
+
+fn given(names: &[String]) -> Done<Vec<(DriverName, String)>> {
+    let one = |text: &String| {
+        let (name, given) = text
+            .split_once('=')
+            .ok_or_else(|| Problems::usage(format!("--name {text} has no ="), "write --name DRIVER=NAME"))?;
+        Ok((driver(name)?, given.to_owned()))
+    };
+    names.iter().map(one).collect()
+}
+
+fn driver(text: &str) -> Done<DriverName> {
+    DriverName::parse(text).map_err(|error| Problems::usage(error.to_string(), "flexvol drivers lists what there is"))
+}
+
+fn unfit(trouble: &NameTrouble) -> Problems {
+    Problems::usage(trouble.to_string(), "give it a name with --name DRIVER=NAME")
+}
+
+/// `unix:///path`, `unix:/path` or the path alone.
+fn socket(endpoint: &str) -> Done<PathBuf> {
+    let path = endpoint.strip_prefix("unix://").or_else(|| endpoint.strip_prefix("unix:")).unwrap_or(endpoint);
+    match Path::new(path).is_absolute() {
+        true => Ok(path.into()),
+        false => {
+            Err(Problems::usage(format!("{endpoint} is no path of a socket"), "give one such as unix:///run/csi.sock"))
+        }
+    }
+}
