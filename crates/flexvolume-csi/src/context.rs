@@ -17,6 +17,8 @@ use crate::{
 
 /// What Kubernetes itself writes into maps: of the pod, of the claim, for its sidecars.
 const KUBERNETES: &str = "csi.storage.k8s.io/";
+/// The type of the file system, as a storage class names it.
+const FS_TYPE: &str = "fstype";
 /// Which provisioner made a volume, as that one writes it into the context.
 const PROVISIONER: &str = "storage.kubernetes.io/csiProvisionerIdentity";
 /// The namespace of the host's own keys.
@@ -39,8 +41,7 @@ pub struct Parameters {
 /// `INVALID_ARGUMENT`: a key is the host's, or they are too large.
 pub fn parameters(field: &str, given: &BTreeMap<String, String>) -> Result<Parameters, Status> {
     limits::map(field, given)?;
-    let fs_type = given.get(&format!("{KUBERNETES}fstype")).filter(|fs_type| !fs_type.is_empty()).cloned();
-    Ok(Parameters { options: options(field, kept(given))?, fs_type })
+    Ok(Parameters { options: options(field, kept(given))?, fs_type: fs_type(given) })
 }
 
 /// A volume's context, read.
@@ -48,6 +49,8 @@ pub fn parameters(field: &str, given: &BTreeMap<String, String>) -> Result<Param
 pub struct Context {
     /// For the driver: what it said when it made the volume, or what a person wrote of it; and its id.
     pub options: UserOptions,
+    /// The type of its file system, if the storage class named one; that of a capability goes before it.
+    pub fs_type: Option<String>,
     /// The pod it is for, if Kubernetes says.
     pub pod: Option<Pod>,
     /// It is written in the pod itself, and lives and dies with it.
@@ -93,14 +96,15 @@ pub fn of(id: &Id, given: &BTreeMap<String, String>) -> Result<Context, Status> 
         options.insert(keys::ID.to_owned(), id.to_string());
     }
     let options = UserOptions::parse(options).map_err(|reserved| status::invalid(reserved.to_string()))?;
-    Ok(Context { options, pod: Pod::of(given)?, is_inline })
+    Ok(Context { options, fs_type: fs_type(given), pod: Pod::of(given)?, is_inline })
 }
 
-/// The context that is handed back with the volume: what the driver said, for every later call.
+/// The context that is handed back with the volume: what the driver said, for every later call, and the type of the file system that
+/// the class named, which not every client remembers.
 ///
 /// # Errors
 /// The driver's fault: a key is the host's, or it says too much.
-pub fn made(rpc: Rpc, created: &Created) -> Result<BTreeMap<String, String>, Status> {
+pub fn made(rpc: Rpc, created: &Created, fs_type: Option<&str>) -> Result<BTreeMap<String, String>, Status> {
     if let Some(key) = created.options.keys().find(|key| is_ours(key) || is_dropped(key) || is_reserved(key)) {
         let key = excerpt(key, 80);
         return Err(status::bad_answer(
@@ -108,7 +112,9 @@ pub fn made(rpc: Rpc, created: &Created) -> Result<BTreeMap<String, String>, Sta
             format!("the driver answers the option {key:?}, which is the host's to write"),
         ));
     }
-    limits::answers(rpc, "options", created.options.clone())
+    let mut options = created.options.clone();
+    options.extend(fs_type.map(|fs_type| (format!("{KUBERNETES}{FS_TYPE}"), fs_type.to_owned())));
+    limits::answers(rpc, "options", options)
 }
 
 /// What the controller hands to the node when it has attached.
@@ -188,6 +194,10 @@ impl Pod {
 /// What Kubernetes says under that key; empty if nothing.
 fn told<'a>(given: &'a BTreeMap<String, String>, key: &str) -> &'a str {
     given.get(&format!("{KUBERNETES}{key}")).map_or("", String::as_str)
+}
+
+fn fs_type(given: &BTreeMap<String, String>) -> Option<String> {
+    Some(told(given, FS_TYPE)).filter(|fs_type| !fs_type.is_empty()).map(str::to_owned)
 }
 
 /// What a person or a driver wrote, without what Kubernetes added.

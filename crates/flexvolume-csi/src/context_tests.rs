@@ -52,7 +52,7 @@ fn parameters_are_options_without_what_sidecars_add() {
 #[test]
 fn what_the_driver_said_comes_back_with_the_id() {
     let created = Created { id: id("vg/v1"), bytes: None, options: map(&[("pool", "fast"), ("volumeID", "v1")]) };
-    let mut context = made(Rpc::CreateVolume, &created).unwrap();
+    let mut context = made(Rpc::CreateVolume, &created, None).unwrap();
     assert_eq!(context, created.options);
     context.insert(PROVISIONER.to_owned(), "1-2-lvm.example.com".to_owned());
     let got = of(&created.id, &context).unwrap();
@@ -65,11 +65,15 @@ fn what_the_driver_said_comes_back_with_the_id() {
 fn a_driver_that_writes_the_hosts_keys_is_at_fault() {
     for key in RESERVED.into_iter().chain([PROVISIONER, "csi.storage.k8s.io/pod.name"]) {
         let created = Created { id: id("v"), bytes: None, options: map(&[(key, "x")]) };
-        assert_eq!(made(Rpc::ListVolumes(status::Page::First), &created).unwrap_err().code(), Code::Internal, "{key}");
-        assert_eq!(made(Rpc::CreateVolume, &created).unwrap_err().code(), Code::Unavailable, "{key}");
+        assert_eq!(
+            made(Rpc::ListVolumes(status::Page::First), &created, None).unwrap_err().code(),
+            Code::Internal,
+            "{key}"
+        );
+        assert_eq!(made(Rpc::CreateVolume, &created, None).unwrap_err().code(), Code::Unavailable, "{key}");
     }
     let long = Created { id: id("v"), bytes: None, options: map(&[("k", &"x".repeat(4096))]) };
-    assert!(made(Rpc::CreateVolume, &long).is_err());
+    assert!(made(Rpc::CreateVolume, &long, None).is_err());
 }
 
 const TOKENS: &str = "csi.storage.k8s.io/serviceAccount.tokens";

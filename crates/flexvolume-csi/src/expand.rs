@@ -53,9 +53,8 @@ impl Plugin {
     ) -> Result<NodeExpandVolumeResponse, Trouble> {
         let driver = self.able(Extension::Expand)?;
         let id = self.volume_id(&request.volume_id)?;
-        let path = limits::path("volume_path", &request.volume_path)?;
+        let path = self.published(&request.volume_path)?;
         let size = limits::size(request.capacity_range.as_ref())?;
-        let there = self.targets.relative(path)?;
         let name = volume_name(&id);
         let place = place_of(&request.volume_path);
         let has_place =
@@ -73,7 +72,7 @@ impl Plugin {
             return Err(status::not_found(format!("volume {id} is not up on this node")).into());
         }
         if self.targets.at(path)?.is_none() && request.staging_target_path != request.volume_path {
-            return Err(status::not_found(format!("nothing of volume {id} is published at {}", there.display())).into());
+            return Err(status::not_found(format!("nothing of volume {id} is published at {}", path.display())).into());
         }
         let secrets = context::secrets(mem::take(&mut request.secrets))?;
         let bytes = match size.required {

@@ -12,6 +12,7 @@ use crate::{
     plugin::{Plugin, Trouble},
     provision::of,
     status::{self, Rpc},
+    token::sealed,
     wire::csi::{
         ControllerGetVolumeHealthRequest, ControllerGetVolumeHealthResponse, ControllerListVolumeHealthRequest,
         ControllerListVolumeHealthResponse, NodeGetStorageHealthRequest, NodeGetStorageHealthResponse,
@@ -66,11 +67,11 @@ impl Plugin {
         let wanted = limits::page(request.max_entries, &request.starting_token)?;
         let rpc = Rpc::ControllerListVolumeHealth(wanted.page());
         let secrets = context::secrets(mem::take(&mut request.secrets))?;
-        let options = with_secrets(&driver, page(Options::default(), &wanted), &secrets);
+        let options = with_secrets(&driver, page(Options::default(), &wanted)?, &secrets);
         let listed = self.ask(&driver, "", &secrets, &ListVolumes { options })?;
         let ids = listed.volumes.into_iter().map(|volume| volume.id);
         let entries = ids.filter_map(|id| self.health_of(&driver, id.as_str(), &secrets).ok()).collect();
-        let next_token = limits::answer(rpc, "token", listed.next.unwrap_or_default())?;
+        let next_token = limits::answer(rpc, "token", sealed(listed.next.unwrap_or_default()))?;
         Ok(ControllerListVolumeHealthResponse { entries, next_token })
     }
 

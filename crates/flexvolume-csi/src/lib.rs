@@ -25,4 +25,5 @@ pub mod socket;
 mod stage;
 mod stats;
 pub mod status;
+mod token;
 pub mod wire;

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Bytes of any string that has no limit of its own.
-const STRING: usize = 128;
+pub(crate) const STRING: usize = 128;
 /// Bytes of any map that has no limit of its own, keys and values together.
 const MAP: usize = 4 << 10;
 /// Bytes of the secrets of a call. Kubernetes hands over the whole Secret, which can be so large whatever CSI says.

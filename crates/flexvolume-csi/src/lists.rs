@@ -13,6 +13,7 @@ use crate::{
     context, limits,
     plugin::{Plugin, Trouble},
     status::{self, Rpc},
+    token::{opened, sealed},
     wire::csi::{
         self, GetCapacityRequest, GetCapacityResponse, GetSnapshotRequest, GetSnapshotResponse, ListSnapshotsRequest,
         ListSnapshotsResponse, ListVolumesRequest, ListVolumesResponse, list_snapshots_response, list_volumes_response,
@@ -36,21 +37,27 @@ impl Plugin {
         let driver = self.able(Extension::List)?;
         let wanted = limits::page(request.max_entries, &request.starting_token)?;
         let rpc = Rpc::ListVolumes(wanted.page());
-        let options = page(Options::default(), &wanted);
+        let options = page(Options::default(), &wanted)?;
         let page = self.ask(&driver, "", &Secrets::default(), &ListVolumes { options })?;
         let entry = |volume| -> Result<_, Trouble> {
-            let volume = Some(self.volume(&driver, rpc, volume)?);
+            let volume = Some(self.volume(&driver, rpc, volume, None)?);
             Ok(list_volumes_response::Entry { volume, status: None })
         };
         Ok(ListVolumesResponse {
             entries: page.volumes.into_iter().map(entry).collect::<Result<_, _>>()?,
-            next_token: limits::answer(rpc, "token", page.next.unwrap_or_default())?,
+            next_token: limits::answer(rpc, "token", sealed(page.next.unwrap_or_default()))?,
         })
     }
 
     /// A volume as clients are told of it.
-    pub(crate) fn volume(&self, driver: &Driver, rpc: Rpc, made: Created) -> Result<csi::Volume, Trouble> {
-        let volume_context = context::made(rpc, &made)?;
+    pub(crate) fn volume(
+        &self,
+        driver: &Driver,
+        rpc: Rpc,
+        made: Created,
+        fs_type: Option<&str>,
+    ) -> Result<csi::Volume, Trouble> {
+        let volume_context = context::made(rpc, &made, fs_type)?;
         let Created { id, bytes, options: _ } = made;
         Ok(csi::Volume {
             capacity_bytes: limits::bytes(rpc, bytes)?,
@@ -96,7 +103,7 @@ impl Plugin {
         let wanted = limits::page(request.max_entries, &request.starting_token)?;
         let rpc = Rpc::ListSnapshots(wanted.page());
         let secrets = context::secrets(mem::take(&mut request.secrets))?;
-        let mut options = page(Options::default(), &wanted);
+        let mut options = page(Options::default(), &wanted)?;
         for (key, field, text) in [
             (keys::ID, "source_volume_id", &request.source_volume_id),
             (keys::SNAPSHOT, "snapshot_id", &request.snapshot_id),
@@ -116,7 +123,7 @@ impl Plugin {
         };
         Ok(ListSnapshotsResponse {
             entries: page.snapshots.into_iter().map(entry).collect::<Result<_, _>>()?,
-            next_token: limits::answer(rpc, "token", page.next.unwrap_or_default())?,
+            next_token: limits::answer(rpc, "token", sealed(page.next.unwrap_or_default()))?,
         })
     }
 
@@ -162,9 +169,7 @@ impl Plugin {
 pub(crate) fn parameters(given: &BTreeMap<String, String>) -> Result<Options, Status> {
     let context::Parameters { options: user, fs_type } = context::parameters("parameters", given)?;
     let mut options = Options::default();
-    for (key, value) in user.iter() {
-        options.insert(key, value);
-    }
+    user.iter().for_each(|(key, value)| options.insert(key, value));
     if let Some(fs_type) = fs_type {
         options.insert(keys::FS_TYPE, fs_type);
     }
@@ -172,28 +177,32 @@ pub(crate) fn parameters(given: &BTreeMap<String, String>) -> Result<Options, St
 }
 
 /// The options that ask for a page.
-pub(crate) fn page(mut options: Options, wanted: &limits::Wanted) -> Options {
+///
+/// # Errors
+/// `ABORTED`: the token is none of ours.
+pub(crate) fn page(mut options: Options, wanted: &limits::Wanted) -> Result<Options, Status> {
     if wanted.max > 0 {
         options.insert(keys::MAX, wanted.max.to_string());
     }
     if let Some(token) = &wanted.token {
-        options.insert(keys::TOKEN, token.as_str());
+        options.insert(keys::TOKEN, opened(token)?);
     }
-    options
+    Ok(options)
 }
 
 impl Plugin {
     /// Whether some page of the volumes has one of that id.
     pub(crate) fn is_listed(&self, driver: &Driver, id: &str) -> Result<bool, Trouble> {
-        let mut wanted = limits::Wanted::default();
+        let mut options = Options::default();
         loop {
-            let options = page(Options::default(), &wanted);
-            let found = self.ask(driver, "", &Secrets::default(), &ListVolumes { options })?;
+            let token = options.get(keys::TOKEN).map(str::to_owned);
+            let verb = ListVolumes { options: options.clone() };
+            let found = self.ask(driver, "", &Secrets::default(), &verb)?;
             if found.volumes.iter().any(|volume| volume.id.as_str() == id) {
                 return Ok(true);
             }
             match found.next {
-                Some(next) if wanted.token.as_ref() != Some(&next) => wanted.token = Some(next),
+                Some(next) if token.as_ref() != Some(&next) => options.insert(keys::TOKEN, next),
                 Some(_) | None => return Ok(false),
             }
         }

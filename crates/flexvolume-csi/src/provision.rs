@@ -34,6 +34,7 @@ impl Plugin {
         self.must_be_here(&driver, request.accessibility_requirements.as_ref())?;
         let secrets = context::secrets(mem::take(&mut request.secrets))?;
         let mut options = parameters(&request.parameters)?;
+        let fs_type = options.get(keys::FS_TYPE).map(str::to_owned);
         options.insert(keys::NAME, name);
         if size.required > 0 {
             options.insert(keys::REQUIRED_BYTES, size.required.to_string());
@@ -47,7 +48,7 @@ impl Plugin {
         }
         let options = with_secrets(&driver, options, &secrets);
         let made = self.ask(&driver, name, &secrets, &CreateVolume { options })?;
-        let mut volume = self.volume(&driver, rpc, made)?;
+        let mut volume = self.volume(&driver, rpc, made, fs_type.as_deref())?;
         volume.content_source.clone_from(&request.volume_content_source);
         Ok(CreateVolumeResponse { volume: Some(volume) })
     }

@@ -93,7 +93,7 @@ impl Plugin {
             Kind::Block => (String::new(), true),
             Kind::Mount { fs_type, flags } => {
                 flags.without_file_system()?;
-                (fs_type.clone(), false)
+                (if fs_type.is_empty() { context.fs_type.unwrap_or_default() } else { fs_type.clone() }, false)
             }
         };
         Ok(Spec { fs_type, options: context.options, secret: has_secrets.then(SecretRef::callers), block })

@@ -1,5 +1,10 @@
 //! How full a volume is, asked once for each place at a time, by a worker that may never come back.
 
+use std::path::Path;
+
+use flexvolume_protocol::excerpt;
+use tonic::Status;
+
 use crate::{
     limits,
     plugin::{Plugin, Trouble},
@@ -8,10 +13,23 @@ use crate::{
 };
 
 impl Plugin {
+    /// The path at which a volume is said to be. One that cannot be is one where nothing is.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`: it is missing. `NOT_FOUND`.
+    pub(crate) fn published<'a>(&self, path: &'a str) -> Result<&'a Path, Status> {
+        if path.is_empty() {
+            return Err(status::missing("volume_path"));
+        }
+        let nothing = || status::not_found(format!("no volume is at {}", excerpt(path, 200)));
+        let path = limits::path("volume_path", path).map_err(|_| nothing())?;
+        self.targets.relative(path).map_err(|_| nothing())?;
+        Ok(path)
+    }
+
     pub(crate) fn stats(&self, request: NodeGetVolumeStatsRequest) -> Result<NodeGetVolumeStatsResponse, Trouble> {
         let id = self.volume_id(&request.volume_id)?;
-        let path = limits::path("volume_path", &request.volume_path)?;
-        self.targets.relative(path)?;
+        let path = self.published(&request.volume_path)?;
         let held = self.host.held(&self.serving.driver, &crate::name::volume_name(&id))?;
         let is_staging = !request.staging_target_path.is_empty() && request.staging_target_path == request.volume_path;
         let unknown = || status::not_found(format!("nothing of volume {id} is published at {}", path.display()));
