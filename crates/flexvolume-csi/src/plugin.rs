@@ -58,8 +58,33 @@ impl Plugin {
     }
 
     /// The driver as it is now, asked `init` if it is new.
-    pub(crate) fn driver(&self) -> Result<Arc<Driver>, Error> {
-        self.host.ground().drivers.get(&self.serving.driver, &|note| self.tell(note))
+    ///
+    /// # Errors
+    /// `UNAVAILABLE`: it is not there or does not answer. Volumes of it may be there all the same.
+    pub(crate) fn driver(&self) -> Result<Arc<Driver>, Trouble> {
+        let found = self.host.ground().drivers.get(&self.serving.driver, &|note| self.tell(note));
+        found.map_err(|error| status::unavailable(status::of(&error, Rpc::About).message()).into())
+    }
+
+    /// Why a volume is not ready for use, after `undo` has taken back what was begun: clients that are told for good that it failed do
+    /// not ask for that.
+    pub(crate) fn given_up(&self, error: Error, rpc: Rpc, undo: impl FnOnce(&Self) -> Result<(), Trouble>) -> Trouble {
+        let status = status::of(&error, rpc);
+        if !status::is_final(&status) {
+            return status.into();
+        }
+        match undo(self) {
+            Ok(()) => status.into(),
+            Err(trouble) => {
+                let left = trouble.status(rpc);
+                status::unavailable(format!(
+                    "{}; and what was begun is not undone yet: {}",
+                    status.message(),
+                    left.message()
+                ))
+                .into()
+            }
+        }
     }
 
     /// What it offers now.

@@ -7,6 +7,7 @@ use std::{
 
 use flexvolume_host::{
     Held,
+    drivers::driver::Driver,
     target::{self, AccessTimes, Manner, Shown},
     volume::{
         admit::Request,
@@ -23,7 +24,7 @@ use crate::{
     limits,
     name::volume_name,
     plugin::{Plugin, Trouble, keys},
-    status,
+    status::{self, Rpc},
     wire::csi::{
         NodePublishVolumeRequest, NodePublishVolumeResponse, NodeUnpublishVolumeRequest, NodeUnpublishVolumeResponse,
     },
@@ -69,7 +70,7 @@ impl Plugin {
                 self.targets.show(Shown::Tree(&held.path), target, manner(flags, read_only))?;
             }
             (Some(_) | None, Handled::Attachable | Handled::Direct | Handled::Staged, Kind::Mount { flags, .. }) => {
-                let path = self.place(request, &id, &access, read_only)?;
+                let path = self.place(&driver, request, &id, &access, read_only)?;
                 self.targets.show(Shown::Tree(&path), target, manner(flags, read_only))?;
             }
             (None, _, Kind::Block) => return Err(status::refused("the volume is not staged").into()),
@@ -104,6 +105,7 @@ impl Plugin {
     /// Has the driver mount the volume for this user, at a path of ours.
     fn place(
         &self,
+        driver: &Driver,
         mut request: NodePublishVolumeRequest,
         id: &Id,
         access: &Access,
@@ -115,6 +117,9 @@ impl Plugin {
         let name = volume_name(id);
         let uid = place_of(&request.target_path);
         let user = user(context.pod.take(), &name, read_only);
+        if access.mode.is_exclusive() && driver.kind() == Handled::Direct {
+            self.alone(&name, &uid)?;
+        }
         let request = Request {
             driver: self.serving.driver.clone(),
             name: name.clone(),
@@ -125,7 +130,34 @@ impl Plugin {
             spec: self.spec(access, context, !secrets.is_empty())?,
             user,
         };
-        Ok(self.host.publish(&request, &keys(secrets), &|note| self.tell(note))?.path)
+        let was_there = self.host.of_pod(uid.as_str())?.iter().any(|record| record.driver == driver.name);
+        match self.host.publish(&request, &keys(secrets), &|note| self.tell(note)) {
+            Ok(published) => Ok(published.path),
+            Err(error) if was_there => Err(error.into()),
+            Err(error) => Err(self.given_up(error, Rpc::NodePublishVolume, |plugin| plugin.take_from(&uid))),
+        }
+    }
+
+    /// A volume of a direct driver has a record for each user: no other may have it.
+    fn alone(&self, name: &VolumeName, uid: &PodUid) -> Result<(), Trouble> {
+        for record in self.host.records()?.into_iter().flatten() {
+            let is_same = record.driver == self.serving.driver && record.name == *name;
+            if let Some(other) = record.users.keys().find(|user| is_same && *user != uid.as_str()) {
+                let pod = record.users.get(other).map_or("", |user| user.pod.as_str());
+                return Err(status::refused(format!("the volume is for one user alone, and pod {pod:?} has it")).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes away what the driver mounted for this user.
+    fn take_from(&self, uid: &PodUid) -> Result<(), Trouble> {
+        for record in self.host.of_pod(uid.as_str())? {
+            if record.driver == self.serving.driver {
+                self.host.unpublish(&record.key, uid.as_str(), &keys(Default::default()), &|note| self.tell(note))?;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn unpublish(
@@ -135,12 +167,7 @@ impl Plugin {
         limits::required("volume_id", &request.volume_id)?;
         let target = limits::path("target_path", &request.target_path)?;
         self.targets.hide(target)?;
-        let uid = place_of(&request.target_path);
-        for record in self.host.of_pod(uid.as_str())? {
-            if record.driver == self.serving.driver {
-                self.host.unpublish(&record.key, uid.as_str(), &keys(Default::default()), &|note| self.tell(note))?;
-            }
-        }
+        self.take_from(&place_of(&request.target_path))?;
         Ok(NodeUnpublishVolumeResponse {})
     }
 

@@ -15,7 +15,7 @@ use crate::{
     context, limits,
     name::volume_name,
     plugin::{Plugin, Trouble, keys},
-    status,
+    status::{self, Rpc},
     wire::csi::{NodeStageVolumeRequest, NodeStageVolumeResponse, NodeUnstageVolumeRequest, NodeUnstageVolumeResponse},
 };
 
@@ -42,8 +42,12 @@ impl Plugin {
             read_only: access.mode.is_read_only(),
             attached: self.attached(&offer, &request.publish_context)?,
         };
-        self.host.hold(&hold, &keys(secrets), &|note| self.tell(note))?;
-        Ok(NodeStageVolumeResponse {})
+        let was_held = self.host.held(&hold.driver, &hold.name)?.is_some();
+        match self.host.hold(&hold, &keys(secrets), &|note| self.tell(note)) {
+            Ok(_) => Ok(NodeStageVolumeResponse {}),
+            Err(error) if was_held => Err(error.into()),
+            Err(error) => Err(self.given_up(error, Rpc::NodeStageVolume, |plugin| plugin.release(&hold.name))),
+        }
     }
 
     pub(crate) fn unstage(&self, request: NodeUnstageVolumeRequest) -> Result<NodeUnstageVolumeResponse, Trouble> {

@@ -194,6 +194,19 @@ pub fn bad_token(text: impl AsRef<str>) -> Status {
     say(Code::Aborted, text.as_ref())
 }
 
+/// It cannot be told what is left of the call, or nothing can be done now: call again.
+pub fn unavailable(text: impl AsRef<str>) -> Status {
+    say(Code::Unavailable, text.as_ref())
+}
+
+/// Whether clients take it from this status that nothing is left of the call, so that they never ask to have it undone.
+pub fn is_final(status: &Status) -> bool {
+    !matches!(
+        status.code(),
+        Code::Aborted | Code::Cancelled | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Unavailable
+    )
+}
+
 /// Something in the request is missing, makes no sense, or is nothing that this driver can do.
 pub fn invalid(text: impl AsRef<str>) -> Status {
     say(Code::InvalidArgument, text.as_ref())
