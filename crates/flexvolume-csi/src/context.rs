@@ -99,6 +99,11 @@ pub fn of(id: &Id, given: &BTreeMap<String, String>) -> Result<Context, Status> 
     Ok(Context { options, fs_type: fs_type(given), pod: Pod::of(given)?, is_inline })
 }
 
+/// Whether a volume of these options is one that is written in a pod: only its driver could know an id of it, and does not.
+pub fn is_inline(options: &UserOptions) -> bool {
+    options.get(keys::ID).is_none()
+}
+
 /// The context that is handed back with the volume: what the driver said, for every later call, and the type of the file system that
 /// the class named, which not every client remembers.
 ///

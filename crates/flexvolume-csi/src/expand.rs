@@ -56,7 +56,7 @@ impl Plugin {
         let path = self.published(&request.volume_path)?;
         let size = limits::size(request.capacity_range.as_ref())?;
         let name = volume_name(&id);
-        let place = place_of(&request.volume_path);
+        let place = place_of(path);
         let has_place =
             self.host.of_pod(place.as_str())?.iter().any(|record| record.driver == driver.name && record.name == name);
         let (key, at) = match driver.kind() {

@@ -14,12 +14,13 @@ use flexvolume_host::{
         record::{Kind as Handled, User},
     },
 };
-use flexvolume_protocol::{Id, PodUid, VolumeName};
+use flexvolume_protocol::{Id, PodUid, Secrets, VolumeName};
 use sha2::{Digest, Sha256};
 
 use crate::{
     access::{Access, Kind},
-    context::{self, Pod},
+    capability::Offer,
+    context::{self, Context, Pod},
     flags::{Flags, Times},
     limits,
     name::volume_name,
@@ -30,104 +31,114 @@ use crate::{
     },
 };
 
+/// What one user asks for.
+struct Wanted {
+    id: Id,
+    target: PathBuf,
+    access: Access,
+    context: Context,
+    read_only: bool,
+    secrets: Secrets,
+}
+
 impl Plugin {
     pub(crate) fn publish(&self, request: NodePublishVolumeRequest) -> Result<NodePublishVolumeResponse, Trouble> {
-        let id = self.volume_id(&request.volume_id)?;
-        let access = Access::of(request.volume_capability.as_ref())?;
-        let target = limits::path("target_path", &request.target_path)?.to_owned();
-        let target = target.as_path();
         let driver = self.driver()?;
         let offer = self.offer(&driver);
-        self.targets.relative(target)?;
-        if offer.stages() {
-            if request.staging_target_path.is_empty() {
-                return Err(status::refused(
-                    "the request has no staging_target_path, and volumes of this driver are staged",
-                )
-                .into());
+        let wanted = self.wanted(request, &offer)?;
+        let held = match (offer.stages(), wanted.context.is_inline) {
+            (false, _) => None,
+            (true, false) => Some(self.held(&wanted.id)?),
+            // Nobody stages what is written in a pod: it comes and goes with its one user.
+            (true, true) => {
+                let context = wanted.context.clone();
+                let hold = self.held_as(&wanted.id, &wanted.access, context, !wanted.secrets.is_empty())?;
+                Some(self.hold(&hold, wanted.secrets.clone(), Rpc::NodePublishVolume)?)
             }
-            self.targets.relative(limits::path("staging_target_path", &request.staging_target_path)?)?;
-        }
-        if let Some(why) = access.is_beyond(&offer) {
-            return Err(status::refused(why).into());
-        }
-        let read_only = request.readonly || access.is_read_only();
-        let held = self.held(&id, offer.stages())?;
-        let others = |shown| self.others(shown, target, &access);
-        match (held, driver.kind(), &access.kind) {
+        };
+        let Wanted { target, access, read_only, .. } = &wanted;
+        match (&held, driver.kind(), &access.kind) {
             (Some(held), _, Kind::Block) => {
-                if read_only && !held.read_only {
-                    return Err(status::refused(
-                        "the device is writable on this node, so it cannot be given read-only",
-                    )
-                    .into());
+                if *read_only && !held.read_only {
+                    let why = "the device is writable on this node, so it cannot be given read-only";
+                    return Err(status::refused(why).into());
                 }
-                others(Shown::Device(Path::new(&held.device)))?;
-                self.targets.show(Shown::Device(Path::new(&held.device)), target, device())?;
+                self.show(Shown::Device(Path::new(&held.device)), &wanted, device())
             }
             (Some(held), Handled::Staged, Kind::Mount { flags, .. }) => {
-                others(Shown::Tree(&held.path))?;
-                self.targets.show(Shown::Tree(&held.path), target, manner(flags, read_only))?;
+                self.show(Shown::Tree(&held.path), &wanted, manner(flags, *read_only))
             }
-            (Some(_) | None, Handled::Attachable | Handled::Direct | Handled::Staged, Kind::Mount { flags, .. }) => {
-                let path = self.place(&driver, request, &id, &access, read_only)?;
-                self.targets.show(Shown::Tree(&path), target, manner(flags, read_only))?;
+            (None, Handled::Staged, Kind::Mount { .. }) | (None, _, Kind::Block) => {
+                Err(status::refused("the volume is not staged").into())
             }
-            (None, _, Kind::Block) => return Err(status::refused("the volume is not staged").into()),
-        }
+            (_, Handled::Attachable | Handled::Direct, Kind::Mount { flags, .. }) => {
+                let (target, manner) = (target.clone(), manner(flags, *read_only));
+                let path = self.place(&driver, wanted)?;
+                self.targets.show(Shown::Tree(&path), &target, manner)?;
+                Ok(())
+            }
+        }?;
         Ok(NodePublishVolumeResponse {})
     }
 
-    /// The volume as it is held, where it must be; made anew if somebody took it away.
-    fn held(&self, id: &Id, must_be: bool) -> Result<Option<Held>, Trouble> {
-        if !must_be {
-            return Ok(None);
+    fn wanted(&self, mut request: NodePublishVolumeRequest, offer: &Offer) -> Result<Wanted, Trouble> {
+        let id = self.volume_id(&request.volume_id)?;
+        let access = Access::of(request.volume_capability.as_ref())?;
+        let target = limits::path("target_path", &request.target_path)?.to_owned();
+        self.targets.relative(&target)?;
+        let context = context::of(&id, &request.volume_context)?;
+        self.serving.inline.admit(&context)?;
+        if offer.stages() && !context.is_inline {
+            if request.staging_target_path.is_empty() {
+                let why = "the request has no staging_target_path, and volumes of this driver are staged";
+                return Err(status::refused(why).into());
+            }
+            self.targets.relative(limits::path("staging_target_path", &request.staging_target_path)?)?;
         }
-        let found = self.host.held(&self.serving.driver, &volume_name(id))?;
-        let found = found.ok_or_else(|| status::refused(format!("volume {id} is not staged on this node")))?;
-        Ok(Some(self.host.restage(&found.key, &keys(Default::default()), &|note| self.tell(note))?))
+        if let Some(why) = access.is_beyond(offer) {
+            return Err(status::refused(why).into());
+        }
+        let read_only = request.readonly || access.is_read_only();
+        let secrets = context::secrets(mem::take(&mut request.secrets))?;
+        Ok(Wanted { id, target, access, context, read_only, secrets })
     }
 
-    /// One user alone: no second target.
-    fn others(&self, shown: Shown<'_>, target: &Path, access: &Access) -> Result<(), Trouble> {
-        if !access.mode.is_exclusive() {
-            return Ok(());
+    /// Shows what is held, unless it is one user's alone and shown to another.
+    fn show(&self, shown: Shown<'_>, wanted: &Wanted, manner: Manner) -> Result<(), Trouble> {
+        let Wanted { target, access, .. } = wanted;
+        if access.mode.is_exclusive()
+            && let Some(other) = self.targets.of(shown)?.into_iter().find(|other| !self.targets.is(other, target))
+        {
+            let other = other.display();
+            return Err(status::refused(format!("the volume is for one user alone, and published at {other}")).into());
         }
-        match self.targets.of(shown)?.into_iter().find(|other| !self.targets.is(other, target)) {
-            Some(other) => {
-                Err(status::refused(format!("the volume is for one user alone, and published at {}", other.display()))
-                    .into())
-            }
-            None => Ok(()),
-        }
+        self.targets.show(shown, target, manner)?;
+        Ok(())
+    }
+
+    /// The volume as it is held; made anew if somebody took it away.
+    fn held(&self, id: &Id) -> Result<Held, Trouble> {
+        let found = self.host.held(&self.serving.driver, &volume_name(id))?;
+        let found = found.ok_or_else(|| status::refused(format!("volume {id} is not staged on this node")))?;
+        Ok(self.host.restage(&found.key, &keys(Default::default()), &|note| self.tell(note))?)
     }
 
     /// Has the driver mount the volume for this user, at a path of ours.
-    fn place(
-        &self,
-        driver: &Driver,
-        mut request: NodePublishVolumeRequest,
-        id: &Id,
-        access: &Access,
-        read_only: bool,
-    ) -> Result<PathBuf, Trouble> {
-        let secrets = context::secrets(mem::take(&mut request.secrets))?;
-        let mut context = context::of(id, &request.volume_context)?;
-        self.serving.inline.admit(&context)?;
-        let name = volume_name(id);
-        let uid = place_of(&request.target_path);
-        let user = user(context.pod.take(), &name, read_only);
+    fn place(&self, driver: &Driver, wanted: Wanted) -> Result<PathBuf, Trouble> {
+        let Wanted { id, target, access, mut context, read_only, secrets } = wanted;
+        let (name, uid) = (volume_name(&id), place_of(&target));
         if access.mode.is_exclusive() && driver.kind() == Handled::Direct {
             self.alone(&name, &uid)?;
         }
+        let user = user(context.pod.take(), &name, read_only);
         let request = Request {
             driver: self.serving.driver.clone(),
-            name: name.clone(),
+            name,
             persistent: true,
             exclusive: access.mode.is_exclusive(),
             capacity: None,
             uid: uid.clone(),
-            spec: self.spec(access, context, !secrets.is_empty())?,
+            spec: self.spec(&access, context, !secrets.is_empty())?,
             user,
         };
         let was_there = self.host.of_pod(uid.as_str())?.iter().any(|record| record.driver == driver.name);
@@ -167,13 +178,20 @@ impl Plugin {
         limits::required("volume_id", &request.volume_id)?;
         let target = limits::path("target_path", &request.target_path)?;
         self.targets.hide(target)?;
-        self.take_from(&place_of(&request.target_path))?;
+        self.take_from(&place_of(target))?;
+        if let Some(id) = limits::id("volume_id", &request.volume_id)?
+            && let Some(held) = self.host.held(&self.serving.driver, &volume_name(&id))?
+            && context::is_inline(&held.spec.options)
+            && self.targets.of(self.shown(&held))?.is_empty()
+        {
+            self.release(&volume_name(&id))?;
+        }
         Ok(NodeUnpublishVolumeResponse {})
     }
 
     /// What is shown of a held volume.
     pub(crate) fn shown<'a>(&self, held: &'a Held) -> Shown<'a> {
-        if held.block { Shown::Device(Path::new(&held.device)) } else { Shown::Tree(&held.path) }
+        if held.spec.block { Shown::Device(Path::new(&held.device)) } else { Shown::Tree(&held.path) }
     }
 }
 
@@ -197,9 +215,9 @@ fn user(pod: Option<Pod>, volume: &VolumeName, read_only: bool) -> User {
 }
 
 /// The name of a user beneath our own root: of its target's path, in the shape of a pod's uid, which drivers may cut out of paths.
-pub(crate) fn place_of(target: &str) -> PodUid {
+pub(crate) fn place_of(target: &Path) -> PodUid {
     // However it is written, it is one place.
-    let target: PathBuf = Path::new(target).components().collect();
+    let target: PathBuf = target.components().collect();
     let digest = Sha256::digest(target.as_os_str().as_encoded_bytes());
     let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     let uid = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);

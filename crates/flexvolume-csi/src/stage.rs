@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, mem};
 
 use flexvolume_host::{
-    Hold,
+    Held, Hold,
     volume::record::{self, Kind as Handled, SecretRef, Spec},
 };
-use flexvolume_protocol::{Id, VolumeName};
+use flexvolume_protocol::{Id, Secrets, VolumeName};
 use tonic::Status;
 
 use crate::{
@@ -35,18 +35,36 @@ impl Plugin {
         }
         let secrets = context::secrets(mem::take(&mut request.secrets))?;
         let context = context::of(&id, &request.volume_context)?;
-        let hold = Hold {
+        let attached = self.attached(&offer, &request.publish_context)?;
+        let hold = Hold { attached, ..self.held_as(&id, &access, context, !secrets.is_empty())? };
+        self.hold(&hold, secrets, Rpc::NodeStageVolume)?;
+        Ok(NodeStageVolumeResponse {})
+    }
+
+    /// How a volume is to be held.
+    pub(crate) fn held_as(
+        &self,
+        id: &Id,
+        access: &Access,
+        context: context::Context,
+        has_secrets: bool,
+    ) -> Result<Hold, Trouble> {
+        Ok(Hold {
             driver: self.serving.driver.clone(),
-            name: volume_name(&id),
-            spec: self.spec(&access, context, !secrets.is_empty())?,
+            name: volume_name(id),
+            spec: self.spec(access, context, has_secrets)?,
             read_only: access.mode.is_read_only(),
-            attached: self.attached(&offer, &request.publish_context)?,
-        };
+            attached: None,
+        })
+    }
+
+    /// Holds it; what fails for good leaves nothing.
+    pub(crate) fn hold(&self, hold: &Hold, secrets: Secrets, rpc: Rpc) -> Result<Held, Trouble> {
         let was_held = self.host.held(&hold.driver, &hold.name)?.is_some();
-        match self.host.hold(&hold, &keys(secrets), &|note| self.tell(note)) {
-            Ok(_) => Ok(NodeStageVolumeResponse {}),
+        match self.host.hold(hold, &keys(secrets), &|note| self.tell(note)) {
+            Ok(held) => Ok(held),
             Err(error) if was_held => Err(error.into()),
-            Err(error) => Err(self.given_up(error, Rpc::NodeStageVolume, |plugin| plugin.release(&hold.name))),
+            Err(error) => Err(self.given_up(error, rpc, |plugin| plugin.release(&hold.name))),
         }
     }
 
@@ -69,7 +87,7 @@ impl Plugin {
         Ok(NodeUnstageVolumeResponse {})
     }
 
-    fn release(&self, name: &VolumeName) -> Result<(), Trouble> {
+    pub(crate) fn release(&self, name: &VolumeName) -> Result<(), Trouble> {
         let key = record::key(&self.serving.driver, name, Handled::Staged, "");
         Ok(self.host.release(&key, &keys(Default::default()), &|note| self.tell(note))?)
     }

@@ -35,7 +35,7 @@ impl Plugin {
         let unknown = || status::not_found(format!("nothing of volume {id} is published at {}", path.display()));
         let at = match (self.targets.at(path)?, held) {
             (Some(mounted), _) => mounted.point,
-            (None, Some(held)) if is_staging && !held.block => held.path,
+            (None, Some(held)) if is_staging && !held.spec.block => held.path,
             (None, Some(_) | None) => return Err(unknown().into()),
         };
         if let Some(bytes) = self.targets.device_size(&at)? {

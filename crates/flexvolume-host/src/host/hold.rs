@@ -13,7 +13,7 @@ use crate::{
     volume::{
         act::Keys,
         hold::{Hold, Met},
-        record::{self, Kind, Record},
+        record::{self, Kind, Record, Spec},
         state::{Event, Level, Want},
         step::step,
     },
@@ -30,8 +30,8 @@ pub struct Held {
     pub path: PathBuf,
     /// The device as the driver named it: opaque, possibly empty; of a raw volume the path of a block device.
     pub device: String,
-    /// It is a raw device, and mounted nowhere.
-    pub block: bool,
+    /// What it is, as it was asked for.
+    pub spec: Spec,
     /// The global mount, or the raw device, cannot be written to.
     pub read_only: bool,
     /// False if all was so before.
@@ -160,7 +160,7 @@ impl Host {
             kind: record.kind,
             path: layout.root().join(layout.global(&record.driver, &record.name)),
             device: record.state.rung.device().to_owned(),
-            block: record.spec.block,
+            spec: record.spec.clone(),
             read_only: record.read_only,
             changed,
         }
