@@ -12,6 +12,7 @@ mod exit_codes;
 mod extensions;
 mod faults;
 mod help;
+mod hold;
 mod hostile;
 mod inspect;
 mod ledger;

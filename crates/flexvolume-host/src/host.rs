@@ -81,6 +81,10 @@ impl Host {
     /// The first failure that keeps the volume from the pod. What was begun is recorded, and the next try goes on from there.
     pub fn publish(&self, request: &Request, keys: Keys<'_>, notes: Notes<'_>) -> Result<Published> {
         self.ground.ledger.check_writable()?;
+        if request.spec.block {
+            let what = format!("volume {} is a raw device, which is not mounted for a pod", request.name);
+            return Err(Error::new(Kind::Invalid, what).hint("hold it, and give the pod its device"));
+        }
         let kind = self.ground.drivers.get(&request.driver, notes).map_err(|e| e.during("init"))?.kind();
         let uid = request.uid.as_str();
         if let Some(mine) = self.own_record(request)? {
@@ -180,6 +184,7 @@ impl Host {
     fn notice_losses(&self, record: &mut Record, place: Option<&str>, keys: Keys<'_>, notes: Notes<'_>) {
         let mut lost = look_at_rest(&self.ground, record);
         let places: Vec<String> = record.places.keys().cloned().collect();
+        let raw = record.spec.block;
         let mut hands = Hands::new(&self.ground, record, keys, notes);
         let is_seen = |lost: &Lost, place: &str| lost.places.iter().any(|lost| lost == place);
         let is_suspect = match place {
@@ -200,13 +205,17 @@ impl Host {
             return;
         }
         let what = match (lost.stage, lost.places.len()) {
+            (true, _) if raw => "its device".to_owned(),
             (true, _) => "its global mount".to_owned(),
             (false, 1) => "the mount of a pod".to_owned(),
             (false, many) => format!("the mounts of {many} pods"),
         };
         let text = format!("{what} is gone, replaced or dead; it is made anew");
         notes(Note::Warning { volume: record.key.clone(), text });
-        record.state = step(record.state.clone(), Event::Lost { stage: lost.stage, places: lost.places });
+        record.state = step(
+            record.state.clone(),
+            Event::Lost { device: raw && lost.stage, stage: lost.stage && !raw, places: lost.places },
+        );
         // The drive decides with the wish in hand; nothing was begun.
         record.state.doing = None;
     }

@@ -160,7 +160,7 @@ pub enum Done {
 /// What a device is good for, given away as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Raw {
-    /// It is no block device.
+    /// It is no block device, or one without a byte.
     Nothing,
     /// It can be read.
     ReadOnly,
@@ -204,8 +204,13 @@ impl worker::Task for Task {
             Self::IsFree { device } if is_block(&device) => block::is_free(&device).map(Done::Free),
             Self::IsFree { .. } => Ok(Done::Free(true)),
             Self::LookRaw { device } if is_block(&device) => {
-                let raw = |read_only| if read_only { Raw::ReadOnly } else { Raw::Writable };
-                block::is_read_only(&device).map(|read_only| Done::Raw(raw(read_only)))
+                // The node of a loop device outlives what it was bound to.
+                let raw = match (block::size(&device)?, block::is_read_only(&device)?) {
+                    (0, true | false) => Raw::Nothing,
+                    (1.., true) => Raw::ReadOnly,
+                    (1.., false) => Raw::Writable,
+                };
+                Ok(Done::Raw(raw))
             }
             Self::LookRaw { .. } => Ok(Done::Raw(Raw::Nothing)),
             Self::Probe { path } => mount::probe(&path).map(Done::Seen),

@@ -70,7 +70,7 @@ fn tell_people(show: &Show, view: &View) -> Done {
         doing.processes.iter().for_each(|process| say!("{:<12}{}", "", process.words()));
     }
     line("lock", view.lock.as_deref().map_or("free", |whom| whom));
-    line("fsType", &view.spec.fs_type);
+    line("fsType", if view.spec.block { "none: a raw device" } else { &view.spec.fs_type });
     line("options", &view.spec.words());
     line("secret", view.spec.secret_ref.as_deref().unwrap_or_default());
     line("capacity", &view.spec.capacity());

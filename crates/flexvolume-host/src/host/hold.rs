@@ -11,7 +11,7 @@ use crate::{
     ledger::Durability,
     note::Notes,
     volume::{
-        act::Keys,
+        act::{Hands, Keys},
         hold::{Hold, Met},
         record::{self, Kind, Record, Spec},
         state::{Event, Level, Want},
@@ -102,7 +102,7 @@ impl Host {
         if record.state.doing.is_none() && self.is_current(&record) {
             self.notice_losses(&mut record, None, keys, notes);
             if anew {
-                record.state = step(record.state, Event::Lost { stage: true, places: Vec::new() });
+                record.state = step(record.state, Event::Lost { device: true, stage: false, places: Vec::new() });
                 // The drive decides with the wish in hand; nothing was begun.
                 record.state.doing = None;
             }
@@ -132,7 +132,7 @@ impl Host {
     /// Lets a held volume go; one that nobody knows is gone already.
     ///
     /// # Errors
-    /// `Busy` if pods still use it. Else the first failure that keeps it here: what was begun is recorded, and the next try
+    /// `Busy` if pods still use it, or if it is mounted outside of our root; then nothing was done. Else the first failure that keeps it here: what was begun is recorded, and the next try
     /// goes on from there.
     pub fn release(&self, key: &str, keys: Keys<'_>, notes: Notes<'_>) -> Result<()> {
         self.ground.ledger.check_writable()?;
@@ -147,6 +147,10 @@ impl Host {
                 format!("volume {key} is still in use by pod {}", pods.join(", ")),
             )
             .hint("take it from there first"));
+        }
+        if record.state.is_staged() && !record.spec.block && self.is_current(&record) {
+            // Who is refused finds it as it was: held, and of use.
+            Hands::new(&self.ground, &mut record, keys, notes).is_only_here().map_err(|e| e.of(ErrorKind::Busy))?;
         }
         let want = Want { hold: Level::Absent, places };
         let failed = drive(&self.ground, &mut record, Event::Want(want), Scope::Down, keys, notes)?;

@@ -165,6 +165,8 @@ pub enum Event {
     Grow(Option<Place>),
     /// A look at rest found mounts gone, dead or not ours.
     Lost {
+        /// The device of a raw volume, which nothing is mounted from.
+        device: bool,
         /// The global mount.
         stage: bool,
         /// The places.

@@ -28,7 +28,12 @@ pub fn step(mut state: State, event: Event) -> State {
                 trouble.held = false;
             }
         }
-        Event::Lost { stage, places } => lost(&mut state, stage, places),
+        Event::Lost { device, stage, places } => {
+            lost(&mut state, stage, places);
+            if device {
+                state.rung = forgotten(state.floor, state.rung);
+            }
+        }
         Event::Grow(place) => {
             if state.doing.is_none() && can_grow(&state, place.as_ref()) {
                 state.doing = Some(Op::Grow(place));
@@ -57,15 +62,20 @@ pub fn step(mut state: State, event: Event) -> State {
 pub fn rebooted(mut state: State) -> State {
     state.doing = None;
     state.places.clear();
-    state.rung = match (state.floor, state.rung) {
+    state.rung = forgotten(state.floor, state.rung);
+    state
+}
+
+/// The rung once what its device is called means nothing any more.
+fn forgotten(floor: Level, rung: Rung) -> Rung {
+    match (floor, rung) {
         (Level::Absent, Rung::Absent) => Rung::Absent,
         (Level::Absent, Rung::Unsure | Rung::Attached(_) | Rung::Half(_) | Rung::Staged(_)) => Rung::Unsure,
         (Level::Attached, rung) => Rung::Attached(rung.device().to_owned()),
         (Level::Staged, Rung::Unsure | Rung::Absent | Rung::Attached(_) | Rung::Half(_) | Rung::Staged(_)) => {
             Rung::Staged(String::new())
         }
-    };
-    state
+    }
 }
 
 /// What is grown is mounted, and nobody wants it gone.

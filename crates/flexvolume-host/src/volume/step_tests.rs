@@ -124,9 +124,14 @@ fn explore(machine: Machine, floor: Level) -> Found<usize> {
 
 /// Mounts that vanish, or die and stay, while nothing is under way.
 fn at_rest(machine: Machine, state: &State, world: &World, todo: &mut VecDeque<(State, World)>) {
-    let lost = |stage, places| machine(state.clone(), Event::Lost { stage, places });
+    let lost = |stage, places| machine(state.clone(), Event::Lost { device: false, stage, places });
     for at in [None, Some("a".to_owned()), Some("b".to_owned())] {
         todo.push_back((machine(state.clone(), Event::Grow(at)), world.clone()));
+    }
+    if world.stage && world.places.is_empty() {
+        // A raw device: what was "staged" is nothing but its name.
+        let gone = Event::Lost { device: true, stage: false, places: vec![] };
+        todo.push_back((machine(state.clone(), gone), World { stage: false, ..world.clone() }));
     }
     todo.push_back((lost(true, vec![]), World { stage: false, ..world.clone() }));
     for place in state.places.keys() {

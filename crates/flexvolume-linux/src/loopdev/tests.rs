@@ -127,6 +127,7 @@ fn a_read_only_device_cannot_be_written_and_a_grown_one_is_larger() {
     private_mounts(|tmp| {
         let device = Attached(attach(image(tmp, "ro"), &tag("ro"), true).unwrap());
         assert!(find(&tag("ro")).unwrap().unwrap().read_only);
+        assert!(crate::block::is_read_only(&device.0).unwrap());
         assert!(open(&device.0, true, 0).is_err() || fs::write(&device.0, "x").is_err());
 
         let file = image(tmp, "grows");
@@ -134,6 +135,7 @@ fn a_read_only_device_cannot_be_written_and_a_grown_one_is_larger() {
         let device = Attached(attach(file, &tag("grows"), false).unwrap());
         let size = || rustix::fs::seek(fs::File::open(&device.0).unwrap(), rustix::fs::SeekFrom::End(0)).unwrap();
         assert_eq!(size(), 1 << 20);
+        assert!(!crate::block::is_read_only(&device.0).unwrap());
         other.set_len(3 << 20).unwrap();
         grow(&device.0).unwrap();
         assert_eq!(size(), 3 << 20);

@@ -59,6 +59,7 @@ pub(super) struct Spec {
     pub(super) options: BTreeMap<String, String>,
     pub(super) secret_ref: Option<String>,
     pub(super) read_only: bool,
+    pub(super) block: bool,
     pub(super) capacity_bytes: u64,
     pub(super) capacity_wanted_bytes: u64,
 }
@@ -68,6 +69,8 @@ pub(super) struct Spec {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Wanted {
     hold: &'static str,
+    #[serde(skip)]
+    is_held: bool,
     /// Uids.
     pods: BTreeSet<String>,
 }
@@ -151,7 +154,11 @@ impl View {
             rebuilt: record.rebuilt,
             generation: record.generation,
             spec: Spec::of(record),
-            wanted: Wanted { hold: level(record.state.want.hold), pods: record.state.want.places.clone() },
+            wanted: Wanted {
+                hold: level(record.state.want.hold),
+                is_held: record.state.is_held(),
+                pods: record.state.want.places.clone(),
+            },
             pods: record.users.iter().map(|(uid, user)| Pod::of(host, record, uid, user)).collect(),
             devices: devices(record),
             elsewhere: elsewhere(&mounts),
@@ -172,7 +179,7 @@ impl View {
             driver: retry.driver.clone(),
             kind: "unknown",
             state: "not begun".to_owned(),
-            wanted: Wanted { hold: level(Level::Absent), pods: BTreeSet::from([retry.uid.clone()]) },
+            wanted: Wanted { hold: level(Level::Absent), is_held: false, pods: BTreeSet::from([retry.uid.clone()]) },
             retries: vec![Again::new(retry)],
             ..Self::default()
         }
@@ -190,6 +197,7 @@ impl Spec {
                 false => format!("{}/{}", secret.namespace, secret.name),
             }),
             read_only: record.read_only,
+            block: record.spec.block,
             capacity_bytes: record.capacity,
             capacity_wanted_bytes: record.capacity_wanted,
         }
@@ -211,10 +219,11 @@ impl Spec {
 
 impl Wanted {
     pub(super) fn words(&self) -> String {
+        let held = if self.is_held { format!(", held {}", self.hold) } else { String::new() };
         match self.pods.len() {
             0 => format!("by no pod, held {}", self.hold),
-            1 => "by 1 pod".to_owned(),
-            n => format!("by {n} pods"),
+            1 => format!("by 1 pod{held}"),
+            n => format!("by {n} pods{held}"),
         }
     }
 }

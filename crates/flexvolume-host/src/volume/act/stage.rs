@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use flexvolume_linux::mount::{Presence, table};
+use flexvolume_linux::mount::{MountId, Presence, table};
 use flexvolume_protocol::{
     Came, Device, Dir, Extension, MountDevice, Options, Secrets, UnmountDevice, WaitForAttach, excerpt,
 };
@@ -128,7 +128,7 @@ impl Hands<'_> {
             (Raw::Nothing, true | false) => Err(Error::new(
                 Kind::Driver,
                 format!(
-                    "driver {} answered {shown:?}, which is no block device, so it cannot be given raw",
+                    "driver {} answered {shown:?}, which is no block device or an empty one, so it cannot be given raw",
                     driver.name
                 ),
             )
@@ -217,38 +217,47 @@ impl Hands<'_> {
     }
 
     fn unstage_at(&mut self, target: &Target) -> Result<()> {
-        let id = match target.look()? {
+        match target.look()? {
             Presence::Absent => return Ok(()),
             // Nothing is mounted: Kubernetes does not call the driver either.
             Presence::Plain | Presence::Symlink | Presence::Other => return target.remove(),
-            Presence::Mount(id) => Some(id),
-            Presence::Corrupted(_) => None,
-        };
-        if let Some(mounted) = id.map(table::by_id).transpose()?.flatten() {
-            // A staged driver's detach leaves the device to whom it is attached by another name, so two volumes of one storage
-            // go one by one, each by itself. Other drivers may let go of the device beneath the second.
-            let drivers = self.drivers_own();
-            let own = OsStr::new(self.record.name.as_str());
-            let is_known = |at: &Path| {
-                drivers.as_ref().is_some_and(|drivers| {
-                    let is_another = self.ground.layout.is_of(&self.record.driver, at) && at.file_name() != Some(own);
-                    is_another || at.starts_with(drivers)
-                })
-            };
-            let others = table::of_device(mounted.dev)?;
-            if let Some(other) = others
-                .iter()
-                .find(|o| o.root.starts_with(&mounted.root) && o.point != target.path && !is_known(&o.point))
-            {
-                return Err(Error::new(
-                    Kind::Refused,
-                    format!("the volume is also mounted at {}", other.point.display()),
-                )
-                .hint(format!("unmount that first: umount {}", other.point.display())));
-            }
+            Presence::Mount(id) => self.only_here(id, target)?,
+            Presence::Corrupted(_) => {}
         }
         let said = self.driver().and_then(|driver| self.call_unmount_device(&driver, target));
         self.clear(target, said)
+    }
+
+    /// Fails where the volume is mounted elsewhere too: it is not taken from under whoever that serves.
+    fn only_here(&mut self, id: MountId, target: &Target) -> Result<()> {
+        let Some(mounted) = table::by_id(id)? else { return Ok(()) };
+        // A staged driver's detach leaves the device to whom it is attached by another name, so two volumes of one storage
+        // go one by one, each by itself. Other drivers may let go of the device beneath the second.
+        let drivers = self.drivers_own();
+        let own = OsStr::new(self.record.name.as_str());
+        let is_known = |at: &Path| {
+            drivers.as_ref().is_some_and(|drivers| {
+                let is_another = self.ground.layout.is_of(&self.record.driver, at) && at.file_name() != Some(own);
+                is_another || at.starts_with(drivers)
+            })
+        };
+        let others = table::of_device(mounted.dev)?;
+        if let Some(other) =
+            others.iter().find(|o| o.root.starts_with(&mounted.root) && o.point != target.path && !is_known(&o.point))
+        {
+            return Err(Error::new(Kind::Refused, format!("the volume is also mounted at {}", other.point.display()))
+                .hint(format!("unmount that first: umount {}", other.point.display())));
+        }
+        Ok(())
+    }
+
+    /// The same, asked before anything is begun.
+    pub fn is_only_here(&mut self) -> Result<()> {
+        let Some(target) = self.existing(&self.global())? else { return Ok(()) };
+        match target.look()? {
+            Presence::Mount(id) => self.only_here(id, &target),
+            Presence::Absent | Presence::Plain | Presence::Symlink | Presence::Other | Presence::Corrupted(_) => Ok(()),
+        }
     }
 
     /// Where a staged driver mounts for itself what several volumes share; `None` for drivers that are not staged.
