@@ -24,6 +24,9 @@ const TOOLS: &[(&str, &str)] = &[
     ("losetup", "mount"),
     ("mount", "mount"),
     ("umount", "mount"),
+    // What the drivers in `examples` are written in.
+    ("jq", "jq"),
+    ("python3", "python3"),
 ];
 
 /// The tools that the demo cannot do without when it is not root.
@@ -162,7 +165,7 @@ fn line_to_type(packages: &[&str], has: &dyn Fn(&str) -> bool) -> String {
     } else if has("zypper") {
         format!("{sudo}zypper install {}", names.replace("btrfs-progs", "btrfsprogs"))
     } else if has("pacman") {
-        format!("{sudo}pacman -S --needed {names}")
+        format!("{sudo}pacman -S --needed {}", names.replace("python3", "python"))
     } else if has("apk") {
         format!("{sudo}apk add {names}")
     } else {

@@ -5,6 +5,7 @@
 mod bench;
 mod book;
 mod demo;
+mod go;
 mod guest;
 mod machine;
 mod say;
@@ -12,7 +13,6 @@ mod sh;
 mod tally;
 mod test;
 mod tidy;
-mod witness;
 
 use std::process::ExitCode;
 

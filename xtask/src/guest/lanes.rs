@@ -10,6 +10,7 @@ use super::{
     times::Times,
 };
 use crate::{
+    go::{self, Program},
     sh::{self, End, Stream},
     tally::{Reader, Tally},
 };
@@ -34,9 +35,13 @@ impl Case {
         self.name.starts_with("outside::")
     }
 
-    /// Cases of the module `witness` ask Kubernetes' own host.
-    pub(super) fn asks_the_witness(&self) -> bool {
-        self.name.starts_with("witness::")
+    /// The program in Go that it asks: cases of a module `witness` Kubernetes' own host, those of a module `sanity` its suite.
+    pub(super) fn asks(&self) -> Option<&'static Program> {
+        self.name.split("::").find_map(|module| match module {
+            "witness" => Some(&go::WITNESS),
+            "sanity" => Some(&go::SANITY),
+            _ => None,
+        })
     }
 
     /// Cases of the module `udev` run in machines where udev runs.

@@ -8,7 +8,7 @@ use super::{
     qemu::Spec,
     times::Times,
 };
-use crate::{say, sh, tally::Tally, witness};
+use crate::{go, say, sh, tally::Tally};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -114,17 +114,21 @@ fn begun(suite: &Suite, filter: Option<&str>, here: bool, times: Times, tally: &
             return Ok(());
         }
     };
-    // Where it cannot be had, only its own cases are left out.
-    if cases.iter().any(Case::asks_the_witness)
-        && let Err(error) = witness::build()
-    {
-        say::error(&error);
-        tally.fail("the witness");
+    // Where one cannot be had, only its own cases are left out.
+    for program in [&go::WITNESS, &go::SANITY] {
+        if cases.iter().any(|case| case.asks() == Some(program))
+            && let Err(error) = program.build()
+        {
+            say::error(&error);
+            tally.fail(program.name);
+        }
     }
     let program = format!("test-{}", suite.name);
     ground.kit = Kit::of_build()?;
     ground.kit.add(&exe, &program);
-    ground.kit.add_reason(witness::REASON)?;
+    for program in [&go::WITNESS, &go::SANITY] {
+        ground.kit.add_reason(program.reason)?;
+    }
     let spec = Spec { memory: suite.memory, ..Spec::plain(suite.name) };
     let work = Work { ground: &ground, spec, exe: &exe, program, lanes: LANES, times };
     println!("{}: {count} cases in guests ({})", suite.name, ground.about());

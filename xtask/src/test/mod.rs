@@ -1,9 +1,9 @@
 //! The door that says whether all is well: format, lints, rules, every test, the book's code, and the demo in both of its lives.
 
 use crate::{
-    book, demo, guest, machine, say, sh,
+    book, demo, go, guest, machine, say, sh,
     tally::{Reader, Tally},
-    tidy, witness,
+    tidy,
 };
 use anyhow::{Context, Result, bail};
 use sh::{End, Stream};
@@ -33,15 +33,17 @@ pub(crate) fn main(filter: Option<&str>) -> Result<()> {
     let demo_nobody = |tally: &mut Tally| demo_as_nobody(&exe, tally);
     let build: Phase = ("build", &build);
     let tests: Phase = ("cargo test", &tests);
-    let witness: Phase = ("the witness", &|_| witness::build());
+    let witness: Phase = ("the witness", &|_| go::WITNESS.build());
+    let sanity: Phase = ("csi-sanity", &|_| go::SANITY.build());
     let guests = |tally: &mut Tally| guest::suites(filter, tally);
     let guests: Phase = ("guests", &guests);
-    let all: [Phase; 10] = [
+    let all: [Phase; 11] = [
         ("rustfmt", &rustfmt),
         ("tidy", &|tally| one("tidy", tally, tidy::main)),
         ("clippy", &clippy),
         build,
         witness,
+        sanity,
         tests,
         guests,
         ("the book's code", &|tally| one("the book's code", tally, book::check)),
@@ -51,6 +53,7 @@ pub(crate) fn main(filter: Option<&str>) -> Result<()> {
     let phases: &[Phase] = match filter {
         None => &all,
         Some(filter) if filter.starts_with("witness") => &[build, witness, tests, guests],
+        Some(filter) if filter.contains("sanity") => &[build, sanity, tests, guests],
         // A suite's own name is no part of any other test's.
         Some(filter) if guest::is_suite(filter) => &[build, guests],
         Some(_) => &[build, tests, guests],
