@@ -52,7 +52,8 @@ impl Plugin {
             // Nobody stages what is written in a pod: it comes and goes with its one user.
             (true, true) => {
                 let context = wanted.context.clone();
-                let hold = self.held_as(&wanted.id, &wanted.access, context, !wanted.secrets.is_empty())?;
+                let hold =
+                    self.held_as(driver.kind(), &wanted.id, &wanted.access, context, !wanted.secrets.is_empty())?;
                 Some(self.hold(&hold, wanted.secrets.clone(), Rpc::NodePublishVolume)?)
             }
         };
@@ -138,7 +139,7 @@ impl Plugin {
             exclusive: access.mode.is_exclusive(),
             capacity: None,
             uid: uid.clone(),
-            spec: self.spec(&access, context, !secrets.is_empty())?,
+            spec: self.spec(driver.kind(), &access, context, !secrets.is_empty())?,
             user,
         };
         let was_there = self.host.of_pod(uid.as_str())?.iter().any(|record| record.driver == driver.name);

@@ -36,7 +36,7 @@ impl Plugin {
         let secrets = context::secrets(mem::take(&mut request.secrets))?;
         let context = context::of(&id, &request.volume_context)?;
         let attached = self.attached(&offer, &request.publish_context)?;
-        let hold = Hold { attached, ..self.held_as(&id, &access, context, !secrets.is_empty())? };
+        let hold = Hold { attached, ..self.held_as(driver.kind(), &id, &access, context, !secrets.is_empty())? };
         self.hold(&hold, secrets, Rpc::NodeStageVolume)?;
         Ok(NodeStageVolumeResponse {})
     }
@@ -44,6 +44,7 @@ impl Plugin {
     /// How a volume is to be held.
     pub(crate) fn held_as(
         &self,
+        kind: Handled,
         id: &Id,
         access: &Access,
         context: context::Context,
@@ -52,7 +53,7 @@ impl Plugin {
         Ok(Hold {
             driver: self.serving.driver.clone(),
             name: volume_name(id),
-            spec: self.spec(access, context, has_secrets)?,
+            spec: self.spec(kind, access, context, has_secrets)?,
             read_only: access.mode.is_read_only(),
             attached: None,
         })
@@ -110,14 +111,30 @@ impl Plugin {
     }
 
     /// The volume as the host knows it: the same for whoever uses it.
-    pub(crate) fn spec(&self, access: &Access, context: context::Context, has_secrets: bool) -> Result<Spec, Trouble> {
-        let (fs_type, block) = match &access.kind {
-            Kind::Block => (String::new(), true),
+    pub(crate) fn spec(
+        &self,
+        kind: Handled,
+        access: &Access,
+        context: context::Context,
+        has_secrets: bool,
+    ) -> Result<Spec, Trouble> {
+        let (fs_type, block, mount_options) = match &access.kind {
+            Kind::Block => (String::new(), true, Vec::new()),
             Kind::Mount { fs_type, flags } => {
-                flags.without_file_system()?;
-                (if fs_type.is_empty() { context.fs_type.unwrap_or_default() } else { fs_type.clone() }, false)
+                // Only a driver with a device can leave the mount to the host.
+                if kind != Handled::Attachable {
+                    flags.without_file_system()?;
+                }
+                let fs_type = if fs_type.is_empty() { context.fs_type.unwrap_or_default() } else { fs_type.clone() };
+                (fs_type, false, flags.file_system.clone())
             }
         };
-        Ok(Spec { fs_type, options: context.options, secret: has_secrets.then(SecretRef::callers), block })
+        Ok(Spec {
+            fs_type,
+            options: context.options,
+            secret: has_secrets.then(SecretRef::callers),
+            block,
+            mount_options,
+        })
     }
 }

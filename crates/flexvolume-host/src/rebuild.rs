@@ -73,7 +73,13 @@ pub fn directories(layout: &Layout) -> Result<Vec<PathBuf>> {
 }
 
 fn unknown(ground: &Ground, driver: DriverName, name: VolumeName, kind: Kind, uid: &str) -> Record {
-    let spec = Spec { fs_type: String::new(), options: UserOptions::default(), secret: None, block: false };
+    let spec = Spec {
+        fs_type: String::new(),
+        options: UserOptions::default(),
+        secret: None,
+        block: false,
+        mount_options: Vec::new(),
+    };
     Record { rebuilt: true, ..Record::new(driver, name, kind, uid, spec, &ground.ident) }
 }
 

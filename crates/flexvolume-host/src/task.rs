@@ -56,6 +56,8 @@ pub enum Task {
         target: PathBuf,
         /// Where the durable intent lies.
         intent: PathBuf,
+        /// For the file system; those that it may be given.
+        options: Vec<(String, Option<String>)>,
         /// How.
         power: Power,
     },
@@ -181,7 +183,7 @@ impl worker::Task for Task {
             }
             Self::Break { target, idle } => every_layer(&target, |target| mount::unmount_ladder(target, &idle)),
             Self::Restrict { target, power } => mount::set_flags(&target, power.flags()).map(|()| Done::Plainly),
-            Self::FormatAndMount { device, identity, fs_type, target, intent, power } => {
+            Self::FormatAndMount { device, identity, fs_type, target, intent, options, power } => {
                 let made = fs::format_and_mount(
                     &Wanted {
                         device: &device,
@@ -190,7 +192,7 @@ impl worker::Task for Task {
                         read_only: power.read_only,
                         made_by_us: false,
                         mkfs_options: &[],
-                        mount_options: &[],
+                        mount_options: &options,
                         flags: power.flags(),
                         intents: &Intents::new(intent),
                     },

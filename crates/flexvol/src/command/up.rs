@@ -183,6 +183,7 @@ fn request(pod: &PodPlan, volume: &VolumePlan) -> Request {
                 .as_ref()
                 .map(|s| record::SecretRef { namespace: s.namespace.to_string(), name: s.name.clone() }),
             block: false,
+            mount_options: Vec::new(),
         },
         user: User {
             pod: pod.name.to_string(),

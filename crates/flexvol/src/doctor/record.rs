@@ -140,7 +140,13 @@ mod tests {
     #[test]
     fn who_has_a_volume_still_is_a_pod_of_it_though_nobody_wants_it() {
         let (driver, name) = (DriverName::parse("v/d").unwrap(), VolumeName::parse("one").unwrap());
-        let spec = Spec { fs_type: String::new(), options: UserOptions::default(), secret: None, block: false };
+        let spec = Spec {
+            fs_type: String::new(),
+            options: UserOptions::default(),
+            secret: None,
+            block: false,
+            mount_options: Vec::new(),
+        };
         let mut record = Record::new(driver, name, Kind::Direct, "u1", spec, &Ident::read(None).unwrap());
         record.users.insert(
             "u1".into(),

@@ -18,7 +18,13 @@ use crate::{
 
 fn record(name: &str) -> Record {
     let ident = Ident { boot: "b".into(), namespace: "m".into(), machine: None, node: "n".into() };
-    let spec = Spec { fs_type: String::new(), options: UserOptions::default(), secret: None, block: false };
+    let spec = Spec {
+        fs_type: String::new(),
+        options: UserOptions::default(),
+        secret: None,
+        block: false,
+        mount_options: Vec::new(),
+    };
     let driver = DriverName::parse("v/d").unwrap();
     Record::new(driver, VolumeName::parse(name).unwrap(), record::Kind::Staged, "u", spec, &ident)
 }

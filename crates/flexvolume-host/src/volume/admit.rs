@@ -170,6 +170,9 @@ pub(super) fn differences(old: &Spec, new: &Spec) -> String {
         let show = |block| if block { "raw device" } else { "file system" };
         changes.push(format!("{}, asked for {}", show(old.block), show(new.block)));
     }
+    if old.mount_options != new.mount_options {
+        changes.push(format!("mount options {:?}, asked for {:?}", old.mount_options, new.mount_options));
+    }
     if old.named_secret() != new.named_secret() {
         changes.push("another secretRef".into());
     }

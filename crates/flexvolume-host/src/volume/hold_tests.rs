@@ -12,7 +12,13 @@ use super::{
 };
 
 fn spec() -> Spec {
-    Spec { fs_type: "ext4".into(), options: UserOptions::default(), secret: None, block: false }
+    Spec {
+        fs_type: "ext4".into(),
+        options: UserOptions::default(),
+        secret: None,
+        block: false,
+        mount_options: Vec::new(),
+    }
 }
 
 fn hold() -> Hold {

@@ -74,6 +74,9 @@ pub struct Spec {
     // Left out where it is false: specs are digested, and those of older records must stay what they were.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub block: bool,
+    /// Options for the file system, as `mount -o` takes them, where the host mounts it itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mount_options: Vec<String>,
 }
 
 impl Spec {

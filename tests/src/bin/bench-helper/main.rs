@@ -110,7 +110,7 @@ fn fill(root: &Path, count: usize) -> Done {
     for n in 0..count {
         let (driver, name) = (DriverName::parse("bench/record")?, VolumeName::parse(&format!("volume-{n}"))?);
         let options = UserOptions::parse([("size".to_owned(), "1m".to_owned())].into())?;
-        let spec = Spec { fs_type: "ext4".into(), options, secret: None, block: false };
+        let spec = Spec { fs_type: "ext4".into(), options, secret: None, block: false, mount_options: Vec::new() };
         let mut record = Record::new(driver, name, Kind::Staged, "", spec, &ident);
         let uid = format!("uid-{n}");
         record.users.insert(uid.clone(), user(&uid));

@@ -78,6 +78,7 @@ fn done() -> Result<Value> {
         options: wish.options,
         secret: wish.secret.as_ref().map(|_| SecretRef::callers()),
         block: wish.block,
+        mount_options: Vec::new(),
     };
     let keys = |_: &SecretRef| match &wish.secret {
         None => Err(Error::new(Kind::NotFound, "this call brings no secret")),

@@ -92,7 +92,10 @@ impl Hands<'_> {
         let dir = Dir::try_from(target.path.as_path()).map_err(|e| Error::new(Kind::Invalid, e.to_string()))?;
         let read_only = self.record.read_only;
         let may_be_empty = match self.call(&driver, &secrets, &MountDevice { dir, device: device.clone(), options })? {
-            Came::Done(()) => driver.config.allow_unmounted,
+            Came::Done(()) => {
+                self.without_options(&driver)?;
+                driver.config.allow_unmounted
+            }
             Came::NotSupported => self.mount_device_ourselves(target, &device.0)?,
             Came::InProgress => return Err(unfinished("mountdevice")),
         };
@@ -155,6 +158,21 @@ impl Hands<'_> {
         }
     }
 
+    /// A driver that mounts by itself is not told of mount options: what was asked for is not what is there.
+    fn without_options(&self, driver: &Driver) -> Result<()> {
+        match self.record.spec.mount_options.first() {
+            Some(option) => {
+                let (option, name) = (parted(option).0, &driver.name);
+                Err(Error::new(
+                    Kind::Invalid,
+                    format!("the mount option {option} has no effect: driver {name} mounts by itself"),
+                )
+                .hint("leave it away, or look whether the driver has an option of its own for that"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// What Kubernetes does for a driver without mountdevice; true if there is nothing to mount.
     fn mount_device_ourselves(&mut self, target: &Target, device: &str) -> Result<bool> {
         if device.is_empty() {
@@ -172,6 +190,7 @@ impl Hands<'_> {
             fs_type: self.record.spec.fs_type.clone(),
             target: target.path.clone(),
             intent,
+            options: self.record.spec.mount_options.iter().map(|option| parted(option)).collect(),
             power: self.power(self.record.read_only)?,
         };
         match self.work(&task, FORMAT) {
@@ -273,5 +292,13 @@ impl Hands<'_> {
             Came::NotSupported => self.take_away(&target.path),
             Came::InProgress => Err(unfinished("unmountdevice")),
         }
+    }
+}
+
+/// `name=value`, or a name alone.
+fn parted(option: &str) -> (String, Option<String>) {
+    match option.split_once('=') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (option.to_owned(), None),
     }
 }
