@@ -89,6 +89,8 @@ def sweep():
 
 def make(path, facts, source):
     """Makes a volume or snapshot, with what the folder `source` holds or empty."""
+    if os.path.lexists(path):
+        raise Failure("conflict", f"{path} is there, and none of ours")
     sweep()
     new = tempfile.mkdtemp(prefix=".new.", dir=".")
     with contextlib.ExitStack() as held:

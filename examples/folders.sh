@@ -53,7 +53,7 @@ listvolumes)
         {status: "Success", volumes: .[:$most]} + if length > $most then {next: .[$most - 1].id} else {} end' ;;
 getcapacity) ok "\"available\": $(room)" ;;
 mount)
-    plain "$folder" && data=$(ls -d "$root/$folder/about" "$root/$folder"/data.* 2>/dev/null) && data=${data#*about?} || fail notFound "there is no volume \"$folder\""
+    plain "$folder" && [ -f "$root/$folder/about" ] && data=$(ls -d "$root/$folder"/data.*) || fail notFound "there is no volume \"$folder\""
     ! mountpoint -q "$2" || { [ "$2" -ef "$data" ] && findmnt -nfo VFS-OPTIONS -M "$2" | grep -q "^$rw" && ok
         fail conflict "something else is mounted at $2"; }
     why=$(mount -o "bind,$rw" "$data" "$2" 2>&1) || { umount "$2" 2>/dev/null; fail "" "$why"; }; ok ;; # nothing half done

@@ -1,6 +1,6 @@
 //! Lists of an example by pages.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Example, ids};
 
@@ -10,10 +10,10 @@ fn walk(example: &Example, max: &str, between: impl Fn(usize)) -> Vec<Vec<String
     loop {
         let page = example.ok("listvolumes", &json!({"flexvol/max": max, "flexvol/token": token}));
         pages.push(ids(&page["volumes"], "id"));
-        match &page["next"] {
-            Value::Null => return pages,
-            next => token = next.clone(),
+        if page["next"].is_null() {
+            return pages;
         }
+        token = page["next"].clone();
         between(pages.len());
     }
 }
