@@ -38,7 +38,8 @@ impl Bed {
         Some((Self::running(command, "v/scripted", &[]), driver))
     }
 
-    fn running(command: command::Bed, driver: &str, args: &[&str]) -> Self {
+    /// A driver that is installed in that bed.
+    pub fn running(command: command::Bed, driver: &str, args: &[&str]) -> Self {
         command.sandbox.dir("kubelet").unwrap();
         let client = Client::of(&command.sandbox.path().join("csi.sock"));
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();

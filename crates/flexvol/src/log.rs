@@ -4,8 +4,12 @@ use std::fmt;
 
 use tracing::{Event, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
+    Layer,
+    filter::Targets,
     fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    layer::SubscriberExt,
     registry::LookupSpan,
+    util::SubscriberInitExt,
 };
 
 use crate::{
@@ -22,11 +26,13 @@ pub(crate) fn start(level: LogLevel, format: LogFormat) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(false);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    // What libraries say of themselves is nobody's business here, and might hold what we never write down.
+    let ours = Targets::new().with_target("flexvol", level);
     // It fails only where one was started before.
     let _ = match format {
-        LogFormat::Text => log.try_init(),
-        LogFormat::Json => log.event_format(AsLine).try_init(),
+        LogFormat::Text => tracing_subscriber::registry().with(layer.with_filter(ours)).try_init(),
+        LogFormat::Json => tracing_subscriber::registry().with(layer.event_format(AsLine).with_filter(ours)).try_init(),
     };
 }
 
