@@ -1,7 +1,7 @@
 //! The figures themselves: what is measured against what, and how many times the other's median ours may be.
 
 use super::measure::{Figure, Mark, Row, Unit, from_helper, side_by_side, timed};
-use super::{fleet, lvm, nfs, pods};
+use super::{csi, fleet, lvm, nfs, pods};
 use crate::sh;
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ pub(super) const ALL: &[(&str, Measure)] = &[
     ("kit", kit_driver),
     ("pods", pods::all),
     ("fleet", fleet::all),
+    ("csi", csi::all),
     ("lvm", lvm::all),
     ("nfs", nfs::all),
 ];

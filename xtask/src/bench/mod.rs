@@ -1,6 +1,7 @@
 //! Figures worth keeping: two ways to do one thing, measured in turn in one run, and written to docs/benchmarks.md.
 
 mod bed;
+mod csi;
 mod figures;
 mod fleet;
 mod guest;

@@ -53,7 +53,7 @@ fn both<E: Error + Send + Sync + 'static>(one: Result<usize, E>, other: Result<u
     Ok((one?, other?))
 }
 
-/// Every volume gone through once, so many at a time: how long each call took, and how many calls a second that makes.
+/// Every volume gone through once, so many at a time: how long each call took, and the whole time by the number of calls.
 async fn many(
     what: &str,
     side: &str,
@@ -86,8 +86,8 @@ async fn many(
     while let Some(done) = all.join_next().await {
         calls.extend(done??);
     }
-    let rate = calls.len() as f64 / start.elapsed().as_secs_f64();
-    println!("calls a second, {about}\t{side}\t{rate:.1}");
+    let each = start.elapsed().as_secs_f64() / calls.len() as f64;
+    println!("time for each call, {about}\t{side}\t{each:.9}");
     for call in calls {
         println!("one call, {about}\t{side}\t{call:.9}");
     }
