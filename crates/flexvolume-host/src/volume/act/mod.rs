@@ -17,10 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flexvolume_linux::{
-    process::ProcessId,
-    worker::{Worker, WorkerError},
-};
+use flexvolume_linux::{process::ProcessId, worker::Worker};
 use flexvolume_protocol::{Came, HostKeys, Options, Redactor, Secrets, Verb, VerbName, excerpt};
 
 use super::{
@@ -32,13 +29,14 @@ use crate::{
         call::{CALL_ID, Calling, WORKER, call, verdict},
         driver::Driver,
     },
-    error::{Error, Kind, Result, waits_for},
+    error::{Error, Kind, Result},
     ground::Ground,
     ledger::{Durability, Entry},
     note::{Note, Notes},
     settings::SecretsByArgv,
     task::{Done, Task},
     wall::Wall,
+    workers::came,
 };
 pub use recover::{Recovered, boot_changed};
 
@@ -174,22 +172,7 @@ impl<'a> Hands<'a> {
         let answer = worker.ask(task, limit);
         let milliseconds = start.elapsed().as_micros() as f64 / 1e3;
         tracing::debug!(target: "flexvol::volume", volume = self.record.key, task = task.name(), milliseconds, "a worker was asked");
-        match answer {
-            Ok(done) => Ok(done?),
-            Err(WorkerError::Stuck(process, _)) => Err(Error::new(
-                Kind::Stuck,
-                format!("the kernel has not answered for {} s; the worker, pid {}, was told to end", limit.as_secs(), process.pid),
-            )
-            .held_by(process)
-            .hint(format!(
-                "a file system or device beneath this volume hangs; nothing else is done for it until pid {} has ended; {}",
-                process.pid,
-                waits_for(process.pid)
-            ))),
-            Err(
-                error @ (WorkerError::Start(_) | WorkerError::Died(_) | WorkerError::Panicked(_) | WorkerError::Message(_)),
-            ) => Err(Error::new(Kind::System, "a worker process of our own failed").because(error)),
-        }
+        came(answer, limit)
     }
 
     /// The driver. An `init` that cannot be ended is the driver's, not this op's: nothing of the op hangs.
