@@ -20,6 +20,7 @@ mod one;
 mod output;
 mod progress;
 mod retry;
+mod said;
 mod scripts;
 mod secrets;
 mod stuck;
