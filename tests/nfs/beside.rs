@@ -1,6 +1,11 @@
 //! Two calls at a time on one node: volumes of one share that come and go, and trees of one pool that are made and deleted.
 
-use std::{fs, thread};
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use flexvolume_testkit::driver::J;
 
@@ -9,53 +14,57 @@ use crate::{
     tools::{shell, text},
 };
 
-/// So often each of the two goes up and down; the share's own mount comes and goes in between, whenever neither has it. The second is
-/// for who has the time: `FLEXVOL_SWEEP=all`.
-const ROUNDS: (u32, u32) = (20, 60);
-
 /// So many trees each of the two makes.
-const TREES: (u32, u32) = (4, 8);
+const TREES: u32 = 6;
 
-fn times((usual, all): (u32, u32)) -> u32 {
-    if std::env::var("FLEXVOL_SWEEP").is_ok_and(|wish| wish == "all") { all } else { usual }
-}
-
-/// Two volumes of one share, each up and down again and again by a loop of its own. Every call is a success, and each sees its own files.
-fn two_loops(comes: impl Fn(&Node, &J, &std::path::Path) + Sync, goes: impl Fn(&Node, &J, &std::path::Path) + Sync) {
+/// Two volumes of one share; so often each comes while the other one goes, which is the last that keeps the share's own mount: at its
+/// beginning, a tenth of the call later, and so on. Every call is a success, and each sees its own files.
+fn relay(rounds: u32, comes: impl Fn(&Node, &J, &Path) + Sync, goes: impl Fn(&Node, &J, &Path) + Sync) {
     let Some(node) = Node::new() else { return };
-    for volume in ["one", "two"] {
-        fs::create_dir(node.on_server(volume)).unwrap();
-        fs::write(node.on_server(volume).join("name"), volume).unwrap();
-    }
-    thread::scope(|scope| {
-        for volume in ["one", "two"] {
-            let (node, comes, goes) = (&node, &comes, &goes);
-            scope.spawn(move || {
-                let (j, place) = (node.j(volume).with("subdir", volume), node.place(volume));
-                for round in 0..times(ROUNDS) {
-                    comes(node, &j, &place);
-                    assert_eq!(fs::read_to_string(place.join("name")).unwrap(), volume, "round {round}");
-                    fs::write(place.join("round"), round.to_string()).unwrap();
-                    goes(node, &j, &place);
-                    let left = fs::read_dir(&place).unwrap().count();
-                    assert_eq!(left, 0, "round {round}: {volume} is still seen");
-                    let written = fs::read_to_string(node.on_server(volume).join("round")).unwrap();
-                    assert_eq!(written, round.to_string(), "{volume}");
-                }
+    let volume = |name: &'static str| {
+        fs::create_dir(node.on_server(name)).unwrap();
+        fs::write(node.on_server(name).join("name"), name).unwrap();
+        (name, node.j(name).with("subdir", name), node.place(name))
+    };
+    let (one, two) = (volume("one"), volume("two"));
+    comes(&node, &one.1, &one.2);
+    let mut went = Duration::ZERO;
+    for round in 0..2 * rounds {
+        let (going, coming) = if round % 2 == 0 { (&one, &two) } else { (&two, &one) };
+        went = thread::scope(|scope| {
+            let goer = scope.spawn(|| {
+                let since = Instant::now();
+                goes(&node, &going.1, &going.2);
+                since.elapsed()
             });
-        }
-    });
+            thread::sleep(went * (round / 2 % 10) / 10);
+            comes(&node, &coming.1, &coming.2);
+            goer.join().unwrap()
+        });
+        let (name, _, place) = coming;
+        assert_eq!(fs::read_to_string(place.join("name")).unwrap(), *name, "round {round}");
+        fs::write(place.join("round"), round.to_string()).unwrap();
+        let written = fs::read_to_string(node.on_server(name).join("round")).unwrap();
+        assert_eq!(written, round.to_string(), "{name}");
+        assert_eq!(fs::read_dir(&going.2).unwrap().count(), 0, "round {round}: {} is still seen", going.0);
+    }
+    goes(&node, &one.1, &one.2);
     node.assert_down();
 }
 
 #[test]
 fn two_volumes_of_a_share_come_and_go_as_a_host_calls_for_them() {
-    two_loops(|node, j, place| node.up(j, place), |node, j, place| node.down(j, place));
+    relay(
+        60,
+        |node, j, place| drop(node.mount(j, place, "").ok()),
+        |node, _, place| drop(node.call(&["unmountdevice", text(place)]).ok()),
+    );
 }
 
 #[test]
 fn two_volumes_of_a_share_come_and_go_as_a_stranger_calls_for_them() {
-    two_loops(
+    relay(
+        30,
         |node, j, place| drop(node.call(&["mount", text(place), &j.text()]).ok()),
         |node, _, place| drop(node.call(&["unmount", text(place)]).ok()),
     );
@@ -76,7 +85,7 @@ fn two_at_a_time_make_copy_and_delete_in_one_pool() {
         for who in ["a", "b"] {
             let (node, common) = (&node, &common);
             scope.spawn(move || {
-                for n in 0..times(TREES) {
+                for n in 0..TREES {
                     let (volume, snapshot) = (format!("v-{who}-{n}"), format!("s-{who}-{n}"));
                     let id = node.make(&volume, &[]);
                     fill(&volume, &volume);
@@ -103,7 +112,7 @@ fn two_at_a_time_make_copy_and_delete_in_one_pool() {
         }
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 2, "{path}");
     };
-    for n in 0..times(TREES) {
+    for n in 0..TREES {
         for who in ["a", "b"] {
             let volume = format!("v-{who}-{n}");
             has(&format!("c-{who}-{n}"), &volume);
@@ -122,9 +131,17 @@ fn two_at_a_time_make_copy_and_delete_in_one_pool() {
     has("common", "common");
     volumes.sort();
     snapshots.sort();
-    let listed = |verb: &str, rows: &str, id: &str| -> Vec<String> {
-        let page = node.call(&[verb, "{}"]).ok();
-        page.get(rows).as_array().unwrap().iter().map(|row| row[id].as_str().unwrap().to_owned()).collect()
+    // A page that takes long is shorter.
+    let listed = |verb: &str, rows: &str, id: &str| {
+        let (mut ids, mut token) = (Vec::new(), String::new());
+        loop {
+            let page = node.call(&[verb, &J::default().with("flexvol/token", &token).text()]).ok();
+            ids.extend(page.get(rows).as_array().unwrap().iter().map(|row| row[id].as_str().unwrap().to_owned()));
+            match page.get("next").as_str() {
+                Some(next) => token = next.to_owned(),
+                None => return ids,
+            }
+        }
     };
     assert_eq!(listed("listvolumes", "volumes", "id"), volumes);
     assert_eq!(listed("listsnapshots", "snapshots", "snapshot"), snapshots);
