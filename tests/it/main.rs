@@ -22,6 +22,7 @@ mod one;
 mod output;
 mod progress;
 mod retry;
+mod said;
 mod sanity;
 mod scripts;
 mod secrets;

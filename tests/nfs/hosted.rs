@@ -76,6 +76,7 @@ fn a_pod_of_a_dead_server_goes_down_and_comes_up_when_it_is_back() {
     node.waits(&waiting);
     let ran = node.bed.run(["down", &manifest]);
     assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stderr.contains("force"), "{ran:?}");
     until("all is unmounted", || node.mounts().is_empty());
     until("he is told", || waiting.try_wait().unwrap().is_some_and(|how| !how.success()));
     server::start();
@@ -83,6 +84,26 @@ fn a_pod_of_a_dead_server_goes_down_and_comes_up_when_it_is_back() {
     node.bed.ok(["up", &manifest]);
     assert_eq!(fs::read_to_string(node.bed.path_of("dead", "dead").join("file")).unwrap(), "x");
     node.bed.ok(["down", &manifest]);
+}
+
+/// Somebody waits in the node's own mount of the volume, which is the driver's to take away.
+#[test]
+fn what_the_driver_takes_by_force_is_told_by_down() {
+    let Some(node) = node(2) else { return };
+    let dead = pod("dead", &format!("server: 127.0.0.1, share: {}", text(&node.share.path)));
+    let manifest = node.bed.manifest("dead.yaml", &dead);
+    node.bed.ok(["up", &manifest]);
+    server::stop();
+    let global = format!("plugins/kubernetes.io/flexvolume/{DRIVER}/mounts/dead");
+    let mut waiting = node.writer(&node.bed.sandbox.root().join(global), "out");
+    node.waits(&waiting);
+    let ran = node.bed.run(["down", &manifest]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let said = format!("{DRIVER}/dead: {DRIVER} says to unmountdevice: ");
+    assert!(ran.stderr.lines().any(|line| line.starts_with(&said) && line.contains("force")), "{ran:?}");
+    until("he is told", || waiting.try_wait().unwrap().is_some_and(|how| !how.success()));
+    server::start();
+    until("all is unmounted", || node.mounts().is_empty());
 }
 
 #[test]

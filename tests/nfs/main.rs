@@ -3,6 +3,7 @@
 
 mod attacks;
 mod bed;
+mod beside;
 #[path = "../it/bed.rs"]
 #[allow(dead_code, reason = "the bed of the whole command, of which these cases use a part")]
 mod command;

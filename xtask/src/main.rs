@@ -22,7 +22,7 @@ cargo xtask <door>
   demo             mount a pod's volumes with real drivers, use them, take them away again
   test [FILTER]    format, lints, tidy, every test, the book's code and the demo; with FILTER only the tests whose name holds it
   guest            suites, or a command, in a throw-away virtual machine with a kernel that has device-mapper
-  bench [PART]     measure, side by side, and write docs/benchmarks.md; a PART alone (invoke, kit, pods, fleet, lvm, nfs) is only shown
+  bench [PART]     measure, side by side, and write docs/benchmarks.md; with a PART (invoke, kit, pods, fleet, lvm, nfs) that section alone
   tidy             the rules of the house that no compiler holds
   book             build the book with mdBook, if it is installed
   help             this text

@@ -126,6 +126,14 @@ impl Show {
                     line(Level::INFO, "flexvol::volume", &text, &volume)
                 });
             }
+            Note::Said { volume, driver, verb, text } => {
+                let text = format!("{driver} says to {verb}: {text}");
+                speak::either(&format!("{}{text}", about(&volume)), || {
+                    line(Level::INFO, "flexvol::call", &text, &volume)
+                        .with("driver", driver.as_str())
+                        .with("verb", verb)
+                });
+            }
             Note::Warning { volume, text } => speak::warn(&volume, &text),
         }
     }

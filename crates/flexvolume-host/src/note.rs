@@ -47,6 +47,17 @@ pub enum Note {
         /// For whom.
         whom: String,
     },
+    /// A call succeeded, and its driver says something about how.
+    Said {
+        /// The volume's key.
+        volume: String,
+        /// The driver.
+        driver: String,
+        /// The verb, as in argv.
+        verb: &'static str,
+        /// The driver's words.
+        text: String,
+    },
     /// Something a person should know and may want to mend.
     Warning {
         /// The volume's key, empty if it is about none.

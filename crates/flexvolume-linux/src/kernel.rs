@@ -130,8 +130,12 @@ fn support(name: &str, here: &str, built_in: Option<&str>, loadable: Option<&str
     if here.lines().any(|line| line.split_whitespace().next_back() == Some(name)) {
         return FsSupport::Here;
     }
-    // ext4's driver serves it, and says so only once it is loaded.
-    let name = if name == "ext3" { "ext4" } else { name };
+    let name = match name {
+        // ext4's driver serves it, and says so only once it is loaded.
+        "ext3" => "ext4",
+        "nfs4" => "nfsv4",
+        name => name,
+    };
     let is = |path: &str| {
         let file = path.rsplit('/').next().unwrap_or_default();
         file.split(".ko").next().is_some_and(|stem| stem.replace('-', "_") == name.replace('-', "_"))
@@ -184,6 +188,8 @@ mod tests {
         assert_eq!((of("tmpfs"), of("ext4"), of("fuse")), (FsSupport::Here, FsSupport::Here, FsSupport::Here));
         assert_eq!((of("xfs"), of("ntfs_x"), of("libcrc32c")), (FsSupport::Module, FsSupport::Module, FsSupport::None));
         assert_eq!(support("xfs", here, None, None), FsSupport::Unknown);
+        assert_eq!(support("nfs4", "", None, Some("kernel/fs/nfs/nfsv4.ko:\n")), FsSupport::Module);
+        assert_eq!(support("nfs4", "", None, Some("kernel/fs/nfs/nfs.ko:\n")), FsSupport::None);
         assert_eq!(support("ext3", "", None, Some("kernel/fs/ext4/ext4.ko:\n")), FsSupport::Module);
     }
 }

@@ -88,6 +88,27 @@ pub trait Answer: Sized {
     fn take(fields: Fields) -> Result<Self, String>;
 }
 
+/// A reply together with what its Success says to people beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Worded<R> {
+    /// The reply.
+    pub reply: R,
+    /// The `message` as written; `None` when absent. Text of a driver: redact before showing it.
+    pub message: Option<String>,
+}
+
+impl<R: Answer> Answer for Worded<R> {
+    fn put(self, fields: &mut Fields) {
+        fields.message = self.message;
+        self.reply.put(fields);
+    }
+
+    fn take(fields: Fields) -> Result<Self, String> {
+        let message = fields.message.clone();
+        Ok(Self { reply: R::take(fields)?, message })
+    }
+}
+
 pub(crate) const SUCCESS: &str = "Success";
 pub(crate) const NOT_SUPPORTED: &str = "Not supported";
 pub(crate) const IN_PROGRESS: &str = "In progress";

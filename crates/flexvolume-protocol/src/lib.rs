@@ -35,7 +35,7 @@ pub use call::{
 };
 pub use capabilities::Capabilities;
 pub use extension::Extension;
-pub use fields::{Answer, Fields, render_reply, render_reply_with};
+pub use fields::{Answer, Fields, Worded, render_reply, render_reply_with};
 pub use id::Id;
 pub use names::{DriverName, NameError, Namespace, PodName, PodUid, VolumeName};
 pub use options::{HostKeys, Options, OptionsError, PodKeys, ReservedKey, UserOptions};

@@ -50,11 +50,36 @@ impl Settings {
     /// fields finds what is misspelt.
     ///
     /// # Errors
-    /// The file cannot be read, is no JSON object, or does not fit the type.
+    /// The file cannot be read, is no JSON object, or does not fit the type: then the key is named, and no value shown.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T> {
+        self.read_as(shape_only)
+    }
+
+    /// The same for a driver whose settings hold no secret.
+    ///
+    /// # Errors
+    /// The same, in the words of the type that a value does not fit, which may show the value.
+    pub fn read_openly<T: DeserializeOwned>(&self) -> Result<T> {
+        self.read_as(|error| error.to_string())
+    }
+
+    /// That of these settings a value makes no sense, in the words of [`Settings::read`]; `why` names its key.
+    pub fn wrong(&self, why: &str) -> Failure {
+        Failure::internal(format!("the settings {} are wrong: {why}", self.file.display()))
+    }
+
+    fn read_as<T: DeserializeOwned>(&self, words: fn(&serde_json::Error) -> String) -> Result<T> {
         let mut all = self.all()?.clone();
         all.retain(|key, _| !OF_THE_KIT.contains(&key.as_str()));
-        serde_json::from_value(Value::Object(all)).map_err(|error| self.wrong(&shape_only(&error)))
+        serde_path_to_error::deserialize(Value::Object(all)).map_err(|error| {
+            let (path, mut why) = (error.path().to_string(), words(error.inner()));
+            let is_top = !path.contains(['.', '[']);
+            if is_top && error.inner().to_string().starts_with("unknown field") {
+                why = format!("{why} (and of the kit: {})", OF_THE_KIT.join(", "));
+            }
+            // The whole is called by a dot.
+            self.wrong(&if path == "." { why } else { format!("{path}: {why}") })
+        })
     }
 
     fn all(&self) -> Result<&Map<String, Value>> {
@@ -71,21 +96,15 @@ impl Settings {
             self.wrong(&format!("they are no JSON object (line {}, column {})", error.line(), error.column()))
         })
     }
-
-    fn wrong(&self, why: &str) -> Failure {
-        Failure::internal(format!("the settings {} are wrong: {why}", self.file.display()))
-    }
 }
 
 /// What serde says, unless it quotes the value it did not like, which may be secret.
 fn shape_only(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    if text.starts_with("unknown field") {
-        format!("{text} (and of the kit: {})", OF_THE_KIT.join(", "))
-    } else if text.starts_with("missing field") {
+    if text.starts_with("unknown field") || text.starts_with("missing field") {
         text
     } else {
-        "a value has the wrong type".to_owned()
+        "its value has the wrong type".to_owned()
     }
 }
 
@@ -131,5 +150,10 @@ mod tests {
             let error = settings.read::<BTreeMap<String, u32>>().unwrap_err().to_string();
             assert!(error.contains("s.json") && !error.contains("hunter2"), "{error}");
         }
+        let (_tmp, settings) = settings("{\"of\":{\"size\":\"hunter2\"}}");
+        let error = settings.read::<BTreeMap<String, BTreeMap<String, u32>>>().unwrap_err().to_string();
+        assert!(error.ends_with("s.json are wrong: of.size: its value has the wrong type"), "{error}");
+        let error = settings.read_openly::<BTreeMap<String, BTreeMap<String, u32>>>().unwrap_err().to_string();
+        assert!(error.contains("of.size: invalid type: string \"hunter2\""), "{error}");
     }
 }

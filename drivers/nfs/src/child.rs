@@ -45,11 +45,6 @@ impl Clock {
         Self::new(Settings::patience(world))
     }
 
-    /// For who only asks: he is to be answered soon, also where the storage hangs.
-    pub(crate) fn brief(world: &World) -> Self {
-        Self::new(Settings::brief(world))
-    }
-
     /// For how long one question may go unanswered.
     pub(crate) fn patience(&self) -> Duration {
         self.patience

@@ -23,10 +23,10 @@ pub(crate) fn told(options: &Options, world: &World) -> Result<Told> {
         let unknown = || Failure::new(Code::NotFound, format!("there is no volume {id:?}"));
         let (name, place) = of_id(id).map_err(|_| unknown())?;
         let pool = settings.pools.get(&name).ok_or_else(unknown)?;
-        if let Some(bad) = reached(&of_pool(pool)?, world)? {
+        if let Some(bad) = reached(&of_pool(pool)?, &settings, world)? {
             return Ok(bad);
         }
-        return match work(pool, Job::Look { place }, world) {
+        return match work(pool, Job::Look { place }, &settings, world) {
             Ok(Said::Looked(Looked::Well)) => Ok(good()),
             Ok(Said::Looked(Looked::Lost)) => Ok(bad(
                 Condition::DataLoss,
@@ -39,15 +39,15 @@ pub(crate) fn told(options: &Options, world: &World) -> Result<Told> {
     }
     if options.get("server").is_some_and(|server| !server.is_empty()) {
         let share = Volume::of(options, world)?.share;
-        return Ok(match reached(&share, world)? {
+        return Ok(match reached(&share, &settings, world)? {
             Some(bad) => bad,
-            None => mounted(&share, world)?,
+            None => mounted(&share, &settings, world)?,
         });
     }
     for (name, pool) in &settings.pools {
-        let told = match reached(&of_pool(pool)?, world)? {
+        let told = match reached(&of_pool(pool)?, &settings, world)? {
             Some(bad) => bad,
-            None => full(name.to_string(), pool, world),
+            None => full(name.to_string(), pool, &settings, world),
         };
         if told.condition != Condition::Ok {
             return Ok(told);
@@ -57,8 +57,8 @@ pub(crate) fn told(options: &Options, world: &World) -> Result<Told> {
 }
 
 /// What is wrong with a share that is mounted here; `None` if it is not, or nothing is.
-fn reached(share: &Share, world: &World) -> Result<Option<Told>> {
-    let clock = Clock::brief(world);
+fn reached(share: &Share, settings: &Settings, world: &World) -> Result<Option<Told>> {
+    let clock = Clock::new(settings.brief());
     let own = Own::new(share, world, clock);
     if own.find()?.is_none() {
         return Ok(None);
@@ -77,8 +77,8 @@ fn reached(share: &Share, world: &World) -> Result<Option<Told>> {
 }
 
 /// Whether a share can be mounted at all.
-fn mounted(share: &Share, world: &World) -> Result<Told> {
-    let own = Own::new(share, world, Clock::brief(world));
+fn mounted(share: &Share, settings: &Settings, world: &World) -> Result<Told> {
+    let own = Own::new(share, world, Clock::new(settings.brief()));
     let told = match own.ensure() {
         Ok(_) => good(),
         Err(failure) => bad(Condition::Inaccessible, failure.to_string()),
@@ -87,8 +87,8 @@ fn mounted(share: &Share, world: &World) -> Result<Told> {
     Ok(told)
 }
 
-fn full(name: String, pool: &Pool, world: &World) -> Told {
-    match work(pool, Job::Room, world) {
+fn full(name: String, pool: &Pool, settings: &Settings, world: &World) -> Told {
+    match work(pool, Job::Room, settings, world) {
         Ok(Said::Room { available: 0, .. }) => {
             bad(Condition::Degraded, format!("the pool {name} is full; make room on {}", pool.server))
         }

@@ -29,6 +29,9 @@ use crate::{
 /// How much longer than its helper a child may take that mounts: it must see the helper end.
 const PARTING: Duration = Duration::from_secs(5);
 
+/// So often a share may be taken away beneath us, or be stale, before we give up.
+pub(crate) const TRIES: u32 = 5;
+
 /// The place of a share's mount.
 pub(crate) struct Own<'a> {
     pub(crate) share: &'a Share,

@@ -17,7 +17,7 @@ use crate::{
     make,
     marker::{Marker, State, Wish},
     name::{Kind, Name, Place},
-    own::Own,
+    own::{Own, TRIES},
     server::Below,
     settings::{Pool, Settings},
     touch::shown,
@@ -190,19 +190,15 @@ fn room(base: &Folder) -> Result<u64> {
 /// For so long markers are read for one page of a list; hosts wait ten seconds for it.
 const PAGE: Duration = Duration::from_secs(2);
 
-/// So often a share may be taken away beneath us, or be stale, before we give up.
-const TRIES: u32 = 5;
-
 /// Has something done in a pool, whose share is mounted for that if it is not. Nobody's mount is left behind.
 ///
 /// # Errors
 /// What came of it; what keeps the share from being mounted; the server does not answer.
-pub(crate) fn work(pool: &Pool, job: Job, world: &World) -> Result<Said> {
-    let settings = Settings::read(world)?;
+pub(crate) fn work(pool: &Pool, job: Job, settings: &Settings, world: &World) -> Result<Said> {
     let (patience, slice) = match job {
-        Job::Room | Job::Look { .. } => (Settings::brief(world), Duration::ZERO),
+        Job::Room | Job::Look { .. } => (settings.brief(), Duration::ZERO),
         // A page that takes longer is shorter.
-        Job::Names { .. } | Job::Read { .. } => (Settings::brief(world), settings.slice.time().min(PAGE)),
+        Job::Names { .. } | Job::Read { .. } => (settings.brief(), settings.slice.time().min(PAGE)),
         Job::Make { .. } | Job::Unmake { .. } | Job::Resize { .. } => (settings.patience.time(), settings.slice.time()),
     };
     let share = pool.mounted().map_err(|why| Failure::new(Code::Invalid, why))?;
@@ -219,8 +215,8 @@ pub(crate) fn work(pool: &Pool, job: Job, world: &World) -> Result<Said> {
 ///
 /// # Errors
 /// As [`work`].
-pub(crate) fn made(pool: &Pool, job: Job, world: &World) -> Result<Marker> {
-    match work(pool, job, world)? {
+pub(crate) fn made(pool: &Pool, job: Job, settings: &Settings, world: &World) -> Result<Marker> {
+    match work(pool, job, settings, world)? {
         Said::Made(marker) => Ok(marker),
         Said::Done | Said::Names(_) | Said::Read(_) | Said::Room { .. } | Said::Looked(_) => Err(unexpected()),
     }

@@ -47,9 +47,9 @@ pub(crate) fn create(options: &Options, world: &World) -> Result<Created> {
         uid: options.optional("uid")?,
         gid: options.optional("gid")?,
     };
-    let _lock = world.lock_within(&id(name, &place), Settings::patience(world))?;
+    let _lock = world.lock_within(&id(name, &place), settings.patience.time())?;
     let source = original.map(|(_, place)| place);
-    let marker = made(found, Job::Make { place: place.clone(), wish, source }, world)?;
+    let marker = made(found, Job::Make { place: place.clone(), wish, source }, &settings, world)?;
     tell(&marker, &id(name, &place), world);
     created(name, found, &place, &marker)
 }
@@ -115,7 +115,7 @@ pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
     if place.kind != Kind::Volume {
         return Ok(());
     }
-    let _lock = world.lock_within(&id(name, &place), Settings::patience(world))?;
+    let _lock = world.lock_within(&id(name, &place), settings.patience.time())?;
     let directory = found.path().join(place.name.as_str());
     let shares = Shares::of(world);
     let user = table::all()?
@@ -130,7 +130,7 @@ pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
         );
         return Err(Failure::new(Code::Busy, message));
     }
-    work(found, Job::Unmake { place }, world).map(drop)
+    work(found, Job::Unmake { place }, &settings, world).map(drop)
 }
 
 /// One page of the volumes of all pools.
@@ -160,7 +160,7 @@ pub(crate) fn listed<'a>(
 ) -> Result<(Vec<Row<'a>>, Option<String>)> {
     let mut all = Vec::new();
     for (name, pool) in &settings.pools {
-        for place in names(pool, kind, world)? {
+        for place in names(pool, kind, settings, world)? {
             all.push((Id::parse(&id(name, &place))?, name, pool, place));
         }
     }
@@ -169,7 +169,7 @@ pub(crate) fn listed<'a>(
     // Ids are in order, so those of a pool are one after the other.
     for group in page.chunk_by(|one, other| one.1 == other.1) {
         let Some((_, _, pool, _)) = group.first() else { continue };
-        let known = noted(pool, kind, group.iter().map(|one| one.3.name.clone()).collect(), world)?;
+        let known = noted(pool, kind, group.iter().map(|one| one.3.name.clone()).collect(), settings, world)?;
         let last = group.get(..known.len()).and_then(<[_]>::last).map(|one| one.0.as_str().to_owned());
         let whole = known.len() == group.len();
         for ((_, name, pool, place), marker) in group.iter().zip(known) {
@@ -182,16 +182,22 @@ pub(crate) fn listed<'a>(
     Ok((rows, next))
 }
 
-fn names(pool: &Pool, kind: Kind, world: &World) -> Result<Vec<Place>> {
-    match work(pool, Job::Names { kind }, world)? {
+fn names(pool: &Pool, kind: Kind, settings: &Settings, world: &World) -> Result<Vec<Place>> {
+    match work(pool, Job::Names { kind }, settings, world)? {
         Said::Names(all) => Ok(all.into_iter().map(|name| Place { kind, name }).collect()),
         Said::Made(_) | Said::Done | Said::Read(_) | Said::Room { .. } | Said::Looked(_) => Err(unexpected()),
     }
 }
 
 /// What is noted of those that are whole.
-pub(crate) fn noted(pool: &Pool, kind: Kind, names: Vec<Name>, world: &World) -> Result<Vec<Option<Marker>>> {
-    match work(pool, Job::Read { kind, names }, world)? {
+pub(crate) fn noted(
+    pool: &Pool,
+    kind: Kind,
+    names: Vec<Name>,
+    settings: &Settings,
+    world: &World,
+) -> Result<Vec<Option<Marker>>> {
+    match work(pool, Job::Read { kind, names }, settings, world)? {
         Said::Read(all) => Ok(all),
         Said::Made(_) | Said::Done | Said::Names(_) | Said::Room { .. } | Said::Looked(_) => Err(unexpected()),
     }
@@ -204,7 +210,7 @@ pub(crate) fn noted(pool: &Pool, kind: Kind, names: Vec<Name>, world: &World) ->
 pub(crate) fn capacity(options: &Options, world: &World) -> Result<Capacity> {
     let settings = Settings::read(world)?;
     let (_, pool) = settings.pool(options.optional("pool")?.as_ref(), world)?;
-    match work(pool, Job::Room, world)? {
+    match work(pool, Job::Room, &settings, world)? {
         Said::Room { available, .. } => Ok(Capacity { available, maximum: Some(available) }),
         Said::Made(_) | Said::Done | Said::Names(_) | Said::Read(_) | Said::Looked(_) => Err(unexpected()),
     }
@@ -224,8 +230,8 @@ pub(crate) fn expand(options: &Options, bytes: u64, world: &World) -> Result<Exp
             }
             let settings = Settings::read(world)?;
             let (name, pool) = settings.known(&name, world)?;
-            let _lock = world.lock_within(&id(name, &place), Settings::patience(world))?;
-            made(pool, Job::Resize { place, bytes }, world)?.bytes
+            let _lock = world.lock_within(&id(name, &place), settings.patience.time())?;
+            made(pool, Job::Resize { place, bytes }, &settings, world)?.bytes
         }
         None => bytes,
     };

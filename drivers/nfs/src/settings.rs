@@ -11,6 +11,7 @@ use flexvolume::{Code, Failure, Result, World};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    options,
     server::{Below, Export, Server},
     share::{Protocol, Share},
 };
@@ -153,11 +154,9 @@ impl Settings {
     /// # Errors
     /// It cannot be read, or a value makes no sense.
     pub(crate) fn read(world: &World) -> Result<Self> {
-        let settings: Self = world.settings().read()?;
+        let settings: Self = world.settings().read_openly()?;
         for (name, pool) in &settings.pools {
-            pool.mounted().map_err(|why| {
-                Failure::internal(format!("the settings {}: pool {name}: {why}", world.settings().path().display()))
-            })?;
+            pool.mounted().map_err(|why| world.settings().wrong(&format!("pools.{name}.{why}")))?;
         }
         Ok(settings)
     }
@@ -168,8 +167,8 @@ impl Settings {
     }
 
     /// The same for who only asks: he is to be answered soon, also where the storage hangs.
-    pub(crate) fn brief(world: &World) -> Duration {
-        Self::patience(world).min(BRIEF)
+    pub(crate) fn brief(&self) -> Duration {
+        self.patience.time().min(BRIEF)
     }
 
     /// Whether this path of this server may be mounted. Of the server of a pool that is not on the list it may if it is a volume's.
@@ -236,16 +235,21 @@ impl Pool {
     /// The share that it lies on.
     ///
     /// # Errors
-    /// Why its words make none.
+    /// Which of its keys makes none, and why.
     pub(crate) fn mounted(&self) -> std::result::Result<Share, String> {
+        let of = |key: &'static str| move |why: String| format!("{key}: {why}");
         let (sec, xprtsec) = (self.sec.as_deref(), self.xprtsec.as_deref());
+        sec.map(options::flavour).transpose().map_err(of("sec"))?;
+        xprtsec.map(|how| options::read(&format!("xprtsec={how}"))).transpose().map_err(of("xprtsec"))?;
         let (server, export) = (self.server.clone(), self.share.clone());
-        let (share, read_only) = Share::of(server, export, self.protocol, &self.mount_options, sec, xprtsec)?;
+        let (share, read_only) =
+            Share::of(server, export, self.protocol, &self.mount_options, sec, xprtsec).map_err(of("mountOptions"))?;
         if read_only {
-            return Err("a pool cannot be read-only".to_owned());
+            return Err(of("mountOptions")("a pool cannot be read-only".to_owned()));
         }
         if let Some((option, _)) = share.options.iter().find(|(option, _)| UNSAFE.contains(&option.as_str())) {
-            return Err(format!("{option} is not for a pool: its nodes would not see each other's locks and markers"));
+            let why = format!("{option} is not for a pool: its nodes would not see each other's locks and markers");
+            return Err(of("mountOptions")(why));
         }
         Ok(share)
     }
@@ -303,23 +307,62 @@ mod tests {
     }
 
     #[test]
-    fn values_that_make_no_sense_are_refused() {
-        for bad in [
-            r#"{"patience":0}"#,
-            r#"{"patience":"3"}"#,
-            r#"{"slice":301}"#,
-            r#"{"server":["nas"]}"#,
-            r#"{"pools":{"a/b":{"server":"nas","share":"/srv"}}}"#,
-            r#"{"pools":{"a":{"server":"nas","share":"/srv","base":"../x"}}}"#,
-            r#"{"pools":{"a":{"server":"nas","share":"/srv","mountOptions":"ro"}}}"#,
-            r#"{"pools":{"a":{"server":"nas","share":"/srv","mountOptions":"suid"}}}"#,
-            r#"{"pools":{"a":{"server":"nas","share":"/srv","mountOptions":"hard,nolock"}}}"#,
-            r#"{"pools":{"a":{"server":"nas","share":"/srv","mountOptions":"local_lock=none"}}}"#,
-            r#"{"pools":{"a":{"server":"nas","share":"/srv","mountOptions":"nocto"}}}"#,
-            r#"{"pools":{"a":{"server":"nas","share":"/srv","onDelete":"burn"}}}"#,
+    fn whatever_is_wrong_is_named_by_its_file_and_its_key() {
+        let pool = |more: &str| format!(r#"{{"pools":{{"a":{{"server":"nas","share":"/srv"{more}}}}}}}"#);
+        for (bad, words) in [
+            ("{\"patience\":\n3,}", "line 2"),
+            ("[]", "no JSON object"),
+            (r#"{"patience":0}"#, "patience: it is more than no seconds"),
+            (r#"{"patience":"3"}"#, "patience: invalid type: string \"3\""),
+            (r#"{"slice":301}"#, "slice: it is more than no seconds and at most 300"),
+            (r#"{"server":["nas"]}"#, "unknown field `server`"),
+            (r#"{"servers":"nas"}"#, "servers: invalid type"),
+            (r#"{"servers":["nas","a b"]}"#, "servers[1]: it must be the name or the address"),
+            (r#"{"log":3}"#, "\"log\""),
+            (r#"{"pools":{"a/b":{"server":"nas","share":"/srv"}}}"#, "pools.a/b: a pool's name has 1 to 32 letters"),
+            (r#"{"pools":{"a":{"server":"nas"}}}"#, "pools.a: missing field `share`"),
+            (r#"{"pools":{"a":{"server":"nas","share":"srv"}}}"#, "pools.a.share: it must be an absolute path"),
+            (&pool(r#","onDelet":"burn""#), "pools.a.onDelet: unknown field `onDelet`"),
+            (&pool(r#","base":"../x""#), "pools.a.base: it must not hold `..`"),
+            (&pool(r#","protocol":"5""#), "pools.a.protocol: it must be 4.2"),
+            (&pool(r#","onDelete":"burn""#), "pools.a.onDelete: unknown variant `burn`"),
+            (&pool(r#","sec":"krb6""#), "pools.a.sec: "),
+            (&pool(r#","sec":"krb5","mountOptions":"sec=sys""#), "pools.a.mountOptions: sec is both"),
+            (&pool(r#","xprtsec":"yes""#), "pools.a.xprtsec: "),
+            (&pool(r#","mountOptions":"ro""#), "pools.a.mountOptions: a pool cannot be read-only"),
+            (&pool(r#","mountOptions":"suid""#), "pools.a.mountOptions: "),
+            (&pool(r#","mountOptions":"hard,nolock""#), "pools.a.mountOptions: nolock is not for a pool"),
+            (&pool(r#","mountOptions":"local_lock=none""#), "pools.a.mountOptions: local_lock"),
+            (&pool(r#","mountOptions":"nocto""#), "pools.a.mountOptions: nocto"),
         ] {
-            let (_tmp, world) = world(bad);
-            assert!(Settings::read(&world).is_err(), "{bad}");
+            let (tmp, world) = world(bad);
+            let read = Settings::read(&world).map(drop).and_then(|()| world.settings().text("log").map(drop));
+            let said = read.unwrap_err().to_string();
+            let file = tmp.path().join("settings.json").display().to_string();
+            assert!(said.contains(&file) && said.contains(words), "{bad}: {said}");
+        }
+        let (_tmp, world) = world("{}");
+        std::fs::remove_file(world.settings().path()).unwrap();
+        std::fs::create_dir(world.settings().path()).unwrap();
+        assert!(
+            Settings::read(&world).unwrap_err().to_string().contains("settings.json"),
+            "a file that cannot be read"
+        );
+    }
+
+    #[test]
+    fn a_pool_or_server_that_is_none_of_theirs_is_told_by_their_file() {
+        let (_tmp, world) =
+            world(r#"{"servers":[],"pools":{"a":{"server":"nas","share":"/srv"},"b":{"server":"nas","share":"/v"}}}"#);
+        let settings = Settings::read(&world).unwrap();
+        let gone = "gone".parse().unwrap();
+        for failure in [
+            settings.allow(&"nas".parse().unwrap(), Path::new("/x"), &world).unwrap_err(),
+            settings.known(&gone, &world).unwrap_err(),
+            settings.pool(Some(&gone), &world).unwrap_err(),
+            settings.pool(None, &world).unwrap_err(),
+        ] {
+            assert!(failure.to_string().contains("settings.json"), "{failure}");
         }
     }
 }

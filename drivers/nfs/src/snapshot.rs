@@ -38,8 +38,8 @@ pub(crate) fn create(options: &Options, world: &World) -> Result<Snapshot> {
         uid: None,
         gid: None,
     };
-    let _lock = world.lock_within(&id(pool, &place), Settings::patience(world))?;
-    let marker = made(found, Job::Make { place: place.clone(), wish, source: Some(volume) }, world)?;
+    let _lock = world.lock_within(&id(pool, &place), settings.patience.time())?;
+    let marker = made(found, Job::Make { place: place.clone(), wish, source: Some(volume) }, &settings, world)?;
     tell(&marker, &id(pool, &place), world);
     answer(pool, &place.name, &marker)
 }
@@ -56,8 +56,8 @@ pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
     }
     let settings = Settings::read(world)?;
     let (name, found) = settings.pool(Some(&name), world)?;
-    let _lock = world.lock_within(&id(name, &place), Settings::patience(world))?;
-    work(found, Job::Unmake { place }, world).map(drop)
+    let _lock = world.lock_within(&id(name, &place), settings.patience.time())?;
+    work(found, Job::Unmake { place }, &settings, world).map(drop)
 }
 
 /// One page of the snapshots: all, those of the volume `flexvol/id`, or `flexvol/snapshot` alone.
@@ -87,7 +87,7 @@ fn one<'a>(settings: &'a Settings, id: &str, world: &World) -> Result<Option<Row
     let Some((name, pool)) = settings.pools.get_key_value(&name).filter(|_| place.kind == Kind::Snapshot) else {
         return Ok(None);
     };
-    let known = noted(pool, place.kind, vec![place.name.clone()], world)?;
+    let known = noted(pool, place.kind, vec![place.name.clone()], settings, world)?;
     Ok(known.into_iter().flatten().next().map(|marker| (name, pool, place, marker)))
 }
 

@@ -8,14 +8,11 @@ use flexvolume_linux::mount::{self, Flags, Mounted, Presence, set_flags, table};
 use crate::{
     child::{Came, Clock, ask},
     letgo::{Health, health, is_stale, take_away, tell},
-    own::{Own, release},
+    own::{Own, TRIES, release},
     shares::{Shares, is_nfs},
     touch::{Done, Touch},
     volume::Volume,
 };
-
-/// So often a share may be taken away beneath us, or be stale, before we give up.
-const TRIES: u32 = 5;
 
 /// More mounts than this upon one another are not a mistake any more.
 const MOST_LAYERS: usize = 32;

@@ -113,3 +113,24 @@ fn without_root_it_says_what_it_could_not_see() {
     }
     assert_eq!(of(&findings, "init", "v/good").severity, "ok");
 }
+
+#[test]
+fn what_nfs_needs_is_looked_at_where_its_driver_is() {
+    let Some(bed) = Bed::new() else { return };
+    let of_nfs = |about: &[&str]| {
+        let found = examined(&bed, about).1.into_iter().filter(|finding| finding.check == "nfs");
+        found.map(|finding| (finding.group, finding.about)).collect::<Vec<_>>()
+    };
+    // A script of that name mounts as it likes.
+    put(&bed, "v/nfs", "nfs", GOOD, 0o755);
+    assert_eq!(of_nfs(&[]), []);
+    let exe = flexvolume_testkit::binary("nfs").unwrap();
+    bed.ok(["install", exe.to_str().unwrap(), "--as", "flexvol.io/nfs"]);
+    for drivers in [&[][..], &["flexvol.io/nfs"]] {
+        let mut found = of_nfs(drivers);
+        found.sort();
+        let [(_, kernel), (_, helper)] = found.as_slice() else { panic!("{found:?}") };
+        assert!(kernel.starts_with("NFS") && helper == "mount.nfs", "{found:?}");
+    }
+    assert_eq!(of_nfs(&["v/nfs"]), []);
+}

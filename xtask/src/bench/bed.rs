@@ -1,5 +1,6 @@
 //! Where figures that mount are measured: the command with the drivers of the release build, in a folder of its own.
 
+use super::measure::LeftOut;
 use crate::{
     demo::scratch::{self, Scratch},
     machine, sh,
@@ -16,18 +17,17 @@ pub(super) struct Bed {
 }
 
 impl Bed {
-    /// A bed, or nothing and the reason printed where nobody may mount.
-    pub(super) fn new(release: &Path) -> Result<Option<Bed>> {
+    /// A bed; an error is a [`LeftOut`] where nobody may mount.
+    pub(super) fn new(release: &Path) -> Result<Bed> {
         if !machine::is_root() || !machine::may_mount() {
-            println!("left out: all that mounts, for that needs root");
-            return Ok(None);
+            return Err(LeftOut("mounting needs root".into()).into());
         }
         let scratch = Scratch::open(Some(&scratch::usual("bench")?))?;
         let bed = Bed { scratch, release: release.to_owned() };
         for driver in ["tmpfs", "loopback"] {
             bed.install(&release.join(driver), &format!("flexvol.io/{driver}"))?;
         }
-        Ok(Some(bed))
+        Ok(bed)
     }
 
     pub(super) fn install(&self, exe: &Path, name: &str) -> Result<()> {

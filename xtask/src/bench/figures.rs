@@ -1,13 +1,13 @@
 //! The figures themselves: what is measured against what, and how many times the other's median ours may be.
 
-use super::measure::{Figure, Mark, Row, Unit, from_helper, side_by_side, timed};
+use super::measure::{Figure, LeftOut, Mark, Row, Unit, from_helper, side_by_side, timed};
 use super::{csi, fleet, lvm, nfs, pods};
 use crate::sh;
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What measures one or more figures; it is given the folder of the release build.
+/// What measures one or more figures; it is given the folder of the release build. An error is a [`LeftOut`] where that cannot be measured here.
 type Measure = fn(&Path) -> Result<Vec<Figure>>;
 
 /// Every figure, in the order of the page, by the part of the bench that it belongs to.
@@ -28,8 +28,7 @@ const HELPER: &str = "bench-helper";
 fn invoke(release: &Path) -> Result<Vec<Figure>> {
     let helper = release.join(HELPER);
     if !helper.exists() {
-        println!("left out: there is no {}", helper.display());
-        return Ok(Vec::new());
+        return Err(LeftOut(format!("there is no {}", helper.display())).into());
     }
     let row = Row {
         name: "invoke alone",

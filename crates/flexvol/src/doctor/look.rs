@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{
     driver, entries,
     finding::{Finding, Group, Severity},
-    machine, mounts, places, root,
+    machine, mounts, nfs, places, root,
     sight::Sight,
     traces,
 };
@@ -29,6 +29,7 @@ pub(crate) enum Look {
     Entries(entries::Look),
     Driver(driver::Look),
     Machine(machine::Look),
+    Nfs(nfs::Look),
     Mounts(mounts::Look),
     Root(root::Look),
     Beneath(traces::Beneath),
@@ -61,6 +62,7 @@ looks! {
     Entries entries::Look;
     Driver driver::Look;
     Machine machine::Look;
+    Nfs nfs::Look;
     Mounts mounts::Look;
     Root root::Look;
     Beneath traces::Beneath;
@@ -82,6 +84,7 @@ impl Task for Look {
             Self::Entries(sight) => seen(sight),
             Self::Driver(sight) => seen(sight),
             Self::Machine(sight) => seen(sight),
+            Self::Nfs(sight) => seen(sight),
             Self::Mounts(sight) => seen(sight),
             Self::Root(sight) => seen(sight),
             Self::Beneath(sight) => seen(sight),

@@ -16,6 +16,7 @@ mod leftovers;
 mod look;
 mod machine;
 mod mounts;
+mod nfs;
 mod places;
 mod record;
 mod root;
@@ -148,6 +149,9 @@ pub(crate) fn examine(examination: Examination<'_>) -> Vec<Finding> {
         if let Some(machine) = machine {
             findings.extend(judged(join(machine), Group::Kernel, "kernel", |seen| machine::judge(&seen)));
         }
+        if drivers.iter().any(is_nfs) {
+            findings.extend(judged(ask(nfs::Look, call), Group::Kernel, "NFS", |seen| nfs::judge(&seen)));
+        }
         let root_shown = root.display().to_string();
         if let Some(mounts) = mounts {
             findings
@@ -227,6 +231,12 @@ fn examine_driver(
         Ok(_) | Err(_) => None,
     };
     Examined { name, seen, asked, call }
+}
+
+/// Whether this is the NFS driver, by its name; of a script it is seen what it calls.
+fn is_nfs(driver: &Examined) -> bool {
+    let is_program = |seen: &driver::Seen| matches!(&seen.file, driver::File::Here(here) if here.shell.is_none());
+    driver.name.executable() == "nfs" && driver.seen.as_ref().is_ok_and(is_program)
 }
 
 fn judge_driver(

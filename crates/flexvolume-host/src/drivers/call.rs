@@ -8,13 +8,13 @@ use flexvolume_linux::{
     process::{self, How, OUTPUT_LIMIT, Outcome, ProcessId, Program},
 };
 use flexvolume_protocol::{
-    Answer, Came, DriverName, Extension, Forgiven, Redactor, Said, Verb, VerbName, Verdict, Wire, excerpt, is_complete,
-    strict, tolerant,
+    Answer, Came, DriverName, Extension, Forgiven, Redactor, Said, Verb, VerbName, Verdict, Wire, Worded, excerpt,
+    is_complete, strict, tolerant,
 };
 
 use zeroize::Zeroizing;
 
-use super::driver::Driver;
+use super::{driver::Driver, said::is_worth_telling};
 use crate::{
     error::{Error, Kind, Result, waits_for},
     note::{Note, Notes},
@@ -119,9 +119,9 @@ fn read<R: Answer>(
     let exit_ok = matches!(outcome.how, How::Exited(0) | How::Stayed(_));
     let said = Said { stdout: &outcome.stdout, stderr: &outcome.stderr, exit_ok };
     let (verdict, forgiven, remember) = if driver.config.strict {
-        (strict::<R>(verb, &said), Vec::new(), true)
+        (strict::<Worded<R>>(verb, &said), Vec::new(), true)
     } else {
-        let reading = tolerant::<R>(verb, &said);
+        let reading = tolerant::<Worded<R>>(verb, &said);
         (reading.verdict, reading.forgiven, reading.remember_not_supported)
     };
     for forgiven in forgiven {
@@ -138,7 +138,15 @@ fn read<R: Answer>(
             }
         },
         Ok(Came::InProgress) => Ok(Came::InProgress),
-        Ok(Came::Done(reply)) => Ok(Came::Done(reply)),
+        Ok(Came::Done(Worded { reply, message })) => {
+            let message = message.unwrap_or_default();
+            if is_worth_telling(verb, volume, &message) {
+                let text = excerpt(&redactor.text(&message), SHOWN);
+                let (volume, driver) = (volume.to_owned(), driver.name.to_string());
+                notes(Note::Said { volume, driver, verb: verb.as_str(), text });
+            }
+            Ok(Came::Done(reply))
+        }
         // Redacted before it is bounded: a secret that is cut in two would not be found any more.
         Err(verdict) => Err(failed(&driver.name, verb, &verdict.redacted(redactor))),
     }

@@ -3,6 +3,7 @@
 pub mod call;
 pub mod driver;
 pub mod load;
+mod said;
 pub mod scan;
 mod table;
 pub mod watch;

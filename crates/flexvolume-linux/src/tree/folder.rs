@@ -7,7 +7,7 @@ use std::{
 
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, mkdirat, renameat, statat, unlinkat},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, mkdirat, renameat, statat, unlinkat},
     io::Errno,
 };
 
@@ -222,14 +222,6 @@ impl Folder {
     /// What the kernel says.
     pub fn sync(&self) -> Result<()> {
         rustix::fs::fsync(&self.fd).map_err(|e| Error::io("flush", &self.path, e))
-    }
-
-    /// Owner, mode, times, number: as the file system has them now.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub fn stat(&self) -> Result<Stat> {
-        fstat(&self.fd).map_err(|e| Error::io("look at", &self.path, e))
     }
 
     /// Where it was opened; for messages.
