@@ -4,6 +4,7 @@
 pub mod access;
 mod ask;
 mod attach;
+mod authority;
 mod board;
 pub mod capability;
 #[cfg(test)]
@@ -15,6 +16,7 @@ pub mod flags;
 mod fleet;
 pub mod gate;
 mod health;
+mod hpack;
 mod identity;
 pub mod limits;
 mod lists;

@@ -7,6 +7,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{service::Routes, transport::Server};
 
 use crate::{
+    authority::Client,
     controller::Controller,
     identity::Identity,
     meter::Meter,
@@ -68,7 +69,7 @@ pub(crate) async fn answer(
         loop {
             match socket::accept(&listener).await {
                 Ok(client) => {
-                    if sender.send(Ok::<_, std::io::Error>(client)).await.is_err() {
+                    if sender.send(Ok::<_, std::io::Error>(Client::new(client))).await.is_err() {
                         return;
                     }
                 }
