@@ -2,7 +2,12 @@
 
 pub(crate) mod help;
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{
     Args, ColorChoice, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint, builder::PossibleValuesParser,
@@ -176,11 +181,17 @@ impl LogFormat {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Csi {
     /// The driver; may be given several times
-    #[arg(long = "driver", value_name = "NAME", required = true)]
+    #[arg(long = "driver", value_name = "NAME", required_unless_present = "all", conflicts_with = "all")]
     pub(crate) drivers: Vec<String>,
+    /// Every driver in the plugin directory, as they come and go
+    #[arg(long)]
+    pub(crate) all: bool,
     /// The socket, where there is one driver [default: <kubelet-dir>/plugins/<CSI name>/csi.sock]
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, conflicts_with = "all")]
     pub(crate) endpoint: Option<String>,
+    /// The same socket as the kubelet sees it, where that is another path
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, requires = "endpoint")]
+    pub(crate) registered_endpoint: Option<String>,
     /// The folder that paths of clients are beneath
     #[arg(long, default_value = "/var/lib/kubelet", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) kubelet_dir: PathBuf,
@@ -196,6 +207,29 @@ pub(crate) struct Csi {
     /// Let pods write down volumes themselves, with options of these names
     #[arg(long, value_name = "OPTION", value_delimiter = ',')]
     pub(crate) allow_inline: Option<Vec<String>>,
+    /// Register each driver with the kubelet [default: where <kubelet-dir>/plugins_registry is there]
+    #[arg(long, overrides_with = "no_register")]
+    register: bool,
+    /// Leave that to somebody else
+    #[arg(long, overrides_with = "register")]
+    no_register: bool,
+    /// Tell metrics at this address under /metrics, and whether all is well under /healthz [a port alone: on 127.0.0.1]
+    #[arg(long, value_name = "[ADDR:]PORT", value_parser = address)]
+    pub(crate) metrics: Option<SocketAddr>,
+}
+
+impl Csi {
+    /// Whether to register, if that was said.
+    pub(crate) fn registers(&self) -> Option<bool> {
+        (self.register || self.no_register).then_some(self.register)
+    }
+}
+
+/// An address to listen at: this machine's own if only a port is given.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix(':').unwrap_or(text).parse().map(|port| (Ipv4Addr::LOCALHOST, port).into());
+    let wrong = || "write a port, such as 9808, or an address with one, such as 0.0.0.0:9808".to_owned();
+    port.or_else(|_| text.parse()).map_err(|_: std::net::AddrParseError| wrong())
 }
 
 /// Which services are served.
@@ -260,6 +294,38 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn metrics_are_for_this_machine_unless_somebody_says_otherwise() {
+        for (text, wanted) in [
+            ("9808", Some("127.0.0.1:9808")),
+            (":9808", Some("127.0.0.1:9808")),
+            ("0.0.0.0:9808", Some("0.0.0.0:9808")),
+            ("[::1]:9808", Some("[::1]:9808")),
+            ("localhost:9808", None),
+            ("70000", None),
+            ("", None),
+        ] {
+            assert_eq!(address(text).ok().map(|address| address.to_string()).as_deref(), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_last_word_on_registering_counts() {
+        for (flags, wanted) in [
+            ("", None),
+            ("--register", Some(true)),
+            ("--no-register", Some(false)),
+            ("--register --no-register", Some(false)),
+            ("--no-register --register", Some(true)),
+        ] {
+            let line = format!("flexvol csi --all {flags}");
+            let Command::Csi(csi) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
+                panic!("{line}");
+            };
+            assert_eq!(csi.registers(), wanted, "{line}");
+        }
     }
 
     #[test]

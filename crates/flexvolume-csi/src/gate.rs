@@ -58,20 +58,21 @@ struct Ending {
     gate: Gate,
     key: String,
     end: watch::Sender<Option<Came>>,
+    came: Option<Came>,
 }
 
 impl Ending {
-    fn with(self, came: Came) {
-        self.end.send_replace(Some(came));
+    fn with(mut self, came: Came) {
+        self.came = Some(came);
     }
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
+        // In this order: who hears of the end finds the volume free.
         self.gate.lock().remove(&self.key);
-        if self.end.borrow().is_none() {
-            self.end.send_replace(Some(Err(Status::internal("the call ended without an answer; see the log"))));
-        }
+        let lost = || Err(Status::internal("the call ended without an answer; see the log"));
+        self.end.send_replace(Some(self.came.take().unwrap_or_else(lost)));
     }
 }
 
@@ -138,7 +139,7 @@ impl Gate {
             None => {
                 let (end, receiver) = watch::channel(None);
                 open.insert(key.to_owned(), Running { call, end: receiver });
-                Entered::Begun(Ending { gate: self.clone(), key: key.to_owned(), end })
+                Entered::Begun(Ending { gate: self.clone(), key: key.to_owned(), end, came: None })
             }
         }
     }

@@ -1,6 +1,6 @@
 //! One driver as CSI clients see it: what its three services share.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use flexvolume_host::{Error, Host, Note, drivers::driver::Driver, target::Targets, volume::record::SecretRef};
 use flexvolume_protocol::{DriverName, Secrets};
@@ -11,7 +11,7 @@ use crate::{
     capability::{AttachBy, Offer},
     context::Inline,
     gate::{Call, Gate},
-    name::CsiName,
+    name::{CsiName, NameTrouble},
     status::{self, Rpc},
 };
 
@@ -29,6 +29,35 @@ pub struct Serving {
     pub attach_by: AttachBy,
     /// Which volumes a pod may write down itself.
     pub inline: Inline,
+}
+
+/// How drivers are served, whichever they are.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    /// The names that were given to some.
+    pub names: BTreeMap<DriverName, String>,
+    /// Who attaches.
+    pub attach_by: AttachBy,
+    /// Which volumes a pod may write down itself.
+    pub inline: Inline,
+}
+
+impl Manner {
+    /// The name that the driver has: the one it was given, or else the usual one.
+    ///
+    /// # Errors
+    /// [`NameTrouble::Unfit`].
+    pub fn name(&self, driver: &DriverName) -> Result<CsiName, NameTrouble> {
+        match self.names.get(driver) {
+            Some(name) => CsiName::given(driver, name),
+            None => CsiName::usual(driver),
+        }
+    }
+
+    /// The driver under that name.
+    pub fn serving(&self, driver: DriverName, name: CsiName) -> Serving {
+        Serving { driver, name, attach_by: self.attach_by, inline: self.inline.clone() }
+    }
 }
 
 /// So many calls of one driver work at once.

@@ -1,28 +1,38 @@
 //! The whole bridge in one process: drivers, each at a socket of its own, until a signal ends it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use flexvolume_host::{Error, Host, target::Targets};
+use flexvolume_host::{
+    Error, Host, Note,
+    drivers::watch::{Seen, Watch},
+    target::Targets,
+};
 use tokio::{
     runtime::Builder,
     signal::unix::{SignalKind, signal},
-    sync::watch,
-    task::JoinSet,
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until},
 };
 
+pub use crate::fleet::Served;
 use crate::{
-    plugin::{Plugin, Serving, Teller},
-    serve::{Parts, serve},
-    socket::{SocketTrouble, listen},
+    board::Board,
+    fleet::{Common, Fleet},
+    meter::Meter,
+    metrics::{self, Told},
+    plugin::{Manner, Teller},
+    register::Registering,
+    serve::Parts,
+    socket::SocketTrouble,
 };
 
-/// What is served, and where.
+/// Which drivers are served.
 #[derive(Clone, Debug)]
-pub struct Served {
-    /// The driver, and how.
-    pub serving: Serving,
-    /// The path of its socket.
-    pub endpoint: PathBuf,
+pub enum Which {
+    /// These, all the time.
+    Named(Vec<Served>),
+    /// Every one in the plugin directory, as they come and go.
+    All(Manner),
 }
 
 /// What the bridge is told.
@@ -33,7 +43,11 @@ pub struct Bridge {
     /// Which services each driver has.
     pub parts: Parts,
     /// The drivers.
-    pub drivers: Vec<Served>,
+    pub which: Which,
+    /// Whether the kubelet is told of them.
+    pub registering: Registering,
+    /// Where metrics are told, if they are.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Why the bridge cannot begin, or had to end.
@@ -45,47 +59,131 @@ pub enum BridgeTrouble {
     /// A socket cannot be had.
     #[error(transparent)]
     Socket(#[from] SocketTrouble),
+    /// Nor the address for metrics.
+    #[error("metrics cannot be told at {address}: {error}")]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
     /// The system says no.
     #[error("the bridge cannot run: {0}")]
     System(#[from] std::io::Error),
     /// A server ended by itself.
     #[error("a server ended: {0}")]
-    Server(#[from] tonic::transport::Error),
+    Server(String),
 }
 
 /// So many calls work at once, of all drivers together; more wait.
 const THREADS: usize = 512;
+/// Between two looks whether the last volume of a driver that vanished is gone, or a socket can be had by now.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or SIGINT; calls under way then are ended first, and what is mounted stays.
 ///
 /// # Errors
 /// [`BridgeTrouble`].
 pub fn run(host: Host, bridge: Bridge, teller: &Teller) -> Result<(), BridgeTrouble> {
-    let settings = &host.ground().settings;
-    let targets = Targets::beneath(&bridge.kubelet_dir, &settings.config.trust(), settings.worker.clone())?;
-    let (host, targets) = (Arc::new(host), Arc::new(targets));
     let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(THREADS).build()?;
     runtime.block_on(async {
-        let (tell_stop, stop) = watch::channel(false);
-        let mut servers = JoinSet::new();
-        for Served { serving, endpoint } in bridge.drivers {
-            let listener = listen(&endpoint)?;
-            tracing::info!(target: "flexvol::csi", driver = %serving.driver, name = %serving.name, endpoint = %endpoint.display(), "serving");
-            let plugin = Plugin::new(serving, Arc::clone(&host), Arc::clone(&targets), Arc::clone(teller));
-            servers.spawn(serve(plugin, bridge.parts, listener, stop.clone()));
-        }
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-            ended = servers.join_next() => {
-                if let Some(Ok(Err(error))) = ended {
-                    return Err(error.into());
-                }
+        let told = async move {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
             }
-        }
-        tell_stop.send_replace(true);
-        while servers.join_next().await.is_some() {}
-        Ok(())
+        };
+        until(host, bridge, teller, AGAIN, told).await
     })
 }
+
+/// Serves until `told` is done.
+pub(crate) async fn until(
+    host: Host,
+    bridge: Bridge,
+    teller: &Teller,
+    again: Duration,
+    told: impl Future<Output = ()>,
+) -> Result<(), BridgeTrouble> {
+    let settings = &host.ground().settings;
+    let targets = Arc::new(Targets::beneath(&bridge.kubelet_dir, &settings.config.trust(), settings.worker.clone())?);
+    let (host, meter, board) = (Arc::new(host), Meter::default(), Board::default());
+    let teller: Teller = {
+        let (meter, teller) = (meter.clone(), Arc::clone(teller));
+        Arc::new(move |note: Note| {
+            meter.note(&note);
+            teller(note);
+        })
+    };
+    let (_stop, stopped) = watch::channel(false);
+    if let Some(address) = bridge.metrics {
+        let told = Told::new(&meter, Arc::clone(&host), board.clone());
+        let listener = metrics::listen(address).await.map_err(|error| BridgeTrouble::Metrics { address, error })?;
+        tokio::spawn(metrics::serve(listener, told, stopped));
+    }
+    let registry = bridge.parts.node.then(|| bridge.registering.folder(&bridge.kubelet_dir)).flatten();
+    let mut fleet = Fleet::new(Common {
+        host: Arc::clone(&host),
+        targets,
+        teller,
+        meter,
+        board,
+        parts: bridge.parts,
+        kubelet_dir: bridge.kubelet_dir,
+        registry,
+    });
+    let ended = match bridge.which {
+        Which::Named(drivers) => stand(&mut fleet, drivers, told).await,
+        Which::All(manner) => follow(&mut fleet, &host, &manner, again, told).await,
+    };
+    fleet.end().await;
+    ended
+}
+
+/// Serves these drivers.
+async fn stand(fleet: &mut Fleet, drivers: Vec<Served>, told: impl Future<Output = ()>) -> Result<(), BridgeTrouble> {
+    for served in drivers {
+        fleet.begin(served)?;
+    }
+    tokio::select! {
+        () = told => Ok(()),
+        error = fleet.lost() => Err(BridgeTrouble::Server(error)),
+    }
+}
+
+/// Serves what there is, as it comes and goes.
+async fn follow(
+    fleet: &mut Fleet,
+    host: &Host,
+    manner: &Manner,
+    again: Duration,
+    told: impl Future<Output = ()>,
+) -> Result<(), BridgeTrouble> {
+    let (send, mut seen) = mpsc::unbounded_channel::<Seen>();
+    let watch = Watch::start(Arc::clone(&host.ground().drivers), None, move |seen| drop(send.send(seen)))?;
+    let mut told = std::pin::pin!(told);
+    // What has volumes here is served before anything is heard of it.
+    let mut unsettled = fleet.settle(manner).await;
+    let ended = loop {
+        let later = Instant::now() + again;
+        tokio::select! {
+            () = &mut told => break Ok(()),
+            error = fleet.lost() => break Err(BridgeTrouble::Server(error)),
+            Some(seen) = seen.recv() => fleet.hear(seen),
+            () = sleep_until(later), if unsettled => {}
+        }
+        // A burst is settled at once.
+        while let Ok(seen) = seen.try_recv() {
+            fleet.hear(seen);
+        }
+        unsettled = fleet.settle(manner).await;
+    };
+    // It waits for the thread that watches.
+    let _ = tokio::task::spawn_blocking(move || drop(watch)).await;
+    ended
+}
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;

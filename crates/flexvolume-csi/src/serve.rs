@@ -7,8 +7,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{service::Routes, transport::Server};
 
 use crate::{
+    authority::Client,
     controller::Controller,
     identity::Identity,
+    meter::Meter,
     node::Node,
     plugin::Plugin,
     socket,
@@ -36,9 +38,11 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub async fn serve(
     plugin: Arc<Plugin>,
     parts: Parts,
+    meter: Meter,
     listener: UnixListener,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
+    let driver = plugin.serving.driver.clone();
     let mut routes = Routes::builder();
     routes.add_service(IdentityServer::new(Identity(Arc::clone(&plugin))).max_decoding_message_size(LARGEST));
     if parts.controller {
@@ -47,12 +51,25 @@ pub async fn serve(
     if parts.node {
         routes.add_service(NodeServer::new(Node(plugin)).max_decoding_message_size(LARGEST));
     }
+    let counted = meter.counting(routes.routes().into_axum_router(), &driver);
+    answer(counted.into(), listener, stop).await
+}
+
+/// Answers clients at a socket until `stop` says true, or nobody is left to say it; what is under way then is ended first.
+///
+/// # Errors
+/// The socket is lost.
+pub(crate) async fn answer(
+    routes: Routes,
+    listener: UnixListener,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), tonic::transport::Error> {
     let (sender, clients) = tokio::sync::mpsc::channel(16);
     let accepting = tokio::spawn(async move {
         loop {
             match socket::accept(&listener).await {
                 Ok(client) => {
-                    if sender.send(Ok::<_, std::io::Error>(client)).await.is_err() {
+                    if sender.send(Ok::<_, std::io::Error>(Client::new(client))).await.is_err() {
                         return;
                     }
                 }
@@ -65,12 +82,9 @@ pub async fn serve(
         }
     });
     let told = async move {
-        // Whoever could tell us is gone: that is an end, too.
         let _ = stop.wait_for(|stop| *stop).await;
+        // From here on a client is refused, and does not wait for somebody who never comes.
+        accepting.abort();
     };
-    let served = Server::builder()
-        .serve_with_incoming_shutdown(routes.routes().prepare(), ReceiverStream::new(clients), told)
-        .await;
-    accepting.abort();
-    served
+    Server::builder().serve_with_incoming_shutdown(routes.prepare(), ReceiverStream::new(clients), told).await
 }

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{self, ErrorKind},
     os::unix::{
-        fs::{DirBuilderExt, FileTypeExt, PermissionsExt},
+        fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
         net::UnixStream as Plain,
     },
     path::{Path, PathBuf},
@@ -16,13 +16,13 @@ use tokio::net::{UnixListener, UnixStream};
 #[derive(Debug, thiserror::Error)]
 pub enum SocketTrouble {
     /// Somebody serves there.
-    #[error("somebody else answers at {0}; end that first, or give another --endpoint")]
+    #[error("somebody else answers at {}; end that first, or give another --endpoint", .0.display())]
     Taken(PathBuf),
     /// Something else has the name.
-    #[error("{0} is no socket; move it out of the way")]
+    #[error("{} is no socket; move it out of the way", .0.display())]
     InTheWay(PathBuf),
     /// The system says no.
-    #[error("cannot listen at {path}: {error}")]
+    #[error("cannot listen at {}: {error}", path.display())]
     System {
         /// Where.
         path: PathBuf,
@@ -34,11 +34,31 @@ pub enum SocketTrouble {
 /// The longest path that a socket's address holds.
 const LONGEST: usize = 107;
 
-/// Listens at `path`: its directory is made if it is not there, and a socket that nobody answers at is replaced.
+/// A socket's name in the file system, taken away when this is dropped; one that somebody else has put there meanwhile stays.
+#[derive(Debug)]
+pub struct Named {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|meta| identity(&meta) == self.identity) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(meta: &fs::Metadata) -> (u64, u64) {
+    (meta.dev(), meta.ino())
+}
+
+/// Listens at `path`: its directory is made if it is not there, and a socket that nobody answers at is replaced. It can be reached
+/// as long as its name is kept.
 ///
 /// # Errors
 /// [`SocketTrouble`].
-pub fn listen(path: &Path) -> Result<UnixListener, SocketTrouble> {
+pub fn listen(path: &Path) -> Result<(UnixListener, Named), SocketTrouble> {
     let system = |error| SocketTrouble::System { path: path.to_owned(), error };
     if path.as_os_str().len() > LONGEST {
         let long = format!("a socket's path has at most {LONGEST} bytes; give a shorter --endpoint");
@@ -56,7 +76,8 @@ pub fn listen(path: &Path) -> Result<UnixListener, SocketTrouble> {
     }
     let listener = UnixListener::bind(path).map_err(system)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(system)?;
-    Ok(listener)
+    let named = Named { path: path.to_owned(), identity: identity(&fs::symlink_metadata(path).map_err(system)?) };
+    Ok((listener, named))
 }
 
 /// The next client that may call: root, or who runs this process.
@@ -64,7 +85,7 @@ pub fn listen(path: &Path) -> Result<UnixListener, SocketTrouble> {
 /// # Errors
 /// The socket is lost.
 pub async fn accept(listener: &UnixListener) -> io::Result<UnixStream> {
-    let own = fs::metadata("/proc/self").map(|meta| std::os::unix::fs::MetadataExt::uid(&meta)).unwrap_or(0);
+    let own = fs::metadata("/proc/self").map(|meta| meta.uid()).unwrap_or(0);
     loop {
         let (stream, _) = listener.accept().await?;
         let uid = stream.peer_cred().map(|cred| cred.uid());
@@ -88,11 +109,26 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
         assert!(matches!(listen(&path), Err(SocketTrouble::Taken(_))));
-        drop(first);
-        let second = listen(&path).unwrap();
+        // Killed, it could not take its name away.
+        std::mem::forget(first.1);
+        drop(first.0);
+        let (second, name) = listen(&path).unwrap();
         let client = UnixStream::connect(&path).await.unwrap();
         accept(&second).await.unwrap();
         drop(client);
+        drop(name);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_somebody_else_has_taken_meanwhile_stays() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("csi.sock");
+        let (_first, name) = listen(&path).unwrap();
+        fs::rename(&path, tmp.path().join("aside")).unwrap();
+        let (_second, _name) = listen(&path).unwrap();
+        drop(name);
+        assert!(path.exists());
     }
 
     #[tokio::test]

@@ -146,8 +146,11 @@ pub(crate) const VERBS: &[Verb] = &[
     Verb {
         name: "csi",
         more: "What each driver can do is read from its answer to init: clients are told that and nothing more. Only root may \
-            call. What is mounted stays mounted when this ends, and is known again when it is started anew.",
+            call. What is mounted stays mounted when this ends, and is known again when it is started anew. With --all a driver is \
+            served from its first answer to init until it is gone and its last volume on this node with it. Where a kubelet is, \
+            each is registered with it.",
         examples: &[
+            ("Serve every driver there is, and tell Prometheus of it:", "flexvol csi --all --metrics 9808"),
             ("Serve one driver where the kubelet looks for it:", "flexvol csi --driver flexvol.io/loopback"),
             (
                 "At a socket of your own, for a client without Kubernetes:",

@@ -1,7 +1,7 @@
 //! `flexvol csi`: drivers served as CSI drivers, until a signal ends it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -9,9 +9,10 @@ use std::{
 use flexvolume_csi::{
     capability::AttachBy,
     context::Inline,
-    name::{CsiName, NameTrouble, Names},
-    plugin::Serving,
-    run::{Bridge, BridgeTrouble, Served, run},
+    name::{NameTrouble, Names},
+    plugin::Manner,
+    register::Registering,
+    run::{Bridge, BridgeTrouble, Served, Which, run},
     serve::Parts,
 };
 use flexvolume_protocol::DriverName;
@@ -26,14 +27,19 @@ use crate::{
 pub(super) fn csi(cli: &Cli, show: &Show, wanted: &Csi) -> Done {
     let bridge = bridge(wanted)?;
     let host = host(cli, show)?;
-    for served in &bridge.drivers {
-        // What cannot be served is told before anybody calls.
-        host.ground().drivers.get(&served.serving.driver, &|note| show.note(note))?;
+    if let Which::Named(drivers) = &bridge.which {
+        for served in drivers {
+            // What cannot be served is told before anybody calls.
+            host.ground().drivers.get(&served.serving.driver, &|note| show.note(note))?;
+        }
     }
     let show = *show;
     run(host, bridge, &(Arc::new(move |note| show.note(note)) as _)).map_err(|trouble| match trouble {
         BridgeTrouble::Host(error) => error.into(),
-        trouble @ (BridgeTrouble::Socket(_) | BridgeTrouble::System(_) | BridgeTrouble::Server(_)) => {
+        trouble @ (BridgeTrouble::Socket(_)
+        | BridgeTrouble::Metrics { .. }
+        | BridgeTrouble::System(_)
+        | BridgeTrouble::Server(_)) => {
             flexvolume_host::Error::new(flexvolume_host::Kind::System, trouble.to_string()).into()
         }
     })
@@ -42,30 +48,60 @@ pub(super) fn csi(cli: &Cli, show: &Show, wanted: &Csi) -> Done {
 fn bridge(wanted: &Csi) -> Done<Bridge> {
     let kubelet_dir = std::path::absolute(&wanted.kubelet_dir)
         .map_err(|error| Problems::usage(error.to_string(), "give a folder that exists with --kubelet-dir"))?;
-    let given = given(&wanted.names)?;
-    let mut names = Names::default();
-    let mut drivers = Vec::new();
-    for text in &wanted.drivers {
-        let driver = driver(text)?;
-        let name = match given.iter().find(|(other, _)| *other == driver) {
-            Some((_, name)) => CsiName::given(&driver, name),
-            None => CsiName::usual(&driver),
-        };
-        let name = name.map_err(|trouble| unfit(&trouble))?;
-        names.take(name.clone(), &driver).map_err(|trouble| unfit(&trouble))?;
-        let endpoint = match &wanted.endpoint {
-            Some(endpoint) => socket(endpoint)?,
-            None => kubelet_dir.join("plugins").join(name.as_str()).join("csi.sock"),
-        };
-        let attach_by = match wanted.attach {
+    let manner = Manner {
+        names: given(&wanted.names)?,
+        attach_by: match wanted.attach {
             Attach::Node => AttachBy::Node,
             Attach::Controller => AttachBy::Controller,
-        };
-        let inline = wanted
+        },
+        inline: wanted
             .allow_inline
             .as_ref()
-            .map_or(Inline::Off, |keys| Inline::Allowed(keys.iter().cloned().collect::<BTreeSet<_>>()));
-        drivers.push(Served { serving: Serving { driver, name, attach_by, inline }, endpoint });
+            .map_or(Inline::Off, |keys| Inline::Allowed(keys.iter().cloned().collect::<BTreeSet<_>>())),
+    };
+    let parts = Parts { controller: wanted.serve != Serve::Node, node: wanted.serve != Serve::Controller };
+    let registering = match wanted.registers() {
+        Some(true) if !parts.node => {
+            return Err(Problems::usage(
+                "--register is for the node's part, which is not served".to_owned(),
+                "leave it away: the kubelet has no use for a controller's part",
+            ));
+        }
+        Some(true) => Registering::Always,
+        Some(false) => Registering::Never,
+        None => Registering::WithAKubelet,
+    };
+    let which = match wanted.all {
+        true => {
+            // A name that cannot be had is no reason to leave its driver out without a word.
+            manner
+                .names
+                .keys()
+                .try_for_each(|driver| manner.name(driver).map(drop).map_err(|trouble| unfit(&trouble)))?;
+            Which::All(manner)
+        }
+        false => Which::Named(named(wanted, &manner, &kubelet_dir)?),
+    };
+    Ok(Bridge { kubelet_dir, parts, which, registering, metrics: wanted.metrics })
+}
+
+/// The drivers that are named, and where each is served.
+fn named(wanted: &Csi, manner: &Manner, kubelet_dir: &Path) -> Done<Vec<Served>> {
+    let mut names = Names::default();
+    let mut drivers: Vec<Served> = Vec::new();
+    for text in &wanted.drivers {
+        let driver = driver(text)?;
+        if drivers.iter().any(|served| served.serving.driver == driver) {
+            continue;
+        }
+        let name = manner.name(&driver).map_err(|trouble| unfit(&trouble))?;
+        names.take(name.clone(), &driver).map_err(|trouble| unfit(&trouble))?;
+        let mut served = Served::usual(manner.serving(driver, name), kubelet_dir);
+        if let Some(endpoint) = &wanted.endpoint {
+            served.endpoint = socket(endpoint)?;
+            served.registered_endpoint = wanted.registered_endpoint.as_deref().map(socket).transpose()?;
+        }
+        drivers.push(served);
     }
     if drivers.len() > 1 && wanted.endpoint.is_some() {
         return Err(Problems::usage(
@@ -73,19 +109,17 @@ fn bridge(wanted: &Csi) -> Done<Bridge> {
             "leave it away: each has one of its own",
         ));
     }
-    if let Some((driver, _)) =
-        given.iter().find(|(driver, _)| drivers.iter().all(|served| served.serving.driver != *driver))
-    {
+    let is_served = |driver: &DriverName| drivers.iter().any(|served| served.serving.driver == *driver);
+    if let Some(driver) = manner.names.keys().find(|driver| !is_served(driver)) {
         return Err(Problems::usage(
             format!("--name is given for {driver}, which is not served"),
             "name it with --driver as well",
         ));
     }
-    let parts = Parts { controller: wanted.serve != Serve::Node, node: wanted.serve != Serve::Controller };
-    Ok(Bridge { kubelet_dir, parts, drivers })
+    Ok(drivers)
 }
 
-fn given(names: &[String]) -> Done<Vec<(DriverName, String)>> {
+fn given(names: &[String]) -> Done<BTreeMap<DriverName, String>> {
     let one = |text: &String| {
         let (name, given) = text
             .split_once('=')

@@ -1,0 +1,223 @@
+//! `/metrics` and `/healthz` over HTTP, for Prometheus and for whoever restarts what is not well.
+
+use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use flexvolume_host::{
+    Host,
+    volume::{
+        record::Record,
+        state::{At, Level},
+    },
+};
+use prometheus_client::{
+    encoding::{
+        EncodeLabelSet,
+        text::{encode_eof, encode_registry},
+    },
+    metrics::{family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex, watch},
+};
+
+use crate::{board::Board, meter::Meter};
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What is told there.
+#[derive(Clone)]
+pub(crate) struct Told {
+    counted: Arc<Registry>,
+    host: Arc<Host>,
+    board: Board,
+    /// Whoever asks waits for who asked before: a driver that hangs holds one thread of ours, however often we are asked.
+    turn: Arc<Mutex<()>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+struct Volumes {
+    driver: String,
+    state: &'static str,
+}
+
+impl Told {
+    pub(crate) fn new(meter: &Meter, host: Arc<Host>, board: Board) -> Self {
+        let mut registry = Registry::default();
+        meter.register(&mut registry);
+        Self { counted: Arc::new(registry), host, board, turn: Arc::default() }
+    }
+
+    /// What `question` gives, asked on a thread of its own. `None` if it broke.
+    async fn ask<T: Send + 'static>(self, question: impl FnOnce(&Self) -> T + Send + 'static) -> Option<T> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let asked = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            question(&self)
+        });
+        asked.await.ok()
+    }
+
+    fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode_registry(&mut text, &self.counted)?;
+        // Where the ledger cannot be read there are no figures: that is not nothing.
+        if let Ok(records) = self.host.records() {
+            let mut registry = Registry::default();
+            let volumes: Family<Volumes, Gauge> = Family::default();
+            for (labels, count) in count(records.iter().flatten()) {
+                volumes.get_or_create(&labels).set(count);
+            }
+            registry.register(
+                "flexvolume_volumes",
+                "Volumes on this node by the ledger: all of a driver, held for later use, places that drivers mounted them at, failing",
+                volumes,
+            );
+            encode_registry(&mut text, &registry)?;
+        }
+        encode_eof(&mut text)?;
+        Ok(text)
+    }
+}
+
+fn count<'a>(records: impl Iterator<Item = &'a Record>) -> BTreeMap<Volumes, i64> {
+    let mut counts = BTreeMap::new();
+    for record in records {
+        let state = &record.state;
+        let places = state.places.values().filter(|at| matches!(at, At::Ready | At::Growing)).count();
+        let held = state.floor == Level::Absent && state.is_staged();
+        for (name, count) in [
+            ("known", 1),
+            ("held", i64::from(held)),
+            ("published", i64::try_from(places).unwrap_or(i64::MAX)),
+            ("failing", i64::from(!state.trouble.is_empty())),
+        ] {
+            *counts.entry(Volumes { driver: record.driver.to_string(), state: name }).or_default() += count;
+        }
+    }
+    counts
+}
+
+/// Answers at the address until `stop` says true.
+pub(crate) async fn serve(listener: TcpListener, told: Told, mut stop: watch::Receiver<bool>) {
+    let routes = Router::new().route("/metrics", get(metrics)).route("/healthz", get(healthz)).with_state(told);
+    let until = async move { drop(stop.wait_for(|stop| *stop).await) };
+    let served = axum::serve(listener, routes);
+    // A client that keeps its connection open does not keep us.
+    tokio::select! {
+        _ = served => {}
+        () = until => {}
+    }
+}
+
+/// Listens there.
+pub(crate) async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+async fn metrics(State(told): State<Told>) -> Response {
+    match told.ask(Told::text).await {
+        Some(Ok(text)) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Some(Err(_)) | None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn healthz(State(told): State<Told>) -> Response {
+    match told.ask(|told| told.board.probe()).await {
+        Some(wrong) if wrong.is_empty() => "ok\n".into_response(),
+        Some(wrong) => (StatusCode::SERVICE_UNAVAILABLE, wrong.join("\n") + "\n").into_response(),
+        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, time::Duration};
+
+    use flexvolume_protocol::DriverName;
+    use flexvolume_testkit::Sandbox;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+        time::timeout,
+    };
+
+    use super::*;
+    use crate::client;
+
+    async fn get(address: SocketAddr, path: &str) -> String {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(Duration::from_secs(30), client.read_to_string(&mut answer)).await.unwrap().unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn what_is_counted_is_told_and_so_is_what_is_wrong() {
+        let sandbox = Sandbox::new().unwrap();
+        client::install(&sandbox, "a/one");
+        let (meter, board, host) = (Meter::default(), Board::default(), Arc::new(client::host(&sandbox)));
+        client::hold(&host, "a/two");
+        let driver = DriverName::parse("a/one").unwrap();
+        let manner = client::manner();
+        let serving = manner.serving(driver.clone(), manner.name(&driver).unwrap());
+        let settings = &host.ground().settings;
+        let targets = flexvolume_host::target::Targets::beneath(
+            sandbox.path(),
+            &settings.config.trust(),
+            settings.worker.clone(),
+        );
+        let plugin =
+            crate::plugin::Plugin::new(serving, Arc::clone(&host), Arc::new(targets.unwrap()), Arc::new(|_| ()));
+        board.put(driver.clone(), Arc::clone(&plugin));
+        let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let told = Told::new(&meter, host, board.clone());
+        let telling = tokio::spawn(serve(listener, told, stopped.clone()));
+
+        let socket = sandbox.path().join("csi.sock");
+        let (unix, _named) = crate::socket::listen(&socket).unwrap();
+        let parts = crate::serve::Parts { controller: false, node: false };
+        tokio::spawn(crate::serve::serve(plugin, parts, meter, unix, stopped));
+        assert_eq!(client::who(&socket).await.unwrap(), "a/one");
+        assert!(get(address, "/healthz").await.ends_with("\r\n\r\nok\n"));
+        fs::remove_dir_all(sandbox.plugins().join("a~one")).unwrap();
+        let probe = client::call::<_, crate::wire::csi::ProbeResponse>(
+            &socket,
+            "/csi.v1.Identity/Probe",
+            crate::wire::csi::ProbeRequest {},
+        );
+        assert!(probe.await.is_err());
+        let health = get(address, "/healthz").await;
+        assert!(health.starts_with("HTTP/1.1 503 ") && health.contains("a/one: "), "{health}");
+        board.set_absent(&[driver]);
+        assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200 "));
+
+        let text = get(address, "/metrics").await;
+        for line in [
+            r#"flexvolume_csi_calls_total{driver="a/one",method="GetPluginInfo",code="OK"} 1"#,
+            r#"flexvolume_csi_call_seconds_count{driver="a/one",method="GetPluginInfo"} 1"#,
+            r#"flexvolume_csi_calls_under_way{driver="a/one"} 0"#,
+            r#"flexvolume_volumes{driver="a/two",state="known"} 1"#,
+            r#"flexvolume_volumes{driver="a/two",state="published"} 0"#,
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|have| have == line), "no {line} in:\n{text}");
+        }
+        assert!(text.contains(r#"method="Probe",code=""#) && !text.contains(r#"method="Probe",code="OK""#), "{text}");
+        assert_eq!(text.matches("# EOF").count(), 1, "{text}");
+        stop.send_replace(true);
+        telling.await.unwrap();
+    }
+}
