@@ -10,6 +10,7 @@ mod deviations;
 mod found;
 mod hosts;
 mod life;
+mod manifests;
 mod options;
 mod original;
 

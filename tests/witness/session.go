@@ -42,6 +42,8 @@ type request struct {
 	Old    int64          `json:"old"`
 	Verb   string         `json:"verb"`
 	Args   []string       `json:"args"`
+	// Manifests, as somebody would apply them.
+	Text string `json:"text"`
 }
 
 // found tells of a driver what can be asked of the plugin that stands for it.
@@ -94,6 +96,7 @@ var deeds = map[string]func(*session, request) (any, error){
 	"detach":        (*session).detach,
 	"load":          (*session).load,
 	"call":          (*session).call,
+	"validate":      (*session).validate,
 }
 
 // putSecret makes a Secret known; it asks no driver.

@@ -149,7 +149,7 @@ pub(crate) enum Command {
         args: Vec<String>,
     },
     /// Serve drivers to Kubernetes or Nomad as CSI drivers, each at a socket of its own, until ended
-    Csi(Csi),
+    Csi(Box<Csi>),
     /// Print the completion script of a shell
     Completions {
         /// The shell
@@ -179,7 +179,10 @@ impl LogFormat {
 
 /// What is served to CSI clients, and how.
 #[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Csi {
+    #[command(subcommand)]
+    pub(crate) instead: Option<CsiVerb>,
     /// The driver; may be given several times
     #[arg(long = "driver", value_name = "NAME", required_unless_present = "all", conflicts_with = "all")]
     pub(crate) drivers: Vec<String>,
@@ -216,6 +219,9 @@ pub(crate) struct Csi {
     /// Tell metrics at this address under /metrics, and whether all is well under /healthz [a port alone: on 127.0.0.1]
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = address)]
     pub(crate) metrics: Option<SocketAddr>,
+    /// Work in another mount namespace: in a container with the host's pids, /proc/1/ns/mnt is the host's
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) mount_namespace: Option<PathBuf>,
 }
 
 impl Csi {
@@ -230,6 +236,47 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     let port = text.strip_prefix(':').unwrap_or(text).parse().map(|port| (Ipv4Addr::LOCALHOST, port).into());
     let wrong = || "write a port, such as 9808, or an address with one, such as 0.0.0.0:9808".to_owned();
     port.or_else(|_| text.parse()).map_err(|_: std::net::AddrParseError| wrong())
+}
+
+/// What else there is to do with CSI.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum CsiVerb {
+    /// Print what Kubernetes needs to have a driver served on its nodes, as YAML for kubectl apply
+    Manifests(Manifests),
+}
+
+/// How a driver is to be installed on Kubernetes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Manifests {
+    /// The driver
+    pub(crate) driver: String,
+    /// The image that holds the flexvol command
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) image: String,
+    /// The namespace of pods, account and role
+    #[arg(long, default_value = "kube-system", value_name = "NAME")]
+    pub(crate) namespace: String,
+    /// Where Kubernetes' sidecars are pulled from
+    #[arg(long, default_value = "registry.k8s.io/sig-storage", value_name = "PREFIX")]
+    pub(crate) sidecars: String,
+    /// What the driver is called in CSI [default: lvm.example.com for example.com/lvm]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// The kubelet's folder on the nodes
+    #[arg(long, default_value = "/var/lib/kubelet", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) kubelet_dir: PathBuf,
+    /// Who calls attach and detach: the node when it stages, or the controller for a node
+    #[arg(long, value_enum, default_value_t = Attach::Node, value_name = "WHO")]
+    pub(crate) attach: Attach,
+    /// Let pods write down volumes themselves, with options of these names
+    #[arg(long, value_name = "OPTION", value_delimiter = ',')]
+    pub(crate) allow_inline: Option<Vec<String>>,
+    /// Let sidecars read Secrets, which classes can name
+    #[arg(long)]
+    pub(crate) secrets: bool,
+    /// The port on 127.0.0.1 where a node's bridge tells its health; the controller's takes the next [default: made of the name]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..65535))]
+    pub(crate) metrics_port: Option<u16>,
 }
 
 /// Which services are served.

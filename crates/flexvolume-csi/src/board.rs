@@ -40,7 +40,7 @@ impl Board {
         let present: Vec<_> =
             self.lock().values().filter(|entry| !entry.absent).map(|entry| Arc::clone(&entry.plugin)).collect();
         let wrong = |plugin: Arc<Plugin>| {
-            plugin.driver().err().map(|error| format!("{}: {}", plugin.serving.driver, error.story()))
+            plugin.driver().err().map(|error| format!("{}: {}", plugin.serving.driver, error.words()))
         };
         present.into_iter().filter_map(wrong).collect()
     }

@@ -135,7 +135,11 @@ impl Meter {
                 let call = DriverCall { driver: driver.clone(), verb };
                 self.0.driver_call_seconds.get_or_create(&call).observe(took.as_secs_f64());
             }
-            Note::Calling { .. } | Note::StillRunning { .. } | Note::Waiting { .. } | Note::Warning { .. } => {}
+            Note::Calling { .. }
+            | Note::StillRunning { .. }
+            | Note::Waiting { .. }
+            | Note::Said { .. }
+            | Note::Warning { .. } => {}
         }
     }
 

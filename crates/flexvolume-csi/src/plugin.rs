@@ -168,6 +168,11 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
+    /// In words.
+    pub(crate) fn words(self) -> String {
+        self.status(Rpc::About).message().to_owned()
+    }
+
     fn status(self, rpc: Rpc) -> Status {
         match self {
             Self::Host(error) => status::of(&error, rpc),

@@ -27,7 +27,7 @@ use rustix::{
         fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree,
     },
     process::{chroot, fchdir},
-    thread::{UnshareFlags, unshare_unsafe},
+    thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
 };
 
 use crate::{
@@ -119,6 +119,21 @@ pub fn enter(view: &View) -> Result<()> {
     for skeleton in &ours.to_seal {
         make_read_only(skeleton, false).map_err(|e| Error::os("cannot make the view read-only", e))?;
     }
+    std::env::set_current_dir("/").map_err(|e| Error::io("go to", "/", e))
+}
+
+/// Goes over into the mount namespace that `file` names, such as `/proc/1/ns/mnt`: from then on every path is one of that namespace.
+/// For a process of one thread.
+///
+/// # Errors
+/// `Io`: there is no such file, it is no mount namespace, or we may not.
+pub fn go_over(file: &Path) -> Result<()> {
+    let opened = File::open(file).map_err(|e| Error::io("open", file, e))?;
+    move_into_link_name_space(opened.as_fd(), Some(LinkNameSpaceType::Mount)).map_err(|e| {
+        Error::io("go over into the mount namespace", file, e).with_hint(
+            "run as root; in a container also privileged, and with the host's pids to see the host's: hostPID",
+        )
+    })?;
     std::env::set_current_dir("/").map_err(|e| Error::io("go to", "/", e))
 }
 

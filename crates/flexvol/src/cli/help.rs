@@ -156,6 +156,10 @@ pub(crate) const VERBS: &[Verb] = &[
                 "At a socket of your own, for a client without Kubernetes:",
                 "flexvol csi --driver flexvol.io/loopback --kubelet-dir /srv/csi --endpoint unix:///run/csi.sock",
             ),
+            (
+                "What Kubernetes needs to have it served on its nodes:",
+                "flexvol csi manifests flexvol.io/loopback --image registry.example.com/flexvol:0.1.0 | kubectl apply -f -",
+            ),
         ],
     },
     Verb {

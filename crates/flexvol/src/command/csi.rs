@@ -17,14 +17,24 @@ use flexvolume_csi::{
 };
 use flexvolume_protocol::DriverName;
 
-use super::ground::{Done, host};
+use super::{
+    ground::{Done, host},
+    manifests::manifests,
+};
 use crate::{
-    cli::{Attach, Cli, Csi, Serve},
+    cli::{Attach, Cli, Csi, CsiVerb, Serve},
     output::Show,
     problem::Problems,
 };
 
 pub(super) fn csi(cli: &Cli, show: &Show, wanted: &Csi) -> Done {
+    if let Some(CsiVerb::Manifests(wanted)) = &wanted.instead {
+        return manifests(cli, show, wanted);
+    }
+    if let Some(namespace) = &wanted.mount_namespace {
+        // Before anything is opened: every path is one of that namespace.
+        flexvolume_linux::namespace::go_over(namespace)?;
+    }
     let bridge = bridge(wanted)?;
     let host = host(cli, show)?;
     if let Which::Named(drivers) = &bridge.which {

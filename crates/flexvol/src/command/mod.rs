@@ -12,6 +12,7 @@ mod inspect;
 mod install;
 mod ls;
 mod man;
+mod manifests;
 mod pods;
 mod schema;
 mod up;

@@ -1,0 +1,117 @@
+//! `flexvol csi manifests`: what Kubernetes is told so that a driver is served on its nodes, made of the driver's answer to `init`.
+//!
+//! [`plan`] decides, [`rights`], [`pods`] and [`objects`] write down; nothing here talks to a cluster.
+
+mod objects;
+mod plan;
+mod pods;
+mod rights;
+#[cfg(test)]
+mod tests;
+
+use flexvolume_csi::{
+    capability::{AttachBy, Offer},
+    name::CsiName,
+};
+use flexvolume_protocol::DriverName;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::ground::{Done, host};
+use crate::{
+    cli::{Attach, Cli, Format, Manifests},
+    output::Show,
+    problem::Problems,
+    speak::say,
+};
+use plan::Plan;
+
+/// One object for Kubernetes, as it is printed.
+struct Document {
+    /// What people should know of it, a line each.
+    comment: Vec<String>,
+    /// For `-o yaml`, which is the default.
+    yaml: String,
+    /// For `-o json`.
+    json: Value,
+}
+
+impl Document {
+    fn new(object: &impl Serialize, comment: &[&str]) -> Self {
+        // Objects of text, numbers and lists can be written.
+        let yaml = serde_saphyr::to_string(object).unwrap_or_else(|error| unreachable!("{error}"));
+        let json = serde_json::to_value(object).unwrap_or_else(|error| unreachable!("{error}"));
+        Self { comment: comment.iter().map(|line| (*line).to_owned()).collect(), yaml, json }
+    }
+
+    fn text(&self) -> String {
+        let comment: String = self.comment.iter().map(|line| format!("# {line}\n")).collect();
+        format!("---\n{comment}{}", self.yaml.trim_end())
+    }
+}
+
+pub(super) fn manifests(cli: &Cli, show: &Show, wanted: &Manifests) -> Done {
+    let plan = plan(cli, show, wanted)?;
+    let documents = documents(&plan);
+    match cli.output {
+        Format::Table | Format::Yaml => {
+            for document in &documents {
+                say!("{}", document.text());
+            }
+            Ok(())
+        }
+        Format::Json => {
+            let items: Vec<_> = documents.into_iter().map(|document| document.json).collect();
+            show.value(&json!({"apiVersion": "v1", "kind": "List", "items": items}))
+        }
+    }
+}
+
+fn plan(cli: &Cli, show: &Show, wanted: &Manifests) -> Done<Plan> {
+    let driver = DriverName::parse(&wanted.driver)
+        .map_err(|error| Problems::usage(error.to_string(), "flexvol drivers lists what there is"))?;
+    let name = match &wanted.name {
+        Some(name) => CsiName::given(&driver, name),
+        None => CsiName::usual(&driver),
+    };
+    let name = name.map_err(|trouble| Problems::usage(trouble.to_string(), "give it a name with --name"))?;
+    let absolute = |path: &std::path::Path| {
+        let path = std::path::absolute(path).map(|path| path.to_string_lossy().into_owned());
+        path.map_err(|error| Problems::usage(error.to_string(), "give a path that can be read as one"))
+    };
+    let (kubelet_dir, root) = (absolute(&wanted.kubelet_dir)?, absolute(&cli.root)?);
+    let (plugin_dir, config) = (absolute(&cli.plugin_dir)?, absolute(&cli.config)?);
+    let found = host(cli, show)?.ground().drivers.get(&driver, &|note| show.note(note))?;
+    let attach_by = match wanted.attach {
+        Attach::Node => AttachBy::Node,
+        Attach::Controller => AttachBy::Controller,
+    };
+    let offer = Offer { capabilities: found.capabilities, extensions: found.extensions.clone(), attach_by };
+    Ok(Plan {
+        renamed: wanted.name.is_some(),
+        inline: wanted.allow_inline.clone(),
+        image: wanted.image.clone(),
+        namespace: wanted.namespace.clone(),
+        sidecars: wanted.sidecars.trim_end_matches('/').to_owned(),
+        reads_secrets: wanted.secrets,
+        port: wanted.metrics_port,
+        driver,
+        name,
+        offer,
+        kubelet_dir,
+        root,
+        plugin_dir,
+        config,
+    })
+}
+
+/// Everything that is to be applied, in an order in which it can be.
+fn documents(plan: &Plan) -> Vec<Document> {
+    let mut documents = rights::documents(plan);
+    documents.push(objects::csi_driver(plan));
+    documents.push(pods::node(plan));
+    documents.extend(pods::controller(plan));
+    documents.extend(objects::storage_class(plan));
+    documents.extend(objects::snapshot_class(plan));
+    documents
+}
