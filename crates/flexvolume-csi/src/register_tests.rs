@@ -44,7 +44,9 @@ async fn one_that_is_refused_goes_and_comes_again() {
     until("it is taken away", async || !socket.exists()).await;
     until("it is put there again", async || info(&socket).await.is_some()).await;
     let told = told.lock().unwrap().clone();
-    assert!(told.len() == 1 && told[0].contains("one.a") && told[0].contains("NodeGetInfo"), "{told:?}");
+    // A driver that another test starts may have held what was killed open for a moment, and that was told as well.
+    let refused = told.iter().filter(|warning| warning.contains("one.a") && warning.contains("NodeGetInfo"));
+    assert_eq!(refused.count(), 1, "{told:?}");
     drop(stop);
     keeping.await.unwrap();
     assert!(!socket.exists());
