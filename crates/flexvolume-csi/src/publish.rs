@@ -58,6 +58,9 @@ impl Plugin {
             }
         };
         let Wanted { target, access, read_only, .. } = &wanted;
+        if let Some(held) = &held {
+            access.must_be(held.spec.block)?;
+        }
         match (&held, driver.kind(), &access.kind) {
             (Some(held), _, Kind::Block) => {
                 if *read_only && !held.read_only {
