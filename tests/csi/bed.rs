@@ -157,9 +157,8 @@ impl Drop for Bed {
         }
         if std::thread::panicking() {
             let log = self.log();
-            let start = log.len().saturating_sub(6000);
-            let tail = log.get(start..).unwrap_or(&log);
-            eprintln!("the last words of the bridge:\n{tail}");
+            let ours: Vec<_> = log.lines().filter(|line| !line.contains(" h2::")).collect();
+            eprintln!("the last words of the bridge:\n{}", ours[ours.len().saturating_sub(30)..].join("\n"));
         }
         // Workers see that their bridge has gone, and go too.
         let start = Instant::now();

@@ -14,4 +14,5 @@ mod flows;
 #[path = "../it/scripts.rs"]
 #[allow(dead_code, reason = "scripts for all tests, of which these cases use a part")]
 mod scripts;
+mod users;
 mod volume;
