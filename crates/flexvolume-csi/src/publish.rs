@@ -78,8 +78,14 @@ impl Plugin {
             (_, Handled::Attachable | Handled::Direct, Kind::Mount { flags, .. }) => {
                 let (target, manner) = (target.clone(), manner(flags, *read_only));
                 let path = self.place(&driver, wanted)?;
-                self.targets.show(Shown::Tree(&path), &target, manner)?;
-                Ok(())
+                match self.targets.show(Shown::Tree(&path), &target, manner) {
+                    Ok(_) => Ok(()),
+                    Err(error) if self.targets.at(&target)?.is_some() => Err(error.into()),
+                    // What is seen nowhere is nobody's.
+                    Err(error) => {
+                        Err(self.given_up(error, Rpc::NodePublishVolume, |plugin| plugin.take_from(&place_of(&target))))
+                    }
+                }
             }
         }?;
         Ok(NodePublishVolumeResponse {})

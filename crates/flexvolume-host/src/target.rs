@@ -111,7 +111,8 @@ impl Targets {
     /// Makes a volume seen at `target`; false if it was so before. Folders above the target that are missing are made.
     ///
     /// # Errors
-    /// [`Kind::Refused`]: something else is mounted there, or the same in another manner; [`Kind::Invalid`] as [`Targets::relative`].
+    /// [`Kind::Refused`]: something else is mounted there, or the same in another manner, or files lie there; [`Kind::Invalid`] as
+    /// [`Targets::relative`].
     pub fn show(&self, what: Shown<'_>, target: &Path, manner: Manner) -> Result<bool> {
         let rel = self.relative(target)?;
         let root = Root::open(&self.real)?;
@@ -126,9 +127,13 @@ impl Targets {
             Presence::Absent | Presence::Plain | Presence::Other => {}
             Presence::Symlink => return Err(in_the_way(target, "a symbolic link")),
         }
-        match what {
-            Shown::Tree(_) => pinned.mkdir(MODE).map(drop)?,
-            Shown::Device(_) => pinned.make_file().map(drop)?,
+        let is_bare = match what {
+            Shown::Tree(_) => pinned.mkdir(MODE)? || pinned.is_empty()?,
+            Shown::Device(_) => pinned.make_file()? || fs::symlink_metadata(&path).is_ok_and(|file| file.len() == 0),
+        };
+        if !is_bare {
+            // They would be hidden, and nobody would know whose they are.
+            return Err(in_the_way(target, "not empty"));
         }
         let judged = bind(what.source(), &pinned, manner).and_then(|()| self.is_same(what, &pinned, manner));
         if judged.is_err() && matches!(pinned.look(), Ok(Presence::Plain | Presence::Other)) {
