@@ -11,6 +11,7 @@ mod clients;
 mod command;
 mod data;
 mod flows;
+mod gone;
 #[path = "../it/scripts.rs"]
 #[allow(dead_code, reason = "scripts for all tests, of which these cases use a part")]
 mod scripts;
