@@ -77,10 +77,12 @@ impl Plugin {
             }
             (_, Handled::Attachable | Handled::Direct, Kind::Mount { flags, .. }) => {
                 let (target, manner) = (target.clone(), manner(flags, *read_only));
+                // Where it could never be shown, the driver is not asked at all.
+                self.targets.at(&target)?;
                 let path = self.place(&driver, wanted)?;
                 match self.targets.show(Shown::Tree(&path), &target, manner) {
                     Ok(_) => Ok(()),
-                    Err(error) if self.targets.at(&target)?.is_some() => Err(error.into()),
+                    Err(error) if self.targets.at(&target).is_ok_and(|there| there.is_some()) => Err(error.into()),
                     // What is seen nowhere is nobody's.
                     Err(error) => {
                         Err(self.given_up(error, Rpc::NodePublishVolume, |plugin| plugin.take_from(&place_of(&target))))

@@ -29,6 +29,8 @@ use crate::{
 /// Mode of the directories we make.
 const MODE: u32 = 0o750;
 
+/// The longest name of a file, in bytes.
+const NAME: usize = 255;
 /// For an unmount, which may have to write back.
 const UNMOUNT: Duration = Duration::from_secs(120);
 /// A file system that has not said by then how full it is, is left alone.
@@ -87,7 +89,7 @@ impl Targets {
     /// A target's path beneath the folder.
     ///
     /// # Errors
-    /// [`Kind::Invalid`]: it is not absolute, leads out, or is the folder itself.
+    /// [`Kind::Invalid`]: it is not absolute, leads out, is the folder itself, or nothing can be called so.
     pub fn relative(&self, target: &Path) -> Result<PathBuf> {
         let invalid = |why: &str| {
             let folder = self.given.display();
@@ -104,6 +106,9 @@ impl Targets {
         };
         if rel.as_os_str().is_empty() {
             return invalid("is the folder itself");
+        }
+        if rel.components().any(|part| part.as_os_str().len() > NAME) {
+            return invalid("has a part that is longer than any name can be");
         }
         Ok(rel.to_owned())
     }
