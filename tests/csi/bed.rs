@@ -11,7 +11,11 @@ use std::{
 use flexvolume_testkit::scripted::{Script, Scripted};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{client::Client, command, scripts::until};
+use crate::{
+    client::{Client, Leaves},
+    command,
+    scripts::until,
+};
 
 /// A driver of ours or a script, and the bridge that serves it.
 pub struct Bed {
@@ -41,11 +45,16 @@ impl Bed {
     /// A driver that is installed in that bed.
     pub fn running(command: command::Bed, driver: &str, args: &[&str]) -> Self {
         command.sandbox.dir("kubelet").unwrap();
-        let client = Client::of(&command.sandbox.path().join("csi.sock"));
+        let client = Client::of(&command.sandbox.path().join("csi.sock"), Leaves::Never);
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         let mut bed = Self { command, client, driver: driver.to_owned(), args, bridge: None };
         bed.start();
         bed
+    }
+
+    /// Another client, which gives up.
+    pub fn hasty(&self, leaves: Leaves) -> Client {
+        Client::of(&self.socket(), leaves)
     }
 
     /// The folder that targets are beneath.
@@ -158,9 +167,8 @@ impl Drop for Bed {
         }
         if std::thread::panicking() {
             let log = self.log();
-            let start = log.len().saturating_sub(6000);
-            let tail = log.get(start..).unwrap_or(&log);
-            eprintln!("the last words of the bridge:\n{tail}");
+            let ours: Vec<_> = log.lines().filter(|line| !line.contains(" h2::")).collect();
+            eprintln!("the last words of the bridge:\n{}", ours[ours.len().saturating_sub(30)..].join("\n"));
         }
         // Workers see that their bridge has gone, and go too.
         let start = Instant::now();

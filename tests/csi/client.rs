@@ -5,7 +5,7 @@ use std::{future::Future, path::Path, time::Duration};
 use flexvolume_csi::wire::csi as wire;
 use tokio::runtime::Runtime;
 use tonic::{
-    Request, Status,
+    Request, Response, Status,
     transport::{Channel, Endpoint},
 };
 
@@ -15,28 +15,56 @@ use crate::clients::{controller_client::ControllerClient, identity_client::Ident
 pub struct Client {
     runtime: Runtime,
     channel: Channel,
+    leaves: Leaves,
+}
+
+/// When a client gives up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaves {
+    /// It waits.
+    Never,
+    /// After so long, without a word: its stream is reset.
+    Silently(Duration),
+    /// After so long, as it has told the bridge with the call.
+    ByDeadline(Duration),
 }
 
 impl Client {
     /// A client of whoever listens at that socket.
-    pub fn of(socket: &Path) -> Self {
+    pub fn of(socket: &Path, leaves: Leaves) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap();
         let channel = {
             let _inside = runtime.enter();
             endpoint.connect_lazy()
         };
-        Self { runtime, channel }
+        Self { runtime, channel, leaves }
     }
 
-    fn wait<T>(&self, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
-        // Nothing here takes so long: what does is a bug, and shall not stop the suite.
-        let limited = async { tokio::time::timeout(Duration::from_secs(300), call).await };
-        self.runtime.block_on(limited).unwrap_or_else(|_| panic!("the bridge does not answer"))
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Leaves::ByDeadline(time) = self.leaves {
+            request.set_timeout(time);
+        }
+        request
+    }
+
+    fn wait<T>(&self, call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
+        let patience = match self.leaves {
+            Leaves::Silently(time) => time,
+            // Nothing here takes so long: what does is a bug, and shall not stop the suite.
+            Leaves::Never | Leaves::ByDeadline(_) => Duration::from_secs(300),
+        };
+        let came = self.runtime.block_on(async { tokio::time::timeout(patience, call).await });
+        match (came, self.leaves) {
+            (Ok(came), _) => came.map(Response::into_inner),
+            (Err(_), Leaves::Silently(_)) => Err(Status::deadline_exceeded("the client has left")),
+            (Err(_), Leaves::Never | Leaves::ByDeadline(_)) => panic!("the bridge does not answer"),
+        }
     }
 }
 
-/// One method for each call, by its name; `brief` calls go away after so long.
+/// One method for each call, by its name.
 macro_rules! calls {
     ($($service:ident: $($call:ident $request:ident -> $response:ident),+;)+) => {
         impl Client {
@@ -44,7 +72,8 @@ macro_rules! calls {
                 #[allow(dead_code, reason = "all that there are")]
                 pub fn $call(&self, request: wire::$request) -> Result<wire::$response, Status> {
                     let mut service = $service::new(self.channel.clone());
-                    self.wait(async move { service.$call(Request::new(request)).await.map(tonic::Response::into_inner) })
+                    let request = self.request(request);
+                    self.wait(async move { service.$call(request).await })
                 }
             )+)+
         }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, reason = "these are tests")]
 
 mod bed;
+mod broken;
 mod client;
 #[allow(clippy::all, clippy::wildcard_enum_match_arm, unreachable_pub, reason = "written by a program")]
 #[rustfmt::skip]
@@ -11,8 +12,13 @@ mod clients;
 mod command;
 mod data;
 mod flows;
+mod gone;
+mod hostile;
+mod many;
 mod sanity;
 #[path = "../it/scripts.rs"]
 #[allow(dead_code, reason = "scripts for all tests, of which these cases use a part")]
 mod scripts;
+mod secrets;
+mod users;
 mod volume;

@@ -89,6 +89,23 @@ impl Access {
         by_flag || self.mode.is_read_only()
     }
 
+    /// Whether a volume that is staged as a device, or with its file system mounted, can be used so: what is mounted may not be written
+    /// to beneath its file system, and what is a device has no directory.
+    ///
+    /// # Errors
+    /// `FAILED_PRECONDITION`.
+    pub fn must_be(&self, staged_as_device: bool) -> Result<(), Status> {
+        match (&self.kind, staged_as_device) {
+            (Kind::Block, true) | (Kind::Mount { .. }, false) => Ok(()),
+            (Kind::Block, false) => {
+                Err(status::refused("the volume is staged with its file system, and cannot be used as a device"))
+            }
+            (Kind::Mount { .. }, true) => {
+                Err(status::refused("the volume is staged as a device, and cannot be used as a directory"))
+            }
+        }
+    }
+
     /// Why no volume of this driver can be used so, if so.
     pub fn is_beyond(&self, offer: &Offer) -> Option<&'static str> {
         let has = |extension| offer.extensions.contains(&extension);

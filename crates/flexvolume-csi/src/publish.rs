@@ -58,6 +58,9 @@ impl Plugin {
             }
         };
         let Wanted { target, access, read_only, .. } = &wanted;
+        if let Some(held) = &held {
+            access.must_be(held.spec.block)?;
+        }
         match (&held, driver.kind(), &access.kind) {
             (Some(held), _, Kind::Block) => {
                 if *read_only && !held.read_only {
@@ -74,9 +77,17 @@ impl Plugin {
             }
             (_, Handled::Attachable | Handled::Direct, Kind::Mount { flags, .. }) => {
                 let (target, manner) = (target.clone(), manner(flags, *read_only));
+                // Where it could never be shown, the driver is not asked at all.
+                self.targets.at(&target)?;
                 let path = self.place(&driver, wanted)?;
-                self.targets.show(Shown::Tree(&path), &target, manner)?;
-                Ok(())
+                match self.targets.show(Shown::Tree(&path), &target, manner) {
+                    Ok(_) => Ok(()),
+                    Err(error) if self.targets.at(&target).is_ok_and(|there| there.is_some()) => Err(error.into()),
+                    // What is seen nowhere is nobody's.
+                    Err(error) => {
+                        Err(self.given_up(error, Rpc::NodePublishVolume, |plugin| plugin.take_from(&place_of(&target))))
+                    }
+                }
             }
         }?;
         Ok(NodePublishVolumeResponse {})

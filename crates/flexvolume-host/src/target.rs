@@ -29,6 +29,8 @@ use crate::{
 /// Mode of the directories we make.
 const MODE: u32 = 0o750;
 
+/// The longest name of a file, in bytes.
+const NAME: usize = 255;
 /// For an unmount, which may have to write back.
 const UNMOUNT: Duration = Duration::from_secs(120);
 /// A file system that has not said by then how full it is, is left alone.
@@ -87,7 +89,7 @@ impl Targets {
     /// A target's path beneath the folder.
     ///
     /// # Errors
-    /// [`Kind::Invalid`]: it is not absolute, leads out, or is the folder itself.
+    /// [`Kind::Invalid`]: it is not absolute, leads out, is the folder itself, or nothing can be called so.
     pub fn relative(&self, target: &Path) -> Result<PathBuf> {
         let invalid = |why: &str| {
             let folder = self.given.display();
@@ -105,13 +107,17 @@ impl Targets {
         if rel.as_os_str().is_empty() {
             return invalid("is the folder itself");
         }
+        if rel.components().any(|part| part.as_os_str().len() > NAME) {
+            return invalid("has a part that is longer than any name can be");
+        }
         Ok(rel.to_owned())
     }
 
     /// Makes a volume seen at `target`; false if it was so before. Folders above the target that are missing are made.
     ///
     /// # Errors
-    /// [`Kind::Refused`]: something else is mounted there, or the same in another manner; [`Kind::Invalid`] as [`Targets::relative`].
+    /// [`Kind::Refused`]: something else is mounted there, or the same in another manner, or files lie there; [`Kind::Invalid`] as
+    /// [`Targets::relative`].
     pub fn show(&self, what: Shown<'_>, target: &Path, manner: Manner) -> Result<bool> {
         let rel = self.relative(target)?;
         let root = Root::open(&self.real)?;
@@ -126,9 +132,13 @@ impl Targets {
             Presence::Absent | Presence::Plain | Presence::Other => {}
             Presence::Symlink => return Err(in_the_way(target, "a symbolic link")),
         }
-        match what {
-            Shown::Tree(_) => pinned.mkdir(MODE).map(drop)?,
-            Shown::Device(_) => pinned.make_file().map(drop)?,
+        let is_bare = match what {
+            Shown::Tree(_) => pinned.mkdir(MODE)? || pinned.is_empty()?,
+            Shown::Device(_) => pinned.make_file()? || fs::symlink_metadata(&path).is_ok_and(|file| file.len() == 0),
+        };
+        if !is_bare {
+            // They would be hidden, and nobody would know whose they are.
+            return Err(in_the_way(target, "not empty"));
         }
         let judged = bind(what.source(), &pinned, manner).and_then(|()| self.is_same(what, &pinned, manner));
         if judged.is_err() && matches!(pinned.look(), Ok(Presence::Plain | Presence::Other)) {
