@@ -98,7 +98,13 @@ pub(crate) fn warnings() -> (Teller, Arc<Mutex<Vec<String>>>) {
 
 /// As if a volume of the driver were here.
 pub(crate) fn hold(host: &Host, driver: &str) -> String {
-    let spec = Spec { fs_type: String::new(), options: Default::default(), secret: None, block: false };
+    let spec = Spec {
+        fs_type: String::new(),
+        options: Default::default(),
+        secret: None,
+        block: false,
+        mount_options: Vec::new(),
+    };
     let (driver, name) = (DriverName::parse(driver).unwrap(), VolumeName::parse("v").unwrap());
     let mut record = Record::new(driver, name, Kind::Direct, "uid", spec, &host.ground().ident);
     host.ground().ledger.put(&mut record, Durability::Process, false).unwrap();
