@@ -10,6 +10,7 @@ mod clients;
 #[allow(dead_code, reason = "the bed of the whole command, of which these cases use a part")]
 mod command;
 mod data;
+mod elsewhere;
 mod flows;
 #[path = "../it/scripts.rs"]
 #[allow(dead_code, reason = "scripts for all tests, of which these cases use a part")]

@@ -208,7 +208,7 @@ pub(crate) struct Csi {
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum CsiVerb {
     /// Print what Kubernetes needs to have a driver served on its nodes, as YAML for kubectl apply
-    Manifests(Manifests),
+    Manifests(Box<Manifests>),
 }
 
 /// How a driver is to be installed on Kubernetes.
