@@ -31,8 +31,13 @@ pub struct Bed {
 impl Bed {
     /// One of our own drivers, `loopback` or `tmpfs`, and the bridge running; `None` where this machine cannot.
     pub fn of(driver: &str) -> Option<Self> {
+        Self::with(driver, &[])
+    }
+
+    /// The same, with more flags.
+    pub fn with(driver: &str, flags: &[&str]) -> Option<Self> {
         let command = command::Bed::with_drivers()?;
-        Some(Self::running(command, &format!("flexvol.io/{driver}"), &[]))
+        Some(Self::running(command, &format!("flexvol.io/{driver}"), flags))
     }
 
     /// A scripted driver, which may have to know where the bed is.

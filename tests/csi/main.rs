@@ -11,6 +11,7 @@ mod clients;
 #[allow(dead_code, reason = "the bed of the whole command, of which these cases use a part")]
 mod command;
 mod data;
+mod elsewhere;
 mod flows;
 mod gone;
 mod hostile;

@@ -242,7 +242,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum CsiVerb {
     /// Print what Kubernetes needs to have a driver served on its nodes, as YAML for kubectl apply
-    Manifests(Manifests),
+    Manifests(Box<Manifests>),
 }
 
 /// How a driver is to be installed on Kubernetes.

@@ -227,6 +227,15 @@ mod tests {
     }
 
     #[test]
+    fn readme_and_book_try_the_bridge_by_the_same_ten_lines() {
+        let page = include_str!("../../../../docs/csi.md");
+        let (_, lines) = page.split_once("```sh\n").unwrap();
+        let (lines, _) = lines.split_once("```\n").unwrap();
+        assert_eq!(lines.lines().count(), 10, "{lines}");
+        assert!(include_str!("../../../../README.md").contains(lines), "README.md does not say:\n{lines}");
+    }
+
+    #[test]
     fn the_book_says_what_the_exit_codes_are() {
         let page = include_str!("../../../../docs/command.md");
         for (code, meaning) in EXIT_CODES {

@@ -39,7 +39,7 @@ pub(super) fn man(show: &Show, verb: Option<&str>, to: Option<&Path>) -> Done {
 fn print(command: &clap::Command, verb: Option<&str>) -> Done {
     let of = match verb {
         None => command,
-        Some(verb) => command.find_subcommand(verb).ok_or_else(|| {
+        Some(verb) => every(command).find(|of| name(of).strip_prefix("flexvol-") == Some(verb)).ok_or_else(|| {
             let known: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
             Problems::usage(format!("flexvol has no verb {verb}"), format!("its verbs: {}", known.join(", ")))
         })?,
@@ -55,13 +55,23 @@ fn write(show: &Show, command: &clap::Command, folder: &Path) -> Done {
     };
     fs::create_dir_all(folder).map_err(|e| fail("create", folder, e))?;
     let mut rows = Vec::new();
-    for of in std::iter::once(command).chain(command.get_subcommands()) {
+    for of in std::iter::once(command).chain(every(command)) {
         let name = name(of);
         let path = folder.join(format!("{name}.{SECTION}"));
         fs::write(&path, page(command, of)).map_err(|e| fail("write", &path, e))?;
         rows.push(Row { page: name, path: path.display().to_string() });
     }
     show.rows(&["PAGE", "PATH"], &rows, |row| vec![row.page.clone(), row.path.clone()], "")
+}
+
+/// Every verb, and the verbs of verbs.
+fn every(command: &clap::Command) -> impl Iterator<Item = &clap::Command> {
+    command.get_subcommands().flat_map(|verb| std::iter::once(verb).chain(beneath(verb)))
+}
+
+/// The verbs of a verb.
+fn beneath(verb: &clap::Command) -> impl Iterator<Item = &clap::Command> {
+    verb.get_subcommands().filter(|verb| verb.get_name() != "help")
 }
 
 /// A page's name, such as `flexvol-up`.
@@ -114,7 +124,8 @@ fn rest(command: &clap::Command, of: &clap::Command, is_whole: bool) -> Roff {
     table(&mut roff, "ENVIRONMENT", &variables);
     table(&mut roff, "FILES", help::FILES);
     roff.control("SH", ["SEE ALSO"]);
-    let others = std::iter::once(command).chain(command.get_subcommands().filter(|_| is_whole));
+    let others = command.get_subcommands().filter(|_| is_whole).chain(beneath(of).filter(|_| !is_whole));
+    let others = std::iter::once(command).chain(others);
     let others: Vec<_> = others.map(name).filter(|other| *other != name(of)).collect();
     for (n, other) in others.iter().enumerate() {
         let comma = if n + 1 == others.len() { "" } else { "," };

@@ -2,6 +2,7 @@
 //!
 //! [`plan`] decides, [`rights`], [`pods`] and [`objects`] write down; nothing here talks to a cluster.
 
+mod document;
 mod objects;
 mod plan;
 mod pods;
@@ -14,8 +15,7 @@ use flexvolume_csi::{
     name::CsiName,
 };
 use flexvolume_protocol::DriverName;
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::ground::{Done, host};
 use crate::{
@@ -24,31 +24,8 @@ use crate::{
     problem::Problems,
     speak::say,
 };
+use document::Document;
 use plan::Plan;
-
-/// One object for Kubernetes, as it is printed.
-struct Document {
-    /// What people should know of it, a line each.
-    comment: Vec<String>,
-    /// For `-o yaml`, which is the default.
-    yaml: String,
-    /// For `-o json`.
-    json: Value,
-}
-
-impl Document {
-    fn new(object: &impl Serialize, comment: &[&str]) -> Self {
-        // Objects of text, numbers and lists can be written.
-        let yaml = serde_saphyr::to_string(object).unwrap_or_else(|error| unreachable!("{error}"));
-        let json = serde_json::to_value(object).unwrap_or_else(|error| unreachable!("{error}"));
-        Self { comment: comment.iter().map(|line| (*line).to_owned()).collect(), yaml, json }
-    }
-
-    fn text(&self) -> String {
-        let comment: String = self.comment.iter().map(|line| format!("# {line}\n")).collect();
-        format!("---\n{comment}{}", self.yaml.trim_end())
-    }
-}
 
 pub(super) fn manifests(cli: &Cli, show: &Show, wanted: &Manifests) -> Done {
     let plan = plan(cli, show, wanted)?;

@@ -7,7 +7,7 @@ use k8s_openapi::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Document, plan::Plan};
+use super::{document::Document, plan::Plan};
 
 /// A class of snapshots. The type is no part of Kubernetes itself, but of its snapshot controller.
 #[derive(Serialize, Deserialize)]

@@ -18,7 +18,7 @@ use k8s_openapi::{
 };
 
 use super::{
-    Document,
+    document::Document,
     plan::{Part, Plan, Sidecar},
 };
 

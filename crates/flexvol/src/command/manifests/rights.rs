@@ -7,7 +7,7 @@ use k8s_openapi::api::{
 };
 
 use super::{
-    Document,
+    document::Document,
     plan::{Plan, Sidecar},
 };
 use flexvolume_protocol::Extension;

@@ -7,7 +7,8 @@ use flexvolume_protocol::{Capabilities, Extension};
 use serde_json::Value;
 
 use super::{
-    Document, documents, objects,
+    document::Document,
+    documents, objects,
     plan::{Part, Plan, Sidecar},
 };
 use crate::cli::{self, Command, CsiVerb};
