@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     /// What these print is text of their own, or another program's.
-    const NO_RESULTS: [&str; 3] = ["exec", "completions", "schema"];
+    const NO_RESULTS: [&str; 4] = ["exec", "csi", "completions", "schema"];
 
     #[test]
     fn every_verb_that_prints_results_has_a_schema() {
