@@ -19,5 +19,6 @@ mod many;
 #[allow(dead_code, reason = "scripts for all tests, of which these cases use a part")]
 mod scripts;
 mod secrets;
+mod sweep;
 mod users;
 mod volume;
