@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use flexvolume_csi::wire::csi::GetPluginInfoRequest;
 use flexvolume_testkit::scripted::{Script, Scripted};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -86,12 +87,13 @@ impl Bed {
         let mut command = self.command.command(self.arguments());
         let child = command.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null()).spawn().unwrap();
         self.bridge = Some(child);
-        self.until_it_listens();
+        self.until_it_answers();
     }
 
-    /// Waits until somebody answers at the socket.
-    pub fn until_it_listens(&self) {
+    /// Waits until our client is connected with a bridge that answers: what it had of the last one may be broken.
+    pub fn until_it_answers(&self) {
         until("the bridge to listen", || UnixStream::connect(self.socket()).is_ok());
+        until("the bridge to answer", || self.client.get_plugin_info(GetPluginInfoRequest {}).is_ok());
     }
 
     /// `kill -9`.

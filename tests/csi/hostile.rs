@@ -271,7 +271,7 @@ fn no_hostile_path_leads_elsewhere() {
         let step = if is_staged { 1 } else { 3 };
         let known = 40;
         let paths = paths(&guarded.bed);
-        for path in paths.iter().take(known).chain(paths.iter().skip(known).step_by(step)).cloned() {
+        for path in paths.iter().take(known).chain(paths.iter().skip(known).step_by(step)) {
             let shown = path.escape_debug().to_string().chars().take(300).collect::<String>();
             let client = &guarded.bed.client;
             let publish = wire::NodePublishVolumeRequest {
@@ -279,32 +279,32 @@ fn no_hostile_path_leads_elsewhere() {
                 ..guarded.bed.publish_request(&volume, "one")
             };
             if guarded.kept(client.node_publish_volume(publish), &format!("publish at {shown}")) {
-                assert!(is_beneath(&kubelet, &path), "published at {shown}");
+                assert!(is_beneath(&kubelet, path), "published at {shown}");
                 done += 1;
             }
             let at = |path: &str| path.to_owned();
             let stats = wire::NodeGetVolumeStatsRequest {
                 volume_id: volume.id.clone(),
-                volume_path: at(&path),
-                staging_target_path: at(&path),
+                volume_path: at(path),
+                staging_target_path: at(path),
             };
             guarded.kept(client.node_get_volume_stats(stats), &format!("stats of {shown}"));
             let expand = wire::NodeExpandVolumeRequest {
                 volume_id: volume.id.clone(),
-                volume_path: at(&path),
-                staging_target_path: at(&path),
+                volume_path: at(path),
+                staging_target_path: at(path),
                 ..Default::default()
             };
             guarded.kept(client.node_expand_volume(expand), &format!("expand {shown}"));
-            let unpublish = wire::NodeUnpublishVolumeRequest { volume_id: volume.id.clone(), target_path: at(&path) };
+            let unpublish = wire::NodeUnpublishVolumeRequest { volume_id: volume.id.clone(), target_path: at(path) };
             guarded.kept(client.node_unpublish_volume(unpublish), &format!("unpublish from {shown}"));
             assert_eq!(guarded.bed.command.sandbox.mounts().unwrap(), before, "left of {shown}");
             if is_staged {
                 let other = guarded.bed.stage_request(&volume);
-                let stage = wire::NodeStageVolumeRequest { staging_target_path: at(&path), ..other };
+                let stage = wire::NodeStageVolumeRequest { staging_target_path: at(path), ..other };
                 guarded.kept(client.node_stage_volume(stage), &format!("stage at {shown}"));
                 let publish = wire::NodePublishVolumeRequest {
-                    staging_target_path: at(&path),
+                    staging_target_path: at(path),
                     target_path: "/nowhere/at/all".to_owned(),
                     ..guarded.bed.publish_request(&volume, "one")
                 };

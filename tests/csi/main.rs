@@ -21,5 +21,6 @@ mod sanity;
 #[allow(dead_code, reason = "scripts for all tests, of which these cases use a part")]
 mod scripts;
 mod secrets;
+mod sweep;
 mod users;
 mod volume;

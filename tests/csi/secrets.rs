@@ -131,9 +131,7 @@ fn all_calls(bed: &Bed) -> Vec<Result<(), Status>> {
                 ..Default::default()
             })
             .map(drop),
-        client
-            .node_get_storage_health(wire::NodeGetStorageHealthRequest { secrets: secrets(), ..Default::default() })
-            .map(drop),
+        client.node_get_storage_health(wire::NodeGetStorageHealthRequest { secrets: secrets() }).map(drop),
     ];
     // These bring none, and concern a volume that had some.
     came.push(bed.publish(&Volume { secrets: BTreeMap::new(), ..volume.clone() }, "two"));
