@@ -238,11 +238,11 @@ fn sweep(after: Orphans, stride: u64) {
 
 #[test]
 fn the_bridge_dies_and_its_orphans_end_first() {
-    sweep(Orphans::Await, 1);
+    sweep(Orphans::Await, 2);
 }
 
 #[test]
 fn the_bridge_dies_and_is_started_while_orphans_run() {
     // What the orphans do meanwhile is swept at every effect in the command's own sweep.
-    sweep(Orphans::Leave, 3);
+    sweep(Orphans::Leave, 7);
 }
