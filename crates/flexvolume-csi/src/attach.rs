@@ -3,7 +3,7 @@
 
 use std::mem;
 
-use flexvolume_protocol::{Attach, Detach, Device, HostKeys, Options};
+use flexvolume_protocol::{Attach, Detach, Device, Extension, HostKeys, Options};
 
 use crate::{
     access::{Access, Kind},
@@ -11,6 +11,7 @@ use crate::{
     context, limits,
     name::volume_name,
     plugin::{Plugin, Trouble},
+    provision::about,
     status::{self, Rpc},
     wire::csi::{
         ControllerPublishVolumeRequest, ControllerPublishVolumeResponse, ControllerUnpublishVolumeRequest,
@@ -37,6 +38,10 @@ impl Plugin {
         }
         let secrets = context::secrets(mem::take(&mut request.secrets))?;
         let volume = context::of(&id, &request.volume_context)?;
+        // Many drivers attach nothing, and so would not miss it.
+        if driver.extensions.contains(&Extension::Health) {
+            self.health(&driver, &id, about(&id, &volume.options), &secrets)?;
+        }
         let keys = HostKeys {
             fs_type: match &access.kind {
                 Kind::Block => String::new(),

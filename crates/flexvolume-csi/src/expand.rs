@@ -33,7 +33,7 @@ impl Plugin {
         let size = limits::growth(request.capacity_range.as_ref())?;
         let new = size.required.max(size.limit.filter(|_| size.required == 0).unwrap_or_default());
         let secrets = context::secrets(mem::take(&mut request.secrets))?;
-        self.must_exist(&driver, &id, &secrets)?;
+        self.must_exist(&driver, &id, of(flexvolume_protocol::keys::ID, &id), &secrets)?;
         let layout = &self.host.ground().layout;
         // Where it would be on a node; there is nothing at it here.
         let dir = layout.root().join(layout.global(&driver.name, &volume_name(&id)));

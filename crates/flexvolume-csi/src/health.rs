@@ -9,9 +9,10 @@ use crate::{
     ask::with_secrets,
     context, limits,
     lists::page,
+    name::volume_name,
     plugin::{Plugin, Trouble},
-    provision::of,
-    status::{self, Rpc},
+    provision::{about, of},
+    status::Rpc,
     token::sealed,
     wire::csi::{
         ControllerGetVolumeHealthRequest, ControllerGetVolumeHealthResponse, ControllerListVolumeHealthRequest,
@@ -29,7 +30,8 @@ impl Plugin {
     ) -> Result<ControllerGetVolumeHealthResponse, Trouble> {
         let driver = self.able(Extension::Health)?;
         let secrets = context::secrets(mem::take(&mut request.secrets))?;
-        let volume_health = Some(self.health_of(&driver, &request.volume_id, &secrets)?);
+        let id = self.volume_id(&request.volume_id)?;
+        let volume_health = Some(self.health_of(&driver, &id, of(keys::ID, &id), &secrets)?);
         Ok(ControllerGetVolumeHealthResponse { volume_health })
     }
 
@@ -46,15 +48,34 @@ impl Plugin {
                 self.targets.relative(limits::path(field, path)?)?;
             }
         }
-        let volume_health = Some(self.health_of(&driver, &request.volume_id, &Secrets::default())?);
+        let id = self.volume_id(&request.volume_id)?;
+        let held = self.host.held(&driver.name, &volume_name(&id))?;
+        // Of one that is here more is known than its id.
+        let options = held.map_or_else(|| of(keys::ID, &id), |held| about(&id, &held.spec.options));
+        let volume_health = Some(self.health_of(&driver, &id, options, &Secrets::default())?);
         Ok(NodeGetVolumeHealthResponse { volume_health })
     }
 
-    fn health_of(&self, driver: &Driver, id: &str, secrets: &Secrets) -> Result<VolumeHealth, Trouble> {
-        let id = limits::id("volume_id", id)?.ok_or_else(|| status::not_found("there is no such volume"))?;
-        let options = with_secrets(driver, of(keys::ID, &id), secrets);
-        let health = self.ask(driver, id.as_str(), secrets, &GetHealth { options })?;
-        Ok(told(&id, health, &Redactor::new(secrets)))
+    fn health_of(
+        &self,
+        driver: &Driver,
+        id: &Id,
+        options: Options,
+        secrets: &Secrets,
+    ) -> Result<VolumeHealth, Trouble> {
+        Ok(told(id, self.health(driver, id, options, secrets)?, &Redactor::new(secrets)))
+    }
+
+    /// What the driver says of a volume.
+    pub(crate) fn health(
+        &self,
+        driver: &Driver,
+        id: &Id,
+        options: Options,
+        secrets: &Secrets,
+    ) -> Result<Health, Trouble> {
+        let options = with_secrets(driver, options, secrets);
+        self.ask(driver, id.as_str(), secrets, &GetHealth { options })
     }
 
     /// A page of the volumes with how each does; one that nobody can tell of is left out.
@@ -70,7 +91,7 @@ impl Plugin {
         let options = with_secrets(&driver, page(Options::default(), &wanted)?, &secrets);
         let listed = self.ask(&driver, "", &secrets, &ListVolumes { options })?;
         let ids = listed.volumes.into_iter().map(|volume| volume.id);
-        let entries = ids.filter_map(|id| self.health_of(&driver, id.as_str(), &secrets).ok()).collect();
+        let entries = ids.filter_map(|id| self.health_of(&driver, &id, of(keys::ID, &id), &secrets).ok()).collect();
         let next_token = limits::answer(rpc, "token", sealed(listed.next.unwrap_or_default()))?;
         Ok(ControllerListVolumeHealthResponse { entries, next_token })
     }

@@ -4,7 +4,7 @@ use std::mem;
 
 use flexvolume_host::drivers::driver::Driver;
 use flexvolume_protocol::{
-    CreateSnapshot, CreateVolume, DeleteSnapshot, DeleteVolume, Extension, GetHealth, Id, Options, Secrets, keys,
+    CreateSnapshot, CreateVolume, DeleteSnapshot, DeleteVolume, Extension, Id, Options, Secrets, UserOptions, keys,
 };
 
 use crate::{
@@ -102,11 +102,12 @@ impl Plugin {
         let driver = self.driver()?;
         let id = limits::id("volume_id", &request.volume_id)?;
         let wanted = Access::all(&request.volume_capabilities)?;
-        limits::map("volume_context", &request.volume_context)?;
         limits::map("parameters", &request.parameters)?;
         let secrets = context::secrets(mem::take(&mut request.secrets))?;
         let unknown = || status::not_found("there is no such volume");
-        self.must_exist(&driver, &id.ok_or_else(unknown)?, &secrets)?;
+        let id = id.ok_or_else(unknown)?;
+        let options = about(&id, &context::of(&id, &request.volume_context)?.options);
+        self.must_exist(&driver, &id, options, &secrets)?;
         Ok(match self.cannot(&driver, &wanted) {
             None => ValidateVolumeCapabilitiesResponse {
                 confirmed: Some(Confirmed {
@@ -127,11 +128,17 @@ impl Plugin {
         wanted.iter().find_map(|access| access.is_beyond(&offer))
     }
 
-    /// Where the driver can tell: a volume of that id is there.
-    pub(crate) fn must_exist(&self, driver: &Driver, id: &Id, secrets: &Secrets) -> Result<(), Trouble> {
+    /// Where the driver can tell: a volume of that id is there. What else is known of it is told too, for one that a person wrote down
+    /// is known by that alone.
+    pub(crate) fn must_exist(
+        &self,
+        driver: &Driver,
+        id: &Id,
+        options: Options,
+        secrets: &Secrets,
+    ) -> Result<(), Trouble> {
         if driver.extensions.contains(&Extension::Health) {
-            let options = with_secrets(driver, of(keys::ID, id), secrets);
-            self.ask(driver, id.as_str(), secrets, &GetHealth { options })?;
+            self.health(driver, id, options, secrets)?;
         } else if driver.extensions.contains(&Extension::List) && !self.is_listed(driver, id.as_str())? {
             return Err(status::not_found(format!("there is no volume {id}")).into());
         }
@@ -167,6 +174,13 @@ impl Plugin {
         }
         Ok(DeleteSnapshotResponse {})
     }
+}
+
+/// What is known of a volume, with no word of how it is used.
+pub(crate) fn about(id: &Id, options: &UserOptions) -> Options {
+    let mut about = of(keys::ID, id);
+    options.iter().for_each(|(key, value)| about.insert(key, value));
+    about
 }
 
 /// Options that hold nothing but an id.

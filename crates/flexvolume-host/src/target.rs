@@ -193,7 +193,7 @@ impl Targets {
             Shown::Tree(path) => match table::at(path)? {
                 Some(own) => {
                     let mut same = table::of_device(own.dev)?;
-                    same.retain(|one| one.root == own.root);
+                    same.retain(|one| one.is_same_tree(&own));
                     same
                 }
                 None => Vec::new(),
@@ -266,7 +266,7 @@ impl Targets {
             return Err(Error::new(Kind::Refused, format!("the mount at {} is gone again", pinned.path()?.display())));
         };
         let same = match what {
-            Shown::Tree(path) => table::at(path)?.is_some_and(|own| (own.dev, &own.root) == (there.dev, &there.root)),
+            Shown::Tree(path) => table::at(path)?.is_some_and(|own| own.is_same_tree(&there)),
             Shown::Device(path) => {
                 let rdev = |path: &Path| {
                     fs::metadata(path).ok().filter(|meta| meta.file_type().is_block_device()).map(|meta| meta.rdev())

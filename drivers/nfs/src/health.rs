@@ -4,40 +4,32 @@ use flexvolume::{Code, Condition, Failure, Health as Told, Options, Result, Worl
 
 use crate::{
     child::Clock,
-    ids::of_id,
+    ids::pooled,
     letgo::{Health, health},
+    name::Place,
     own::Own,
     pool::{Job, Looked, Said, unexpected, work},
     settings::{Pool, Settings},
     share::Share,
-    volume::Volume,
+    volume::{Volume, is_stated},
 };
 
-/// How the volume `flexvol/id` does, or that of `server` and `share`; without either, every pool.
+/// How the volume `flexvol/id` does; one that lies in no pool is known by its `server` and `share`, whatever a person calls it. Without
+/// any of these, every pool.
 ///
 /// # Errors
 /// `notFound`: nobody knows the volume.
 pub(crate) fn told(options: &Options, world: &World) -> Result<Told> {
     let settings = Settings::read(world)?;
-    if let Some(id) = options.get(keys::ID).filter(|id| !id.is_empty()) {
-        let unknown = || Failure::new(Code::NotFound, format!("there is no volume {id:?}"));
-        let (name, place) = of_id(id).map_err(|_| unknown())?;
-        let pool = settings.pools.get(&name).ok_or_else(unknown)?;
-        if let Some(bad) = reached(&of_pool(pool)?, &settings, world)? {
-            return Ok(bad);
-        }
-        return match work(pool, Job::Look { place }, &settings, world) {
-            Ok(Said::Looked(Looked::Well)) => Ok(good()),
-            Ok(Said::Looked(Looked::Lost)) => Ok(bad(
-                Condition::DataLoss,
-                format!("the directory of {id} is gone; restore it from a backup, or delete it"),
-            )),
-            Ok(Said::Looked(Looked::Unknown)) => Err(unknown()),
-            Ok(Said::Made(_) | Said::Done | Said::Names(_) | Said::Read(_) | Said::Room { .. }) => Err(unexpected()),
-            Err(failure) => Ok(bad(Condition::Inaccessible, failure.to_string())),
-        };
+    let id = options.get(keys::ID).unwrap_or_default();
+    if let Some((_, pool, place)) = pooled(id, &settings) {
+        return of_volume(id, pool, place, &settings, world);
     }
-    if options.get("server").is_some_and(|server| !server.is_empty()) {
+    let states_server = is_stated(options);
+    if !id.is_empty() && !states_server {
+        return Err(unknown(id));
+    }
+    if states_server {
         let share = Volume::of(options, world)?.share;
         return Ok(match reached(&share, &settings, world)? {
             Some(bad) => bad,
@@ -54,6 +46,27 @@ pub(crate) fn told(options: &Options, world: &World) -> Result<Told> {
         }
     }
     Ok(good())
+}
+
+/// How a volume in a pool does.
+fn of_volume(id: &str, pool: &Pool, place: Place, settings: &Settings, world: &World) -> Result<Told> {
+    if let Some(bad) = reached(&of_pool(pool)?, settings, world)? {
+        return Ok(bad);
+    }
+    match work(pool, Job::Look { place }, settings, world) {
+        Ok(Said::Looked(Looked::Well)) => Ok(good()),
+        Ok(Said::Looked(Looked::Lost)) => Ok(bad(
+            Condition::DataLoss,
+            format!("the directory of {id} is gone; restore it from a backup, or delete it"),
+        )),
+        Ok(Said::Looked(Looked::Unknown)) => Err(unknown(id)),
+        Ok(Said::Made(_) | Said::Done | Said::Names(_) | Said::Read(_) | Said::Room { .. }) => Err(unexpected()),
+        Err(failure) => Ok(bad(Condition::Inaccessible, failure.to_string())),
+    }
+}
+
+fn unknown(id: &str) -> Failure {
+    Failure::new(Code::NotFound, format!("there is no volume {id:?}"))
 }
 
 /// What is wrong with a share that is mounted here; `None` if it is not, or nothing is.

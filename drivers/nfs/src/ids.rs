@@ -2,7 +2,7 @@
 
 use crate::{
     name::{Kind, Name, Place},
-    settings::PoolName,
+    settings::{Pool, PoolName, Settings},
 };
 
 /// How ids of snapshots go on after the pool.
@@ -30,6 +30,12 @@ pub(crate) fn of_id(id: &str) -> std::result::Result<(PoolName, Place), &'static
         None => (Kind::Volume, rest),
     };
     Ok((pool, Place { kind, name: Name::parse(name)? }))
+}
+
+/// The pool that an id names, and what it is there; `None` for an id that is none of ours, or of a pool that is not there.
+pub(crate) fn pooled<'a>(id: &str, settings: &'a Settings) -> Option<(&'a PoolName, &'a Pool, Place)> {
+    let (name, place) = of_id(id).ok()?;
+    settings.pools.get_key_value(&name).map(|(name, pool)| (name, pool, place))
 }
 
 #[cfg(test)]

@@ -8,12 +8,13 @@ use flexvolume::{
 use flexvolume_linux::mount::table;
 
 use crate::{
-    ids::{id, of_id},
+    ids::{id, of_id, pooled},
     marker::{Marker, Wish},
     name::{Kind, Name, Place},
     pool::{Job, Said, is_within, made, subdir, unexpected, work},
     settings::{OnDelete, Pool, PoolName, Settings},
     shares::{Shares, is_nfs},
+    volume::is_stated,
 };
 
 /// Makes the volume called `flexvol/name`, empty or as a copy; the same name and a fitting size again is the same volume.
@@ -221,17 +222,17 @@ pub(crate) fn capacity(options: &Options, world: &World) -> Result<Capacity> {
 /// # Errors
 /// `notFound`; the server's.
 pub(crate) fn expand(options: &Options, bytes: u64, world: &World) -> Result<Expanded> {
-    let bytes = match options.get(keys::ID).filter(|id| !id.is_empty()) {
-        Some(asked) => {
-            let (name, place) =
-                of_id(asked).map_err(|why| Failure::new(Code::NotFound, format!("{asked:?}: {why}")))?;
-            if place.kind != Kind::Volume {
-                return Err(Failure::new(Code::NotFound, format!("{asked:?} is no volume")));
-            }
-            let settings = Settings::read(world)?;
-            let (name, pool) = settings.known(&name, world)?;
+    let id_of = options.get(keys::ID).filter(|id| !id.is_empty());
+    let settings = Settings::read(world)?;
+    let bytes = match id_of.map(|asked| (asked, pooled(asked, &settings))) {
+        Some((_, Some((name, pool, place)))) if place.kind == Kind::Volume => {
             let _lock = world.lock_within(&id(name, &place), settings.patience.time())?;
             made(pool, Job::Resize { place, bytes }, &settings, world)?.bytes
+        }
+        // It lies in no pool, and is called as a person likes.
+        Some((_, None)) if is_stated(options) => bytes,
+        Some((asked, Some(_) | None)) => {
+            return Err(Failure::new(Code::NotFound, format!("there is no volume {asked:?}")));
         }
         None => bytes,
     };
@@ -261,6 +262,8 @@ mod tests {
         for id in ["gone/v", "p/snap/s", "none"] {
             failures.push(expand(&options(&format!(r#"{{"flexvol/id":"{id}"}}"#)), 1, &world).unwrap_err());
         }
+        let stated = options(r#"{"flexvol/id":"none","server":"nas","share":"/srv/none"}"#);
+        assert_eq!(expand(&stated, 7, &world).unwrap().bytes, Some(7), "a person's own");
         for failure in failures {
             assert_eq!(failure.code(), Some(Code::NotFound), "{failure}");
         }

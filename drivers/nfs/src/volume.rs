@@ -65,6 +65,11 @@ impl Volume {
     }
 }
 
+/// Whether a call says itself which share its volume is of.
+pub(crate) fn is_stated(options: &Options) -> bool {
+    options.get("server").is_some_and(|server| !server.is_empty())
+}
+
 /// What a volume may say.
 const OPTIONS: [&str; 8] = ["server", "share", "subdir", "protocol", "readonly", "mountOptions", "sec", "xprtsec"];
 

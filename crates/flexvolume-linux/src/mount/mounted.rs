@@ -1,6 +1,6 @@
 //! One row of the mount table, as both of its readers give it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,23 @@ pub struct Mounted {
     pub shared: bool,
 }
 
+impl Mounted {
+    /// Whether both show the same directory of the same file system.
+    pub fn is_same_tree(&self, other: &Self) -> bool {
+        self.dev == other.dev && self.shown() == other.shown()
+    }
+
+    /// Whether what this one shows is what the other shows, or beneath it.
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.dev == other.dev && self.shown().starts_with(other.shown())
+    }
+
+    /// Which part of its file system it shows. NFS calls each one `/`, and says in its source which it is.
+    fn shown(&self) -> &Path {
+        if matches!(self.fs_type.as_str(), "nfs" | "nfs4") { Path::new(&self.source) } else { &self.root }
+    }
+}
+
 /// The kernel gives unique numbers from here on, and reusable ones below.
 const FIRST_UNIQUE: u64 = 1 << 31;
 
@@ -53,5 +70,41 @@ impl MountId {
 impl std::fmt::Display for MountId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mounted(fs_type: &str, minor: u32, root: &str, source: &str) -> Mounted {
+        Mounted {
+            id: MountId(1),
+            parent: MountId(0),
+            point: "/x".into(),
+            source: source.to_owned(),
+            fs_type: fs_type.to_owned(),
+            root: root.into(),
+            dev: (0, minor),
+            read_only: false,
+            nosuid: false,
+            nodev: false,
+            noexec: false,
+            shared: false,
+        }
+    }
+
+    #[test]
+    fn parts_of_a_file_system_are_told_apart() {
+        let ext4 = |root, source| mounted("ext4", 7, root, source);
+        let one = ext4("/a", "/dev/dm-0");
+        assert!(one.is_same_tree(&ext4("/a", "/dev/mapper/v")), "however its device was called");
+        assert!(!one.is_same_tree(&ext4("/b", "/dev/dm-0")) && !one.is_same_tree(&mounted("ext4", 8, "/a", "")));
+        assert!(ext4("/a/b", "").is_within(&one) && !ext4("/ab", "").is_within(&one) && !ext4("/", "").is_within(&one));
+        let nfs = |source| mounted("nfs4", 7, "/", source);
+        let one = nfs("nas:/srv/a");
+        assert!(one.is_same_tree(&nfs("nas:/srv/a")) && !one.is_same_tree(&nfs("nas:/srv/b")));
+        assert!(nfs("nas:/srv/a/b").is_within(&one) && !nfs("nas:/srv/ab").is_within(&one));
+        assert!(one.is_within(&nfs("nas:/srv")) && !nfs("nas:/srv").is_within(&one));
     }
 }

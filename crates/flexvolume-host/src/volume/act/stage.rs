@@ -262,7 +262,7 @@ impl Hands<'_> {
         };
         let others = table::of_device(mounted.dev)?;
         if let Some(other) =
-            others.iter().find(|o| o.root.starts_with(&mounted.root) && o.point != target.path && !is_known(&o.point))
+            others.iter().find(|o| o.is_within(&mounted) && o.point != target.path && !is_known(&o.point))
         {
             return Err(Error::new(Kind::Refused, format!("the volume is also mounted at {}", other.point.display()))
                 .hint(format!("unmount that first: umount {}", other.point.display())));
