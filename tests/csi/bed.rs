@@ -5,6 +5,7 @@ use std::{
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -12,16 +13,16 @@ use flexvolume_csi::wire::csi::GetPluginInfoRequest;
 use flexvolume_testkit::scripted::{Script, Scripted};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{
+use super::{
     client::{Client, Leaves},
-    command,
     scripts::until,
 };
+use crate::command;
 
 /// A driver of ours or a script, and the bridge that serves it.
 pub struct Bed {
-    /// The command's own bed: root, plugin directory, settings.
-    pub command: command::Bed,
+    /// The command's own bed: root, plugin directory, settings. Whoever made it may go on using it.
+    pub command: Arc<command::Bed>,
     /// Who calls.
     pub client: Client,
     driver: String,
@@ -49,7 +50,8 @@ impl Bed {
     }
 
     /// A driver that is installed in that bed.
-    pub fn running(command: command::Bed, driver: &str, args: &[&str]) -> Self {
+    pub fn running(command: impl Into<Arc<command::Bed>>, driver: &str, args: &[&str]) -> Self {
+        let command = command.into();
         command.sandbox.dir("kubelet").unwrap();
         let client = Client::of(&command.sandbox.path().join("csi.sock"), Leaves::Never);
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
@@ -140,6 +142,13 @@ impl Bed {
     #[track_caller]
     pub fn assert_clean(&mut self) {
         self.command.assert_clean();
+        self.assert_down();
+    }
+
+    /// The same where the bed itself stands on loop devices.
+    #[track_caller]
+    pub fn assert_down(&mut self) {
+        self.command.assert_down();
         self.assert_nothing_shown();
         let workers = self.command.workers();
         assert!(workers <= 12, "{workers} workers are kept");

@@ -9,7 +9,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::clients::{controller_client::ControllerClient, identity_client::IdentityClient, node_client::NodeClient};
+use super::clients::{controller_client::ControllerClient, identity_client::IdentityClient, node_client::NodeClient};
 
 /// A connection that is made when it is needed, and made anew when the bridge was; calls may come from many threads.
 pub struct Client {

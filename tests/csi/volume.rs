@@ -12,7 +12,7 @@ use flexvolume_csi::wire::csi::{
 };
 use tonic::Status;
 
-use crate::bed::Bed;
+use super::bed::Bed;
 
 /// What one call came to.
 pub type Came = Result<(), Status>;

@@ -5,6 +5,7 @@ use std::{
     ops::Deref,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
 };
 
 use flexvolume_linux::mount::{Mounted, table};
@@ -23,7 +24,7 @@ use crate::{
 /// A machine with the NFS driver.
 pub struct Client {
     pub driver: Driver,
-    pub bed: command::Bed,
+    pub bed: Arc<command::Bed>,
 }
 
 /// The same with a share for it.
@@ -73,7 +74,7 @@ impl Node {
 impl Client {
     /// A node, or `None` with the reason printed where there can be none.
     pub fn new() -> Option<Client> {
-        let bed = command::Bed::new()?;
+        let bed = Arc::new(command::Bed::new()?);
         let driver = Driver::new(&binary("nfs").unwrap(), bed.sandbox.path());
         Some(Client { driver, bed })
     }

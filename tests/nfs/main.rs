@@ -4,6 +4,10 @@
 mod attacks;
 mod bed;
 mod beside;
+#[path = "../csi/bridge.rs"]
+#[allow(dead_code, clippy::print_stderr, reason = "the bridge and its client, of which these cases use a part")]
+mod bridge;
+mod bridged;
 #[path = "../it/bed.rs"]
 #[allow(dead_code, reason = "the bed of the whole command, of which these cases use a part")]
 mod command;
