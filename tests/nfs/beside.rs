@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// So many trees each of the two makes.
-const TREES: u32 = 6;
+const TREES: u32 = 4;
 
 /// Two volumes of one share; so often each comes while the other one goes, which is the last that keeps the share's own mount: at its
 /// beginning, a tenth of the call later, and so on. Every call is a success, and each sees its own files.
