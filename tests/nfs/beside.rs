@@ -47,6 +47,13 @@ fn relay(rounds: u32, comes: impl Fn(&Node, &J, &Path) + Sync, goes: impl Fn(&No
         let written = fs::read_to_string(node.on_server(name).join("round")).unwrap();
         assert_eq!(written, round.to_string(), "{name}");
         assert_eq!(fs::read_dir(&going.2).unwrap().count(), 0, "round {round}: {} is still seen", going.0);
+        // Whoever comes next finds the share mounted.
+        let own = node.own();
+        assert!(
+            own.len() == 1 && node.mounts().iter().all(|one| one.dev == own[0].dev),
+            "round {round}: {:?}",
+            node.mounts()
+        );
     }
     goes(&node, &one.1, &one.2);
     node.assert_down();
