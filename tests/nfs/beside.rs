@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// So many trees each of the two makes.
-const TREES: u32 = 6;
+const TREES: u32 = 4;
 
 /// Two volumes of one share; so often each comes while the other one goes, which is the last that keeps the share's own mount: at its
 /// beginning, a tenth of the call later, and so on. Every call is a success, and each sees its own files.
@@ -47,6 +47,13 @@ fn relay(rounds: u32, comes: impl Fn(&Node, &J, &Path) + Sync, goes: impl Fn(&No
         let written = fs::read_to_string(node.on_server(name).join("round")).unwrap();
         assert_eq!(written, round.to_string(), "{name}");
         assert_eq!(fs::read_dir(&going.2).unwrap().count(), 0, "round {round}: {} is still seen", going.0);
+        // Whoever comes next finds the share mounted.
+        let own = node.own();
+        assert!(
+            own.len() == 1 && node.mounts().iter().all(|one| one.dev == own[0].dev),
+            "round {round}: {:?}",
+            node.mounts()
+        );
     }
     goes(&node, &one.1, &one.2);
     node.assert_down();

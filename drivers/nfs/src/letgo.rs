@@ -155,7 +155,13 @@ fn is_silence(error: &Error) -> bool {
 pub(crate) fn take_away(at: &Path, mounted: &Mounted, shares: &Shares, clock: &Clock) -> Result<Way> {
     let (mut rung, mut facts) = (Rung::Plain, None);
     loop {
-        let (silent, error) = match ask(&Touch::Unmount { at: at.to_owned(), how: rung.how() }, clock.step()) {
+        let step = match rung {
+            Rung::Plain if shares.holds(at) => Touch::LetGo { at: at.to_owned(), dev: mounted.dev },
+            Rung::Plain | Rung::Force | Rung::Again | Rung::Detach => {
+                Touch::Unmount { at: at.to_owned(), how: rung.how() }
+            }
+        };
+        let (silent, error) = match ask(&step, clock.step()) {
             Came::Answer(Ok(_)) => (false, None),
             Came::Answer(Err(error)) => (false, Some(error)),
             Came::Silent => (true, None),

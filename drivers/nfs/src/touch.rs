@@ -8,7 +8,7 @@ use std::{
 
 use flexvolume_linux::{
     Error, ErrorKind, Result,
-    mount::{self, Flags, FsMount, Tree, Unmount},
+    mount::{self, Flags, FsMount, Mounted, Tree, Unmount, table},
     tree::Folder,
     worker::Task,
 };
@@ -36,6 +36,8 @@ pub(crate) enum Touch {
     Probe { at: PathBuf },
     /// Take the mount away.
     Unmount { at: PathBuf, how: Unmount },
+    /// Take our own mount of a share away, if nobody uses it and there is no view of that file system.
+    LetGo { at: PathBuf, dev: (u32, u32) },
 }
 
 /// What a step came to.
@@ -63,6 +65,7 @@ impl Task for Touch {
             Self::Bind { mounted, dev, subdir, at, read_only } => bind(&mounted, dev, &subdir, &at, read_only),
             Self::Probe { at } => probe(&at).map(|()| Done::Yes),
             Self::Unmount { at, how } => mount::unmount(&at, how).map(|()| Done::Yes),
+            Self::LetGo { at, dev } => let_go(&at, dev).map(|()| Done::Yes),
         }
     }
 }
@@ -204,6 +207,18 @@ fn bind(mounted: &Path, dev: (u32, u32), subdir: &Below, at: &Path, read_only: b
 fn probe(at: &Path) -> Result<()> {
     let how = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC | AtFlags::NO_AUTOMOUNT;
     statx(CWD, at, how, StatxFlags::BASIC_STATS).map(drop).map_err(|e| Error::io("ask the server for", at, e))
+}
+
+/// A view may have been shown between the last look and the unmount. Then the mount is put back, from a copy that nobody has seen: whoever
+/// comes next must find the share by it, and would mount it once more. A view that is being shown holds the mount open, so none comes later.
+fn let_go(at: &Path, dev: (u32, u32)) -> Result<()> {
+    let copy = Tree::of(at, Flags::default())?;
+    mount::unmount(at, Unmount::Plain)?;
+    let is_view = |mounted: &Mounted| mounted.point.parent() != at.parent();
+    match table::of_device(dev)?.iter().any(is_view) {
+        true => copy.attach(at),
+        false => Ok(()),
+    }
 }
 
 #[cfg(test)]
