@@ -214,6 +214,50 @@ fn a_secret_is_nowhere_but_with_the_driver() {
     }
 }
 
+/// Undoes nothing before it is mended, and tells why with all that it has heard before.
+fn grudging(bed: &command::Bed, undo: &str) -> Answer {
+    let (heard, mended) = (bed.sandbox.path().join("heard"), bed.sandbox.path().join("mended"));
+    Answer::shell(format!(
+        r#"if [ -e {} ]; then {undo}; printf '{{"status":"Success"}}\n'; exit; fi
+in=$(tr -d '\n' <{} | sed 's/\\/\\\\/g; s/"/\\"/g')
+printf '{{"status":"Failure","message":"I remember: %s"}}\n' "$in"; printf 'and also: %s\n' "$in" >&2; false"#,
+        mended.display(),
+        heard.display()
+    ))
+}
+
+/// Nobody brings the secret along where a volume is taken away, and its driver may know it from before.
+#[test]
+fn who_undoes_tells_nothing_of_what_was_done() {
+    let search = Search { needles: Needles::of(SECRET.as_bytes()) };
+    for stages in [true, false] {
+        let extensions: Vec<_> = ALL.into_iter().filter(|name| stages || *name != "staged").collect();
+        let made = Bed::script(|bed| {
+            let script = script(bed, &extensions, true);
+            let script = script.on("unmountdevice", grudging(bed, r#"umount "$2""#));
+            script.on("unmount", grudging(bed, r#"umount "$2""#)).on("detach", grudging(bed, ":"))
+        });
+        let Some((mut bed, _driver)) = made else { return };
+        let volume = Volume { secrets: secrets(), ..Volume::named("v").of_any_type() };
+        if stages {
+            bed.stage(&volume).unwrap();
+        }
+        bed.publish(&volume, "one").unwrap();
+        let undo = |bed: &Bed| match stages {
+            true => bed.unpublish(&volume, "one").and_then(|()| bed.unstage(&volume)),
+            false => bed.unpublish(&volume, "one"),
+        };
+        let told = undo(&bed).unwrap_err();
+        search.not_in(format!("{told:?}").as_bytes(), "an answer");
+        assert!(told.message().contains("withheld"), "it does not say why: {told:?}");
+        search.nowhere(&bed);
+        fs::write(bed.command.sandbox.path().join("mended"), "").unwrap();
+        undo(&bed).unwrap();
+        search.nowhere(&bed);
+        bed.assert_clean();
+    }
+}
+
 /// One that takes secrets in argv is refused if the settings say so, before it is called with any.
 #[test]
 fn settings_refuse_secrets_in_arguments() {

@@ -134,13 +134,21 @@ impl Kind {
         if !volume_mount_group.is_empty() {
             return Err(status::invalid("volume_mount_group is not among our capabilities"));
         }
-        limits::string("fs_type", fs_type)?;
-        // It becomes part of a program's name (mkfs.ext4).
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if !fs_type.chars().all(is_plain) || fs_type.starts_with(['.', '-']) {
-            return Err(status::invalid(format!("{:?} is no type of a file system", excerpt(fs_type, 80))));
-        }
+        self::fs_type(fs_type)?;
         Ok(Self::Mount { fs_type: fs_type.clone(), flags: Flags::of(mount_flags)? })
+    }
+}
+
+/// Whether that can be the type of a file system; empty leaves it open. It becomes part of a program's name (mkfs.ext4).
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn fs_type(text: &str) -> Result<(), Status> {
+    limits::string("fs_type", text)?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    match !text.chars().all(is_plain) || text.starts_with(['.', '-']) {
+        true => Err(status::invalid(format!("{:?} is no type of a file system", excerpt(text, 80)))),
+        false => Ok(()),
     }
 }
 

@@ -71,7 +71,7 @@ impl Drop for Ending {
     fn drop(&mut self) {
         // In this order: who hears of the end finds the volume free.
         self.gate.lock().remove(&self.key);
-        let lost = || Err(Status::internal("the call ended without an answer; see the log"));
+        let lost = || Err(status::unavailable("the call ended without an answer; see the log"));
         self.end.send_replace(Some(self.came.take().unwrap_or_else(lost)));
     }
 }
@@ -123,7 +123,7 @@ impl Gate {
         T: Send + 'static,
         W: FnOnce() -> Result<T, Status> + Send + 'static,
     {
-        let lost = || Status::internal("the call ended without an answer; see the log");
+        let lost = || status::unavailable("the call ended without an answer; see the log");
         let permit = Arc::clone(&self.room).acquire_owned().await.map_err(|_| lost())?;
         let done = tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -174,7 +174,7 @@ enum Entered {
 }
 
 async fn result<T: Clone + 'static>(mut end: watch::Receiver<Option<Came>>) -> Result<T, Status> {
-    let lost = || Status::internal("the call's answer is lost; call again");
+    let lost = || status::unavailable("the call's answer is lost; call again");
     let came = end.wait_for(Option::is_some).await.map_err(|_| lost())?.clone();
     came.ok_or_else(lost)??.downcast_ref::<T>().cloned().ok_or_else(lost)
 }
@@ -261,7 +261,7 @@ mod tests {
         let gate = Gate::new(1);
         let broken =
             gate.pass("v", call(Rpc::About, ""), || -> Result<(), Status> { panic!("broken") }).await.unwrap_err();
-        assert_eq!(broken.code(), tonic::Code::Internal);
+        assert_eq!(broken.code(), tonic::Code::Unavailable);
         assert_eq!(gate.pass("v", call(Rpc::About, ""), || Ok(1)).await.unwrap(), 1);
     }
 }

@@ -1,6 +1,10 @@
 //! What there is: volumes and snapshots, page by page, and room for more.
 
-use std::{collections::BTreeMap, mem, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    sync::Arc,
+};
 
 use flexvolume_host::drivers::driver::Driver;
 use flexvolume_protocol::{
@@ -193,16 +197,16 @@ pub(crate) fn page(mut options: Options, wanted: &limits::Wanted) -> Result<Opti
 impl Plugin {
     /// Whether some page of the volumes has one of that id.
     pub(crate) fn is_listed(&self, driver: &Driver, id: &str) -> Result<bool, Trouble> {
-        let mut options = Options::default();
+        let (mut options, mut turned) = (Options::default(), BTreeSet::new());
         loop {
-            let token = options.get(keys::TOKEN).map(str::to_owned);
             let verb = ListVolumes { options: options.clone() };
             let found = self.ask(driver, "", &Secrets::default(), &verb)?;
             if found.volumes.iter().any(|volume| volume.id.as_str() == id) {
                 return Ok(true);
             }
             match found.next {
-                Some(next) if token.as_ref() != Some(&next) => options.insert(keys::TOKEN, next),
+                // A page that was turned before: it would go round for ever.
+                Some(next) if turned.insert(next.clone()) => options.insert(keys::TOKEN, next),
                 Some(_) | None => return Ok(false),
             }
         }

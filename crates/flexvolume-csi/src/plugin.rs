@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use flexvolume_host::{Error, Host, Note, drivers::driver::Driver, target::Targets, volume::record::SecretRef};
+use flexvolume_host::{Error, Host, Kind, Note, drivers::driver::Driver, target::Targets, volume::record::SecretRef};
 use flexvolume_protocol::{DriverName, Secrets};
 use prost::Message;
 use tonic::{Response, Status};
@@ -193,7 +193,20 @@ impl From<Status> for Trouble {
     }
 }
 
-/// The secrets of one call, for whoever asks in its name.
+/// What is still there of a volume that was to be taken away. That its driver is gone does not make the volume unknown, for which some
+/// clients would take it.
+pub(crate) fn not_undone(error: Error) -> Trouble {
+    match (error.kind(), error.code()) {
+        (Kind::NotFound, None) => status::unavailable(status::of(&error, Rpc::About).message()).into(),
+        (_, _) => error.into(),
+    }
+}
+
+/// The secrets of one call, for whoever asks in its name. A call that brings none for a volume of which others did cannot take them
+/// out of what the driver says, which may know them from before.
 pub(crate) fn keys(secrets: Secrets) -> impl Fn(&SecretRef) -> Result<Secrets, Error> + Sync {
-    move |_| Ok(secrets.clone())
+    move |_| match secrets.is_empty() {
+        true => Err(Error::new(Kind::NotFound, "this call brings no secrets")),
+        false => Ok(secrets.clone()),
+    }
 }

@@ -11,7 +11,7 @@ use flexvolume_host::{
     target::{self, AccessTimes, Manner, Shown},
     volume::{
         admit::Request,
-        record::{Kind as Handled, User},
+        record::{self, Kind as Handled, User},
     },
 };
 use flexvolume_protocol::{Id, PodUid, Secrets, VolumeName};
@@ -24,7 +24,7 @@ use crate::{
     flags::{Flags, Times},
     limits,
     name::volume_name,
-    plugin::{Plugin, Trouble, keys},
+    plugin::{Plugin, Trouble, keys, not_undone},
     status::{self, Rpc},
     wire::csi::{
         NodePublishVolumeRequest, NodePublishVolumeResponse, NodeUnpublishVolumeRequest, NodeUnpublishVolumeResponse,
@@ -57,6 +57,21 @@ impl Plugin {
                 Some(self.hold(&hold, wanted.secrets.clone(), Rpc::NodePublishVolume)?)
             }
         };
+        let (name, comes_with_its_user) = (volume_name(&wanted.id), wanted.context.is_inline && held.is_some());
+        match self.give(&driver, held, wanted) {
+            Ok(()) => Ok(NodePublishVolumeResponse {}),
+            Err(trouble) => {
+                if comes_with_its_user {
+                    // Where it is shown to somebody all the same it stays.
+                    let _ = self.release(&name);
+                }
+                Err(trouble)
+            }
+        }
+    }
+
+    /// Shows it to its user.
+    fn give(&self, driver: &Driver, held: Option<Held>, wanted: Wanted) -> Result<(), Trouble> {
         let Wanted { target, access, read_only, .. } = &wanted;
         if let Some(held) = &held {
             access.must_be(held.spec.block)?;
@@ -79,7 +94,7 @@ impl Plugin {
                 let (target, manner) = (target.clone(), manner(flags, *read_only));
                 // Where it could never be shown, the driver is not asked at all.
                 self.targets.at(&target)?;
-                let path = self.place(&driver, wanted)?;
+                let path = self.place(driver, wanted)?;
                 match self.targets.show(Shown::Tree(&path), &target, manner) {
                     Ok(_) => Ok(()),
                     Err(error) if self.targets.at(&target).is_ok_and(|there| there.is_some()) => Err(error.into()),
@@ -89,8 +104,7 @@ impl Plugin {
                     }
                 }
             }
-        }?;
-        Ok(NodePublishVolumeResponse {})
+        }
     }
 
     fn wanted(&self, mut request: NodePublishVolumeRequest, offer: &Offer) -> Result<Wanted, Trouble> {
@@ -118,7 +132,9 @@ impl Plugin {
     /// Shows what is held, unless it is one user's alone and shown to another.
     fn show(&self, shown: Shown<'_>, wanted: &Wanted, manner: Manner) -> Result<(), Trouble> {
         let Wanted { target, access, .. } = wanted;
+        // Whoever has it already may show it to his pod in ways of his own, as the kubelet does with raw devices.
         if access.mode.is_exclusive()
+            && self.targets.at(target)?.is_none()
             && let Some(other) = self.targets.of(shown)?.into_iter().find(|other| !self.targets.is(other, target))
         {
             let other = other.display();
@@ -130,9 +146,12 @@ impl Plugin {
 
     /// The volume as it is held; made anew if somebody took it away.
     fn held(&self, id: &Id) -> Result<Held, Trouble> {
-        let found = self.host.held(&self.serving.driver, &volume_name(id))?;
-        let found = found.ok_or_else(|| status::refused(format!("volume {id} is not staged on this node")))?;
-        Ok(self.host.restage(&found.key, &keys(Default::default()), &|note| self.tell(note))?)
+        let (driver, name) = (&self.serving.driver, volume_name(id));
+        if !self.host.is_held(driver, &name)? {
+            return Err(status::refused(format!("volume {id} is not staged on this node")).into());
+        }
+        let key = record::key(driver, &name, Handled::Staged, "");
+        Ok(self.host.restage(&key, &keys(Default::default()), &|note| self.tell(note))?)
     }
 
     /// Has the driver mount the volume for this user, at a path of ours.
@@ -177,7 +196,9 @@ impl Plugin {
     fn take_from(&self, uid: &PodUid) -> Result<(), Trouble> {
         for record in self.host.of_pod(uid.as_str())? {
             if record.driver == self.serving.driver {
-                self.host.unpublish(&record.key, uid.as_str(), &keys(Default::default()), &|note| self.tell(note))?;
+                let taken =
+                    self.host.unpublish(&record.key, uid.as_str(), &keys(Default::default()), &|note| self.tell(note));
+                taken.map_err(not_undone)?;
             }
         }
         Ok(())

@@ -10,11 +10,11 @@ use flexvolume_protocol::{Id, Secrets, VolumeName};
 use tonic::Status;
 
 use crate::{
-    access::{Access, Kind},
+    access::{self, Access, Kind},
     capability::Offer,
     context, limits,
     name::volume_name,
-    plugin::{Plugin, Trouble, keys},
+    plugin::{Plugin, Trouble, keys, not_undone},
     status::{self, Rpc},
     wire::csi::{NodeStageVolumeRequest, NodeStageVolumeResponse, NodeUnstageVolumeRequest, NodeUnstageVolumeResponse},
 };
@@ -61,7 +61,8 @@ impl Plugin {
 
     /// Holds it; what fails for good leaves nothing.
     pub(crate) fn hold(&self, hold: &Hold, secrets: Secrets, rpc: Rpc) -> Result<Held, Trouble> {
-        let was_held = self.host.held(&hold.driver, &hold.name)?.is_some();
+        // Also one that does not stand any more: pods may live on what is left of it.
+        let was_held = self.host.is_held(&hold.driver, &hold.name)?;
         match self.host.hold(hold, &keys(secrets), &|note| self.tell(note)) {
             Ok(held) => Ok(held),
             Err(error) if was_held => Err(error.into()),
@@ -90,7 +91,7 @@ impl Plugin {
 
     pub(crate) fn release(&self, name: &VolumeName) -> Result<(), Trouble> {
         let key = record::key(&self.serving.driver, name, Handled::Staged, "");
-        Ok(self.host.release(&key, &keys(Default::default()), &|note| self.tell(note))?)
+        self.host.release(&key, &keys(Default::default()), &|note| self.tell(note)).map_err(not_undone)
     }
 
     /// The device, where the controller has attached it.
@@ -126,6 +127,7 @@ impl Plugin {
                     flags.without_file_system()?;
                 }
                 let fs_type = if fs_type.is_empty() { context.fs_type.unwrap_or_default() } else { fs_type.clone() };
+                access::fs_type(&fs_type)?;
                 (fs_type, false, flags.file_system.clone())
             }
         };

@@ -268,10 +268,7 @@ impl Targets {
         let same = match what {
             Shown::Tree(path) => table::at(path)?.is_some_and(|own| own.is_same_tree(&there)),
             Shown::Device(path) => {
-                let rdev = |path: &Path| {
-                    fs::metadata(path).ok().filter(|meta| meta.file_type().is_block_device()).map(|meta| meta.rdev())
-                };
-                rdev(path).is_some_and(|own| rdev(&there.point) == Some(own))
+                is_of_nodes(&there) && device_at(path).is_some_and(|own| device_at(&there.point) == Some(own))
             }
         };
         let point = there.point.display();
@@ -285,15 +282,15 @@ impl Targets {
             )
             .hint(format!("see who uses it, then: umount {point}")));
         }
-        if let Shown::Tree(_) = what
-            && there.read_only != manner.flags.read_only
-            && !there.read_only
-        {
-            return Err(Error::new(
-                Kind::Refused,
-                format!("the volume is mounted read-write at {point}, and wanted read-only"),
-            )
-            .hint("take it from there first"));
+        if let Shown::Tree(path) = what {
+            // What is read-only itself is so wherever it is seen.
+            let wanted = manner.flags.read_only || table::at(path)?.is_some_and(|own| own.read_only);
+            let said = |read_only| if read_only { "read-only" } else { "read-write" };
+            if there.read_only != wanted {
+                let (is, wanted) = (said(there.read_only), said(wanted));
+                let what = format!("the volume is mounted {is} at {point}, and wanted {wanted}");
+                return Err(Error::new(Kind::Refused, what).hint("take it from there first"));
+            }
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ use crate::{
     cli::{Attach, Cli, Csi, CsiVerb, Serve},
     output::Show,
     problem::Problems,
+    speak,
 };
 
 pub(super) fn csi(cli: &Cli, show: &Show, wanted: &Csi) -> Done {
@@ -39,8 +40,14 @@ pub(super) fn csi(cli: &Cli, show: &Show, wanted: &Csi) -> Done {
     let host = host(cli, show)?;
     if let Which::Named(drivers) = &bridge.which {
         for served in drivers {
-            // What cannot be served is told before anybody calls.
-            host.ground().drivers.get(&served.serving.driver, &|note| show.note(note))?;
+            let driver = &served.serving.driver;
+            if let Err(error) = host.ground().drivers.get(driver, &|note| show.note(note)) {
+                // What cannot be served is told before anybody calls; but volumes that are there must come down.
+                if !host.records()?.into_iter().flatten().any(|record| record.driver == *driver) {
+                    return Err(error.into());
+                }
+                speak::warn("", &error.story());
+            }
         }
     }
     let show = *show;

@@ -129,6 +129,15 @@ impl Host {
         Ok(self.ground.ledger.get(&key)?.filter(stands).map(|record| self.held_as(&record, false)))
     }
 
+    /// Whether somebody wants the volume held, whether it stands or not.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn is_held(&self, driver: &DriverName, name: &VolumeName) -> Result<bool> {
+        let key = record::key(driver, name, Kind::Staged, "");
+        Ok(self.ground.ledger.get(&key)?.is_some_and(|record| record.state.is_held()))
+    }
+
     /// Lets a held volume go; one that nobody knows is gone already.
     ///
     /// # Errors

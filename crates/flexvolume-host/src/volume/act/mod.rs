@@ -21,7 +21,7 @@ use flexvolume_linux::{process::ProcessId, worker::Worker};
 use flexvolume_protocol::{Came, HostKeys, Options, Redactor, Secrets, Verb, VerbName, excerpt};
 
 use super::{
-    record::{OpenCall, Record, User},
+    record::{OpenCall, Record, SecretRef, User},
     state::{Op, Seen},
 };
 use crate::{
@@ -117,6 +117,7 @@ impl<'a> Hands<'a> {
         let (at, began) = (Wall::now(), Instant::now());
         let redactor = self.redactor(secrets);
         let is_blind = redactor.is_blind();
+        let is_callers = self.record.spec.secret.as_ref().is_some_and(SecretRef::is_callers);
         let Self { ground, record, notes, .. } = self;
         // The process of an earlier call of this op must not be taken for this one's, should we die before it is recorded.
         if let Some(open) = &mut record.call
@@ -136,6 +137,9 @@ impl<'a> Hands<'a> {
         };
         let calling = Calling { driver, volume: &volume, call: &id, redactor: &redactor, notes: *notes, born };
         let result = call(calling, verb).map_err(|error| match error.next() {
+            None if is_blind && is_callers => {
+                error.hint("what it says is withheld, since it may know a secret of an earlier call; see its own log")
+            }
             None if is_blind => error.hint("to see what the driver says, give the manifest that holds the Secret"),
             Some(_) | None => error,
         });
