@@ -153,14 +153,22 @@ fn is_silence(error: &Error) -> bool {
 /// # Errors
 /// `busy`: somebody uses it, and its server answers. What the kernel says.
 pub(crate) fn take_away(at: &Path, mounted: &Mounted, shares: &Shares, clock: &Clock) -> Result<Way> {
+    let first = Touch::Unmount { at: at.to_owned(), how: Rung::Plain.how() };
+    by_steps(first, at, mounted, shares, clock)
+}
+
+/// The same for our own mount of a share of which there is no view: one that was shown meanwhile has it put back.
+///
+/// # Errors
+/// As [`take_away`].
+pub(crate) fn take_own(at: &Path, mounted: &Mounted, shares: &Shares, clock: &Clock) -> Result<Way> {
+    by_steps(Touch::LetGo { at: at.to_owned(), dev: mounted.dev }, at, mounted, shares, clock)
+}
+
+fn by_steps(first: Touch, at: &Path, mounted: &Mounted, shares: &Shares, clock: &Clock) -> Result<Way> {
+    let mut step = first;
     let (mut rung, mut facts) = (Rung::Plain, None);
     loop {
-        let step = match rung {
-            Rung::Plain if shares.holds(at) => Touch::LetGo { at: at.to_owned(), dev: mounted.dev },
-            Rung::Plain | Rung::Force | Rung::Again | Rung::Detach => {
-                Touch::Unmount { at: at.to_owned(), how: rung.how() }
-            }
-        };
         let (silent, error) = match ask(&step, clock.step()) {
             Came::Answer(Ok(_)) => (false, None),
             Came::Answer(Err(error)) => (false, Some(error)),
@@ -185,7 +193,10 @@ pub(crate) fn take_away(at: &Path, mounted: &Mounted, shares: &Shares, clock: &C
             }
         };
         match after(rung, known) {
-            Some(next) => rung = next,
+            Some(next) => {
+                rung = next;
+                step = Touch::Unmount { at: at.to_owned(), how: rung.how() };
+            }
             None => {
                 return Err(match error {
                     Some(error) => error.into(),

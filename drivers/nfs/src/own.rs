@@ -20,7 +20,7 @@ use flexvolume_linux::{
 
 use crate::{
     child::{Came, Clock, ask},
-    letgo::{Health, health, take_away, tell},
+    letgo::{Health, health, take_away, take_own, tell},
     share::{Mounter, Share},
     shares::{Shares, is_nfs, note_of},
     touch::Touch,
@@ -206,7 +206,7 @@ pub(crate) fn release(dev: (u32, u32), world: &World, clock: &Clock) -> Result<(
         if has_views(&table::of_device(layer.dev)?, &shares) {
             return Ok(());
         }
-        match take_away(&point, &layer, &shares, clock) {
+        match take_own(&point, &layer, &shares, clock) {
             Ok(way) => tell(&point, way, world),
             Err(failure) if failure.code() == Some(Code::Busy) => {
                 world.log(format_args!("{} stays mounted: {failure}", point.display()));
