@@ -85,9 +85,7 @@ impl Plugin {
         let (rpc, driver) = (Rpc::GetCapacity, self.able(Extension::Capacity)?);
         let own = self.accessible(&driver, rpc)?;
         let is_elsewhere = match (&own, &request.accessible_topology) {
-            (Some(own), Some(asked)) => {
-                own.segments.iter().any(|(key, node)| asked.segments.get(key).is_some_and(|other| other != node))
-            }
+            (Some(own), Some(asked)) => !may_be(own, asked),
             (None | Some(_), None) | (None, Some(_)) => false,
         };
         if is_elsewhere {
@@ -167,6 +165,28 @@ impl Plugin {
             accessible_topology: self.accessible(driver, rpc)?.into_iter().collect(),
         })
     }
+
+    /// Whether some page of the volumes has one of that id.
+    pub(crate) fn is_listed(&self, driver: &Driver, id: &str) -> Result<bool, Trouble> {
+        let (mut options, mut turned) = (Options::default(), BTreeSet::new());
+        loop {
+            let verb = ListVolumes { options: options.clone() };
+            let found = self.ask(driver, "", &Secrets::default(), &verb)?;
+            if found.volumes.iter().any(|volume| volume.id.as_str() == id) {
+                return Ok(true);
+            }
+            match found.next {
+                // A page that was turned before: it would go round for ever.
+                Some(next) if turned.insert(next.clone()) => options.insert(keys::TOKEN, next),
+                Some(_) | None => return Ok(false),
+            }
+        }
+    }
+}
+
+/// Whether what is asked for may be where we are: it names no other node.
+pub(crate) fn may_be(own: &csi::Topology, asked: &csi::Topology) -> bool {
+    own.segments.iter().all(|(key, node)| asked.segments.get(key).is_none_or(|other| other == node))
 }
 
 /// The parameters of a storage class as a driver is given them, with the type of the file system under its own key.
@@ -192,23 +212,4 @@ pub(crate) fn page(mut options: Options, wanted: &limits::Wanted) -> Result<Opti
         options.insert(keys::TOKEN, opened(token)?);
     }
     Ok(options)
-}
-
-impl Plugin {
-    /// Whether some page of the volumes has one of that id.
-    pub(crate) fn is_listed(&self, driver: &Driver, id: &str) -> Result<bool, Trouble> {
-        let (mut options, mut turned) = (Options::default(), BTreeSet::new());
-        loop {
-            let verb = ListVolumes { options: options.clone() };
-            let found = self.ask(driver, "", &Secrets::default(), &verb)?;
-            if found.volumes.iter().any(|volume| volume.id.as_str() == id) {
-                return Ok(true);
-            }
-            match found.next {
-                // A page that was turned before: it would go round for ever.
-                Some(next) if turned.insert(next.clone()) => options.insert(keys::TOKEN, next),
-                Some(_) | None => return Ok(false),
-            }
-        }
-    }
 }

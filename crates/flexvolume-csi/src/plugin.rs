@@ -92,7 +92,7 @@ impl Plugin {
     /// `UNAVAILABLE`: it is not there or does not answer. Volumes of it may be there all the same.
     pub(crate) fn driver(&self) -> Result<Arc<Driver>, Trouble> {
         let found = self.host.ground().drivers.get(&self.serving.driver, &|note| self.tell(note));
-        found.map_err(|error| status::unavailable(status::of(&error, Rpc::About).message()).into())
+        found.map_err(|error| cannot_now(&error))
     }
 
     /// Why a volume is not ready for use, after `undo` has taken back what was begun: clients that are told for good that it failed do
@@ -142,9 +142,7 @@ impl Plugin {
         let work = move || work(&plugin, request).map_err(|trouble| trouble.status(rpc));
         self.gate.pass(key, call, work).await.map(Response::new)
     }
-}
 
-impl Plugin {
     /// Has `work` that changes nothing done on a thread of its own, beside whatever else is done.
     pub(crate) async fn look<R, T, W>(self: &Arc<Self>, rpc: Rpc, request: R, work: W) -> Result<Response<T>, Status>
     where
@@ -197,9 +195,14 @@ impl From<Status> for Trouble {
 /// clients would take it.
 pub(crate) fn not_undone(error: Error) -> Trouble {
     match (error.kind(), error.code()) {
-        (Kind::NotFound, None) => status::unavailable(status::of(&error, Rpc::About).message()).into(),
+        (Kind::NotFound, None) => cannot_now(&error),
         (_, _) => error.into(),
     }
+}
+
+/// The driver is not to be had: that says nothing of the volume.
+fn cannot_now(error: &Error) -> Trouble {
+    status::unavailable(status::of(error, Rpc::About).message()).into()
 }
 
 /// The secrets of one call, for whoever asks in its name. A call that brings none for a volume of which others did cannot take them

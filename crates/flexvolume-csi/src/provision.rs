@@ -11,7 +11,7 @@ use crate::{
     access::Access,
     ask::with_secrets,
     context, limits,
-    lists::parameters,
+    lists::{may_be, parameters},
     plugin::{Plugin, Trouble},
     status::{self, Rpc},
     wire::csi::{
@@ -49,7 +49,7 @@ impl Plugin {
         let options = with_secrets(&driver, options, &secrets);
         let made = self.ask(&driver, name, &secrets, &CreateVolume { options })?;
         let mut volume = self.volume(&driver, rpc, made, fs_type.as_deref())?;
-        volume.content_source.clone_from(&request.volume_content_source);
+        volume.content_source = request.volume_content_source;
         Ok(CreateVolumeResponse { volume: Some(volume) })
     }
 
@@ -73,10 +73,7 @@ impl Plugin {
     fn must_be_here(&self, driver: &Driver, required: Option<&TopologyRequirement>) -> Result<(), Trouble> {
         let Some(own) = self.accessible(driver, Rpc::CreateVolume)? else { return Ok(()) };
         let requisite = required.map_or(&[][..], |required| &required.requisite);
-        let is_here = |segments: &std::collections::BTreeMap<String, String>| {
-            own.segments.iter().all(|(key, node)| segments.get(key).is_none_or(|other| other == node))
-        };
-        match requisite.is_empty() || requisite.iter().any(|one| is_here(&one.segments)) {
+        match requisite.is_empty() || requisite.iter().any(|one| may_be(&own, one)) {
             true => Ok(()),
             false => {
                 Err(status::exhausted("the volume is wanted on other nodes than this one, and lives on one").into())
@@ -111,10 +108,10 @@ impl Plugin {
         Ok(match self.cannot(&driver, &wanted) {
             None => ValidateVolumeCapabilitiesResponse {
                 confirmed: Some(Confirmed {
-                    volume_context: request.volume_context.clone(),
-                    volume_capabilities: request.volume_capabilities.clone(),
-                    parameters: request.parameters.clone(),
-                    mutable_parameters: request.mutable_parameters.clone(),
+                    volume_context: request.volume_context,
+                    volume_capabilities: request.volume_capabilities,
+                    parameters: request.parameters,
+                    mutable_parameters: request.mutable_parameters,
                 }),
                 message: String::new(),
             },

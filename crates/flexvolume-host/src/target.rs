@@ -199,14 +199,9 @@ impl Targets {
                 None => Vec::new(),
             },
             Shown::Device(path) => {
-                let Ok(device) = fs::metadata(path) else { return Ok(Vec::new()) };
+                let Some(device) = device_at(path) else { return Ok(Vec::new()) };
                 let mut all = table::beneath(&self.real)?;
-                // A device's node lies on a file system of nodes, which answers.
-                all.retain(|one| {
-                    matches!(one.fs_type.as_str(), "devtmpfs" | "tmpfs")
-                        && fs::metadata(&one.point)
-                            .is_ok_and(|seen| seen.file_type().is_block_device() && seen.rdev() == device.rdev())
-                });
+                all.retain(|one| is_of_nodes(one) && device_at(&one.point) == Some(device));
                 all
             }
         };

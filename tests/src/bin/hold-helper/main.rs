@@ -1,4 +1,4 @@
-//! What no command does yet and the bridge will: volumes held, grown and let go, by one wish as JSON. The answer is one line of JSON.
+//! What the bridge does and no other command: volumes held, grown and let go, by one wish as JSON. The answer is one line of JSON.
 #![allow(clippy::print_stdout, reason = "its line is its answer")]
 
 use std::{env, path::PathBuf, process::ExitCode};
