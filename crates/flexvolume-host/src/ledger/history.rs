@@ -36,11 +36,11 @@ pub(super) fn add(db: &Connection, key: &str, generation: i64, entries: &[Entry]
         let text = serde_json::to_string(entry).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
         insert.execute(params![key, generation, nth, text])?;
     }
-    db.execute(
+    db.prepare_cached(
         "DELETE FROM history WHERE key = ?1 AND (generation, nth) NOT IN
              (SELECT generation, nth FROM history WHERE key = ?1 ORDER BY generation DESC, nth DESC LIMIT ?2)",
-        params![key, KEPT],
-    )?;
+    )?
+    .execute(params![key, KEPT])?;
     Ok(())
 }
 

@@ -22,7 +22,7 @@ use std::{
 };
 
 use flexvolume_protocol::DriverName;
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use crate::{
     digest,
@@ -67,12 +67,8 @@ pub struct Open {
 impl Ledger {
     /// The record of `key`, if there is one.
     pub fn get(&self, key: &str) -> Result<Option<Record>> {
-        let row = self.locked()?.query_row(
-            "SELECT key, generation, record, sum FROM volume WHERE key = ?1",
-            [key],
-            Row::read,
-        );
-        match row.optional().map_err(|e| self.fail("read", e))? {
+        let rows = self.query_rows("SELECT key, generation, record, sum FROM volume WHERE key = ?1", &[key])?;
+        match rows.into_iter().next() {
             Some(row) => row.record(&self.path).map(Some),
             None => Ok(None),
         }
@@ -89,8 +85,11 @@ impl Ledger {
     }
 
     fn query(&self, sql: &str, parameters: &[&str]) -> Result<Vec<Result<Record>>> {
-        let rows = Row::query(&*self.locked()?, sql, parameters).map_err(|e| self.fail("read", e))?;
-        Ok(rows.into_iter().map(|row| row.record(&self.path)).collect())
+        Ok(self.query_rows(sql, parameters)?.into_iter().map(|row| row.record(&self.path)).collect())
+    }
+
+    fn query_rows(&self, sql: &str, parameters: &[&str]) -> Result<Vec<Row>> {
+        Row::query(&*self.locked()?, sql, parameters).map_err(|e| self.fail("read", e))
     }
 
     /// Writes the record and counts its generation up. On a full disk what goes down (`spare`) may spend the ballast.
@@ -105,11 +104,11 @@ impl Ledger {
             .map_err(|e| Error::new(Kind::Ledger, "cannot write a record as JSON").because(e))?;
         let sum = sum(&record.key, record.generation, &text);
         let put = |db: &Connection| {
-            db.execute(
+            db.prepare_cached(
                 "INSERT INTO volume (key, generation, record, sum) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT (key) DO UPDATE SET generation = ?2, record = ?3, sum = ?4",
-                params![record.key, record.generation, text, sum],
-            )
+            )?
+            .execute(params![record.key, record.generation, text, sum])
         };
         self.change(durability, spare, |db| {
             if calls.is_empty() {
@@ -197,7 +196,9 @@ impl Ledger {
 
     /// Forgets a volume that is over.
     pub fn remove(&self, key: &str) -> Result<()> {
-        self.change(Durability::Power, true, |db| db.execute("DELETE FROM volume WHERE key = ?1", [key]))
+        self.change(Durability::Power, true, |db| {
+            db.prepare_cached("DELETE FROM volume WHERE key = ?1")?.execute([key])
+        })
     }
 
     fn change(
@@ -289,7 +290,7 @@ impl Row {
     }
 
     fn query(db: &Connection, sql: &str, parameters: &[&str]) -> rusqlite::Result<Vec<Self>> {
-        db.prepare(sql)?.query_map(rusqlite::params_from_iter(parameters), Self::read)?.collect()
+        db.prepare_cached(sql)?.query_map(rusqlite::params_from_iter(parameters), Self::read)?.collect()
     }
 
     fn record(self, path: &Path) -> Result<Record> {

@@ -11,9 +11,14 @@ mod clients;
 use std::{
     collections::BTreeMap,
     error::Error,
+    fs,
     path::{Path, PathBuf},
-    process::ExitCode,
-    sync::Arc,
+    process::{Command, ExitCode, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
     time::Instant,
 };
 
@@ -38,7 +43,9 @@ fn main() -> ExitCode {
                 runtime.block_on(many(what, side, socket, Path::new(targets), volumes, at_once, about))
             })
         }
-        _ => Err("bench-csi publish|create ours|other SOCKET TARGETS VOLUMES AT_ONCE ABOUT".into()),
+        ["bare", side, driver, targets, volumes, at_once, about] => both(volumes.parse(), at_once.parse())
+            .and_then(|(volumes, at_once)| bare(side, driver, Path::new(targets), volumes, at_once, about)),
+        _ => Err("bench-csi publish|create|bare ours|other SOCKET|DRIVER TARGETS VOLUMES AT_ONCE ABOUT".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -86,11 +93,52 @@ async fn many(
     while let Some(done) = all.join_next().await {
         calls.extend(done??);
     }
+    tell(start, &calls, side, about);
+    Ok(())
+}
+
+fn tell(start: Instant, calls: &[f64], side: &str, about: &str) {
     let each = start.elapsed().as_secs_f64() / calls.len() as f64;
     println!("time for each call, {about}\t{side}\t{each:.9}");
     for call in calls {
         println!("one call, {about}\t{side}\t{call:.9}");
     }
+}
+
+/// What the bridge cannot be faster than: the driver's `mount` and `unmount` run by themselves, so many at a time.
+fn bare(side: &str, driver: &str, targets: &Path, volumes: usize, at_once: usize, about: &str) -> Done {
+    let next = AtomicUsize::new(0);
+    let start = Instant::now();
+    let life = || -> Done<Vec<f64>> {
+        let mut took = Vec::new();
+        loop {
+            let n = next.fetch_add(1, Ordering::Relaxed);
+            if n >= volumes {
+                return Ok(took);
+            }
+            let target = targets.join(format!("bare-{n}"));
+            fs::create_dir(&target)?;
+            for words in [&["mount", "{}"][..], &["unmount"]] {
+                let start = Instant::now();
+                let mut command = Command::new(driver);
+                command.arg(words[0]).arg(&target).args(&words[1..]).stdin(Stdio::null()).stderr(Stdio::inherit());
+                let end = command.output()?;
+                took.push(start.elapsed().as_secs_f64());
+                if !end.status.success() {
+                    return Err(
+                        format!("{command:?} did not end well: {}", String::from_utf8_lossy(&end.stdout)).into()
+                    );
+                }
+            }
+            fs::remove_dir(&target)?;
+        }
+    };
+    let ended: Vec<Done<Vec<f64>>> = thread::scope(|scope| {
+        let all: Vec<_> = (0..at_once).map(|_| scope.spawn(life)).collect();
+        all.into_iter().map(|one| one.join().unwrap_or_else(|_| Err("a thread died".into()))).collect()
+    });
+    let calls = ended.into_iter().collect::<Done<Vec<_>>>()?.concat();
+    tell(start, &calls, side, about);
     Ok(())
 }
 
