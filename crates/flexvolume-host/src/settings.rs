@@ -180,7 +180,8 @@ fn usual_limits(verb: VerbName) -> Limits {
         | VerbName::CreateVolume
         | VerbName::DeleteVolume
         | VerbName::CreateSnapshot
-        | VerbName::DeleteSnapshot => asked(120, 3600),
+        | VerbName::DeleteSnapshot
+        | VerbName::ModifyVolume => asked(120, 3600),
     }
 }
 
