@@ -75,7 +75,7 @@ fn the_driver_is_told_and_its_answers_have_codes() {
         (Code::ResourceExhausted, "for a reason of its own"),
         (Code::Internal, "for no reason"),
         (Code::Unavailable, "nonsense"),
-        (Code::Unavailable, "signal"),
+        (Code::Unavailable, "no answer"),
     ] {
         refused(modify(&bed, "v", fast()), code, &[words]);
     }
@@ -148,7 +148,8 @@ fn a_volume_in_use_is_modified_and_stays_so() {
     let both = map([("directIO", "true"), ("XXX", "YYY")]);
     refused(modify(&bed, &volume.id, both), Code::InvalidArgument, &["XXX"]);
     assert!(is_buffered(), "nothing of it is done");
-    refused(modify(&bed, "none", map([("directIO", "true")])), Code::NotFound, &["none"]);
+    let other = format!("{}-other", volume.id);
+    refused(modify(&bed, &other, map([("directIO", "true")])), Code::NotFound, &["v-other"]);
     // What a volume could have its driver alone knows: nothing is confirmed in its name.
     let validate = |mutable_parameters| {
         let request = ValidateVolumeCapabilitiesRequest {
@@ -187,7 +188,10 @@ fn growing_is_waited_for_and_may_have_been_done() {
         Answer::failure("for no reason"),
     ];
     let Some((mut bed, driver)) = Bed::script(|_| {
-        crate::scripts::staged().on("init", announces(&["staged", "expand"])).on_each("expandvolume", expand)
+        crate::scripts::staged()
+            .on("init", announces(&["staged", "expand"]))
+            .on("expandfs", Answer::success())
+            .on_each("expandvolume", expand)
     }) else {
         return;
     };
