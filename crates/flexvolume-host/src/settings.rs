@@ -236,6 +236,7 @@ mod tests {
             "deletevolume",
             "createsnapshot",
             "deletesnapshot",
+            "modifyvolume",
         ];
         for verb in VerbName::ALL {
             let asked = matches!(DriverConfig::default().limits(*verb).kill, Kill::Ask { .. });
