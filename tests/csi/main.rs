@@ -16,6 +16,7 @@ mod flows;
 mod gone;
 mod hostile;
 mod many;
+mod modify;
 mod sanity;
 #[path = "../it/scripts.rs"]
 #[allow(dead_code, reason = "scripts for all tests, of which these cases use a part")]

@@ -76,6 +76,7 @@ impl Offer {
             (Controller::GetSnapshot, self.has(Extension::Snapshot)),
             (Controller::CloneVolume, self.has_all(&[Extension::Provision, Extension::Clone])),
             (Controller::ExpandVolume, self.has(Extension::Expand) && !self.has(Extension::Local)),
+            (Controller::ModifyVolume, self.has(Extension::Modify)),
             (Controller::GetVolumeHealth, self.has(Extension::Health)),
             (Controller::ListVolumeHealth, self.has_all(&[Extension::Health, Extension::List])),
         ];
@@ -144,6 +145,8 @@ mod tests {
         assert_eq!(doors(&[Extension::Expand]), [Controller::ExpandVolume]);
         assert_eq!(doors(&[Extension::Expand, Extension::Local]), [], "it is made larger where it lives");
         assert_eq!(doors(&[Extension::Health]), [Controller::GetVolumeHealth]);
+        assert_eq!(doors(&[Extension::Modify]), [Controller::ModifyVolume]);
+        assert_eq!(doors(&[Extension::Modify, Extension::Local]), [Controller::ModifyVolume], "by who calls that node");
         for silent in [Extension::Staged, Extension::Local, Extension::Stdin, Extension::Block] {
             assert_eq!(doors(&[silent]), [], "{silent}");
         }

@@ -1,6 +1,6 @@
 //! Volumes and snapshots made and deleted.
 
-use std::mem;
+use std::{collections::BTreeMap, mem};
 
 use flexvolume_host::drivers::driver::Driver;
 use flexvolume_protocol::{
@@ -33,7 +33,7 @@ impl Plugin {
         }
         self.must_be_here(&driver, request.accessibility_requirements.as_ref())?;
         let secrets = context::secrets(mem::take(&mut request.secrets))?;
-        let mut options = parameters(&request.parameters)?;
+        let mut options = self.with_mutable(&driver, &request, parameters(&request.parameters)?)?;
         let fs_type = options.get(keys::FS_TYPE).map(str::to_owned);
         options.insert(keys::NAME, name);
         if size.required > 0 {
@@ -100,6 +100,7 @@ impl Plugin {
         let id = limits::id("volume_id", &request.volume_id)?;
         let wanted = Access::all(&request.volume_capabilities)?;
         limits::map("parameters", &request.parameters)?;
+        context::mutable(&request.mutable_parameters)?;
         let secrets = context::secrets(mem::take(&mut request.secrets))?;
         let unknown = || status::not_found("there is no such volume");
         let id = id.ok_or_else(unknown)?;
@@ -111,7 +112,8 @@ impl Plugin {
                     volume_context: request.volume_context,
                     volume_capabilities: request.volume_capabilities,
                     parameters: request.parameters,
-                    mutable_parameters: request.mutable_parameters,
+                    // Whether a volume can have them only its driver knows, which is not asked.
+                    mutable_parameters: BTreeMap::new(),
                 }),
                 message: String::new(),
             },

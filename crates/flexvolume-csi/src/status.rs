@@ -127,8 +127,8 @@ impl Rpc {
     /// The code where something is wrong with us or the driver, and nobody can say what is left of the call.
     fn broken(self) -> Code {
         match self.does() {
-            Does::Make | Does::Ready => Code::Unavailable,
-            Does::Expand | Does::Change | Does::Undo | Does::Ask | Does::Turn => Code::Internal,
+            Does::Make | Does::Ready | Does::Expand | Does::Change => Code::Unavailable,
+            Does::Undo | Does::Ask | Does::Turn => Code::Internal,
         }
     }
 
