@@ -89,6 +89,17 @@ impl Flags {
         }
     }
 
+    /// Why what is mounted already cannot be shown with these, if so: a file system has the options that it was mounted with.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, naming one that is not among `mounted`.
+    pub fn are_of(&self, mounted: &[String]) -> Result<(), Status> {
+        match self.file_system.iter().find(|flag| !mounted.contains(flag)) {
+            Some(flag) => Err(refuse(flag, "is for the file system, which is staged without it")),
+            None => Ok(()),
+        }
+    }
+
     fn at(&mut self, times: Times) -> Result<(), Status> {
         match self.times.replace(times) {
             Some(before) if before != times => {
