@@ -41,8 +41,8 @@ fn flagged(volume: &Volume, flags: &[&str]) -> Volume {
 /// The attributes of the mount at a path.
 fn attributes(path: &Path) -> Vec<String> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let fields = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    let found = fields.filter(|fields| fields[4] == path.to_str().unwrap()).last();
+    let mut fields = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let found = fields.rfind(|fields| fields[4] == path.to_str().unwrap());
     found.unwrap_or_else(|| panic!("nothing at {}", path.display()))[5].split(',').map(str::to_owned).collect()
 }
 

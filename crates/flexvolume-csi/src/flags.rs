@@ -203,6 +203,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_mounted_has_the_options_that_it_was_mounted_with() {
+        let mounted = ["discard", "commit=30"].map(str::to_owned);
+        for given in [&["noexec"][..], &["discard"], &["commit=30,discard"], &[]] {
+            flags(given).unwrap().are_of(&mounted).unwrap();
+        }
+        let told = flags(&["discard", "commit=31"]).unwrap().are_of(&mounted).unwrap_err();
+        assert_eq!(told.code(), tonic::Code::InvalidArgument);
+        assert!(told.message().contains("commit") && !told.message().contains("31"), "{told:?}");
+    }
+
+    #[test]
     fn a_value_is_never_shown() {
         let flags = flags(&["password=hunter2", "ro"]).unwrap();
         let shown = [format!("{flags:?}"), flags.without_file_system().unwrap_err().to_string()];

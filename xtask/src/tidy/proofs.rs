@@ -46,7 +46,8 @@ fn of(page: &File, tests: &BTreeSet<(&str, String)>) -> Vec<Finding> {
             continue;
         }
         let last = line.trim().trim_matches('|').rsplit('|').next().unwrap_or_default().trim();
-        if is_list && !last.chars().all(|c| matches!(c, '-' | ':')) && named(last).next().is_none() {
+        let is_rule = last.starts_with('-') || last.starts_with(":-");
+        if is_list && !is_rule && named(last).next().is_none() {
             findings.push(finding(format!("the column `{COLUMN}` names no test, as `tests/a.rs::it_is_so`")));
         }
         is_list |= last == COLUMN;
