@@ -75,6 +75,9 @@ impl Plugin {
         let Wanted { target, access, read_only, .. } = &wanted;
         if let Some(held) = &held {
             access.must_be(held.spec.block)?;
+            if let Kind::Mount { flags, .. } = &access.kind {
+                flags.are_of(&held.spec.mount_options)?;
+            }
         }
         match (&held, driver.kind(), &access.kind) {
             (Some(held), _, Kind::Block) => {
@@ -212,14 +215,22 @@ impl Plugin {
         let target = limits::path("target_path", &request.target_path)?;
         self.targets.hide(target)?;
         self.take_from(&place_of(target))?;
-        if let Some(id) = limits::id("volume_id", &request.volume_id)?
-            && let Some(held) = self.host.held(&self.serving.driver, &volume_name(&id))?
-            && context::is_inline(&held.spec.options)
-            && self.targets.of(self.shown(&held))?.is_empty()
-        {
-            self.release(&volume_name(&id))?;
+        if let Some(id) = limits::id("volume_id", &request.volume_id)? {
+            self.end_with_its_user(&volume_name(&id))?;
         }
         Ok(NodeUnpublishVolumeResponse {})
+    }
+
+    /// Lets go what is written in a pod, once it is shown to nobody: also what never came up, since nobody unstages it.
+    fn end_with_its_user(&self, name: &VolumeName) -> Result<(), Trouble> {
+        let driver = &self.serving.driver;
+        if !self.host.wanted(driver, name)?.is_some_and(|spec| context::is_inline(&spec.options)) {
+            return Ok(());
+        }
+        match self.host.held(driver, name)? {
+            Some(held) if !self.targets.of(self.shown(&held))?.is_empty() => Ok(()),
+            Some(_) | None => self.release(name),
+        }
     }
 
     /// What is shown of a held volume.

@@ -134,8 +134,16 @@ impl Host {
     /// # Errors
     /// The ledger cannot be read.
     pub fn is_held(&self, driver: &DriverName, name: &VolumeName) -> Result<bool> {
+        Ok(self.wanted(driver, name)?.is_some())
+    }
+
+    /// What is wanted of a volume that somebody wants held, whether it stands or not.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn wanted(&self, driver: &DriverName, name: &VolumeName) -> Result<Option<Spec>> {
         let key = record::key(driver, name, Kind::Staged, "");
-        Ok(self.ground.ledger.get(&key)?.is_some_and(|record| record.state.is_held()))
+        Ok(self.ground.ledger.get(&key)?.filter(|record| record.state.is_held()).map(|record| record.spec))
     }
 
     /// Lets a held volume go; one that nobody knows is gone already.
