@@ -24,3 +24,4 @@ mod secrets;
 mod sweep;
 mod users;
 mod volume;
+mod whose;
