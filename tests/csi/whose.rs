@@ -159,6 +159,31 @@ fn a_raw_device_that_cannot_be_looked_at_is_not_taken_for_unused() {
     bed.assert_clean();
 }
 
+/// The number of a device that was taken away is given to the next: that one's pods are not taken for the first one's.
+#[test]
+fn what_has_become_anothers_keeps_nobody() {
+    let Some(mut bed) = Bed::of("loopback") else { return };
+    let [first, second] = ["first", "second"].map(|name| bed.create(name));
+    for unstaged in [true, false] {
+        bed.stage(&first).unwrap();
+        bed.command.sandbox.unmount_all().unwrap();
+        bed.stage(&second).unwrap();
+        bed.publish(&second, "second").unwrap();
+        let file = bed.target("second").join("file");
+        fs::write(&file, "kept").unwrap();
+        if !unstaged {
+            bed.publish(&first, "first").unwrap();
+            bed.unpublish(&first, "first").unwrap();
+        }
+        bed.unstage(&first).unwrap();
+        fs::write(&file, "still here").unwrap();
+        refused(bed.unstage(&second), FailedPrecondition, &["still published at", "second"]);
+        bed.unpublish(&second, "second").unwrap();
+        bed.unstage(&second).unwrap();
+        bed.assert_clean();
+    }
+}
+
 fn flagged(volume: &Volume, flags: &[&str]) -> Volume {
     let mut flagged = volume.clone();
     if let Some(AccessType::Mount(mount)) = &mut flagged.capability.access_type {

@@ -78,6 +78,10 @@ impl Plugin {
             0 => 0,
             required => self.host.grow(&key, required, at, &keys(secrets), &|note| self.tell(note))?,
         };
+        if let Some(limit) = size.limit.filter(|limit| bytes > *limit) {
+            let what = format!("the volume has {bytes} bytes, and at most {limit} are wanted");
+            return Err(status::out_of_range(format!("{what}; none is made smaller")).into());
+        }
         Ok(NodeExpandVolumeResponse { capacity_bytes: limits::bytes(Rpc::NodeExpandVolume, Some(bytes))? })
     }
 }

@@ -87,14 +87,20 @@ impl Host {
         keys.iter().filter_map(|key| self.ground.ledger.get(key).transpose()).collect()
     }
 
-    /// Where, outside of our own root, something of the volume is still seen.
+    /// Where, outside of our own root, something of the volume is still seen that is not another's by now.
     pub(super) fn shown_elsewhere(&self, record: &Record) -> Result<Option<PathBuf>> {
         if record.traces.is_empty() || !self.is_current(record) {
             return Ok(None);
         }
         let root = self.ground.layout.root();
-        let is_ours = |trace: &Trace| record.traces.iter().any(|own| own.holds(trace));
-        let mut others = table::all()?.into_iter().filter(|mounted| !mounted.point.starts_with(root));
-        Ok(others.find(|mounted| is_ours(&Trace::of(mounted))).map(|mounted| mounted.point))
+        for mounted in table::all()?.into_iter().filter(|mounted| !mounted.point.starts_with(root)) {
+            let there = Trace::of(&mounted);
+            if let Some(own) = record.traces.iter().find(|own| own.holds(&there))
+                && !self.is_anothers(own, &record.driver, &record.name)?
+            {
+                return Ok(Some(mounted.point));
+            }
+        }
+        Ok(None)
     }
 }
