@@ -31,3 +31,4 @@ mod swapped;
 mod sweep;
 mod users;
 mod volume;
+mod whose;

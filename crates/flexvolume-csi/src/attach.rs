@@ -43,8 +43,10 @@ impl Plugin {
             self.health(&driver, &id, about(&id, &volume.options), &secrets)?;
         }
         let keys = HostKeys {
+            // The node tells the driver the same of it.
             fs_type: match &access.kind {
                 Kind::Block => String::new(),
+                Kind::Mount { fs_type, .. } if fs_type.is_empty() => volume.fs_type.clone().unwrap_or_default(),
                 Kind::Mount { fs_type, .. } => fs_type.clone(),
             },
             read_only: request.readonly || access.is_read_only(),

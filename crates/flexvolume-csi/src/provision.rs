@@ -8,7 +8,7 @@ use flexvolume_protocol::{
 };
 
 use crate::{
-    access::Access,
+    access::{self, Access},
     ask::with_secrets,
     context, limits,
     lists::{may_be, parameters},
@@ -28,12 +28,17 @@ impl Plugin {
         let driver = self.able(Extension::Provision)?;
         let name = limits::name("name", &request.name)?;
         let size = limits::size(request.capacity_range.as_ref())?;
-        if let Some(why) = self.cannot(&driver, &Access::all(&request.volume_capabilities)?) {
+        let uses = Access::all(&request.volume_capabilities)?;
+        if let Some(why) = self.cannot(&driver, &uses) {
             return Err(status::invalid(why).into());
         }
         self.must_be_here(&driver, request.accessibility_requirements.as_ref())?;
         let secrets = context::secrets(mem::take(&mut request.secrets))?;
         let mut options = self.with_mutable(&driver, &request, parameters(&request.parameters)?)?;
+        // Kubernetes takes it out of the parameters and says it of the use.
+        if let Some(fs_type) = access::one_fs_type(&uses) {
+            options.insert(keys::FS_TYPE, fs_type);
+        }
         let fs_type = options.get(keys::FS_TYPE).map(str::to_owned);
         options.insert(keys::NAME, name);
         if size.required > 0 {

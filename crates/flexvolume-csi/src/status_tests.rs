@@ -32,6 +32,15 @@ const ALL: [Rpc; 27] = [
     Rpc::NodeExpandVolume,
 ];
 
+#[test]
+fn what_is_there_in_another_way_is_there() {
+    let refused = || Error::new(Kind::Refused, "x");
+    for rpc in [Rpc::NodeStageVolume, Rpc::NodePublishVolume] {
+        assert_eq!(of(&refused().otherwise(), rpc).code(), Code::AlreadyExists);
+        assert_eq!(of(&refused(), rpc).code(), Code::FailedPrecondition);
+    }
+}
+
 fn told(said: Said, rpc: Rpc) -> Code {
     of(&Error::new(Kind::Driver, "x").with_code(Some(said)), rpc).code()
 }
