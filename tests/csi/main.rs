@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, reason = "these are tests")]
 
 mod attach;
+mod attached;
 mod bed;
 mod broken;
 mod calls;
