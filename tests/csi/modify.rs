@@ -108,10 +108,13 @@ fn what_can_be_changed_goes_before_and_is_told_by_name_when_a_volume_is_made() {
     let size = json!((16 << 20).to_string());
     assert_eq!(
         told(),
-        json!({"flexvol/name": "v", "flexvol/requiredBytes": size, "flexvol/mutable": "speed,tier", "pool": "a", "speed": "fast", "tier": "gold"})
+        json!({"flexvol/name": "v", "flexvol/requiredBytes": size, "flexvol/mutable": "speed,tier", "kubernetes.io/fsType": "ext4", "pool": "a", "speed": "fast", "tier": "gold"})
     );
     bed.client.create_volume(wish(&bed, map([]))).unwrap();
-    assert_eq!(told(), json!({"flexvol/name": "v", "flexvol/requiredBytes": size, "pool": "a", "speed": "slow"}));
+    assert_eq!(
+        told(),
+        json!({"flexvol/name": "v", "flexvol/requiredBytes": size, "kubernetes.io/fsType": "ext4", "pool": "a", "speed": "slow"})
+    );
     let fs_type = wish(&bed, map([("csi.storage.k8s.io/fstype", "xfs")]));
     refused(bed.client.create_volume(fs_type), Code::InvalidArgument, &["file system"]);
     bed.assert_clean();

@@ -10,7 +10,8 @@ use std::{
 
 use flexvolume_csi::wire::csi::{GetPluginInfoRequest, NodeGetVolumeStatsRequest, volume_capability::AccessType};
 use flexvolume_testkit::{
-    hung::HungFs,
+    binary,
+    hung::{abort_at, waiting_at},
     scripted::{Answer, Script},
     skip,
 };
@@ -166,7 +167,10 @@ fn work_in_progress_is_waited_for_and_not_for_ever() {
 /// Whoever asks a file system that never answers is told so, and nobody else waits for it.
 #[test]
 fn a_file_system_that_hangs_holds_up_who_asks_it_and_nobody_else() {
-    let Some((mut bed, _)) = Bed::script(|_| scripts::direct()) else { return };
+    let hungfs = binary("hungfs").unwrap();
+    let mount = format!(r#"case $2 in */hangs) {} "$2" 0 ;; *) mount -t tmpfs none "$2" ;; esac"#, hungfs.display());
+    let made = Bed::script(|_| scripts::direct().on("mount", Answer::success().run(mount)));
+    let Some((mut bed, _)) = made else { return };
     let [hangs, well] = ["hangs", "well"].map(|id| Volume::named(id).of_any_type());
     bed.publish(&hangs, "hangs").unwrap();
     bed.publish(&well, "well").unwrap();
@@ -178,22 +182,17 @@ fn a_file_system_that_hangs_holds_up_who_asks_it_and_nobody_else() {
         };
         bed.client.node_get_volume_stats(request)
     };
-    stats(&hangs, "hangs").unwrap();
-    let hung = match HungFs::mount(&bed.target("hangs"), 0) {
-        Ok(hung) => hung,
-        Err(error) => return skip(&format!("no file system that hangs: {error}")),
-    };
+    let target = bed.target("hangs");
     std::thread::scope(|scope| {
         let asked = scope.spawn(|| stats(&hangs, "hangs"));
-        until("the file system to be asked", || hung.waiting().unwrap() > 0);
+        until("the file system to be asked", || waiting_at(&target).unwrap() > 0);
         let usage = stats(&well, "well").unwrap().usage;
         assert!(usage.iter().any(|it| it.total > 0), "{usage:?}");
         assert!(!asked.is_finished(), "it was answered");
         refused(asked.join().unwrap(), Code::Aborted, &[]);
     });
-    drop(hung);
-    stats(&hangs, "hangs").unwrap();
-    bed.unpublish(&hangs, "hangs").unwrap();
+    abort_at(&target).unwrap();
+    until("the worker to end", || bed.unpublish(&hangs, "hangs").is_ok());
     bed.unpublish(&well, "well").unwrap();
     bed.assert_clean();
 }
