@@ -29,7 +29,8 @@ const LACKS: [&str; 7] = [
 /// A machine whose pool may promise more than it has, and the bridge.
 fn served() -> Option<(Home, Bed)> {
     let home = Home::with_pool(&[700], 600)?;
-    home.set(r#"{"thinOvercommit": 10}"#);
+    // How much room there is is asked without parameters as well.
+    home.set(&json!({"volumegroup": home.vg.name, "thinOvercommit": 10}).to_string());
     let bridge = Bed::running(Arc::clone(&home.bed.command), DRIVER, &[]);
     Some((home, bridge))
 }

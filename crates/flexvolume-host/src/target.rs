@@ -105,9 +105,13 @@ impl Manner {
 }
 
 impl Shown<'_> {
-    fn source(&self) -> &Path {
+    /// What is bound. A device may go by a link, as `/dev/VG/LV` does; whether that led to the same one is looked at afterwards.
+    fn source(&self) -> Result<PathBuf> {
         match self {
-            Self::Tree(path) | Self::Device(path) => path,
+            Self::Tree(path) => Ok(path.to_path_buf()),
+            Self::Device(path) => fs::canonicalize(path).map_err(|error| {
+                Error::new(Kind::NotFound, format!("the device {} is not there", path.display())).because(error)
+            }),
         }
     }
 }
@@ -189,7 +193,10 @@ impl Targets {
             // They would be hidden, and nobody would know whose they are.
             return Err(in_the_way(target, "not empty"));
         }
-        let judged = bind(what.source(), &pinned, manner).and_then(|()| self.is_same(what, &pinned, manner));
+        let judged = what
+            .source()
+            .and_then(|source| bind(&source, &pinned, manner))
+            .and_then(|()| self.is_same(what, &pinned, manner));
         if judged.is_err() && matches!(pinned.look(), Ok(Presence::Plain | Presence::Other)) {
             let _ = remove(&pinned);
         }

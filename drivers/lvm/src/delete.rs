@@ -22,7 +22,8 @@ use crate::{
 /// A group that is not on this node is a failure without a code: what is in it is not deleted.
 pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
     let id: String = options.required(keys::ID)?;
-    let mut place = Place { vg_uuid: options.optional(VG_UUID)?, ..Place::of_id(&id, world)? };
+    let Some(place) = Place::to_delete(&id, world)? else { return Ok(()) };
+    let mut place = Place { vg_uuid: options.optional(VG_UUID)?, ..place };
     let lvm = Lvm::find()?;
     let lock = place.lock(world)?;
     // By the id alone another group of that name is not it, if the volume was ever handed out here.

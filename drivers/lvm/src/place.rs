@@ -29,7 +29,7 @@ impl Place {
     /// As a call's options say: by `volumeID` and `volumegroup`, else by `flexvol/id`.
     ///
     /// # Errors
-    /// `invalid`: they name no volume, or not by LVM's rules. `permission`: the settings do not allow that group.
+    /// `invalid`: they name no volume, or not by LVM's rules. `notFound`: no volume can have that id. `permission`: the settings do not allow that group.
     pub(crate) fn of(options: &Options, world: &World) -> Result<Self> {
         let settings = Settings::read(world)?;
         let vg_uuid = options.optional::<Uuid>(VG_UUID)?;
@@ -45,10 +45,21 @@ impl Place {
         Ok(Self { vg, lv, vg_uuid })
     }
 
+    /// The place of an id that is to be deleted; `None` for one that was never given to anybody, which is gone as it is.
+    ///
+    /// # Errors
+    /// Those of [`Place::of_id`] but `notFound`.
+    pub(crate) fn to_delete(id: &str, world: &World) -> Result<Option<Self>> {
+        match Self::of_id(id, world) {
+            Err(failure) if failure.code() == Some(Code::NotFound) => Ok(None),
+            place => place.map(Some),
+        }
+    }
+
     /// The place that [`Place::storage`] and [`Place::id`] name.
     ///
     /// # Errors
-    /// `invalid`: it is no `VG/LV`. `permission`: the settings do not allow that group.
+    /// `notFound`: it is no `VG/LV`. `permission`: the settings do not allow that group.
     pub(crate) fn of_id(id: &str, world: &World) -> Result<Self> {
         let (vg, lv) = split(id)?;
         Settings::read(world)?.allow(&vg, world)?;
@@ -119,13 +130,16 @@ pub(crate) fn group(options: &Options, settings: &Settings) -> Result<VgName> {
     })
 }
 
+/// What the id of a volume says. One of another shape was never given to anybody.
+///
+/// # Errors
+/// `notFound`.
 fn split(id: &str) -> Result<(VgName, LvName)> {
-    let Some((vg, lv)) = id.split_once('/') else {
-        let message =
-            format!("{:?} is no id of this driver's: those are VG/LV", id.chars().take(80).collect::<String>());
-        return Err(Failure::new(Code::Invalid, message));
-    };
-    Ok((VgName::parse(vg)?, LvName::parse(lv)?))
+    let parts = id.split_once('/').and_then(|(vg, lv)| Some((VgName::parse(vg).ok()?, LvName::parse(lv).ok()?)));
+    parts.ok_or_else(|| {
+        let id = id.chars().take(80).collect::<String>();
+        Failure::new(Code::NotFound, format!("{id:?} is no id of this driver's: those are VG/LV"))
+    })
 }
 
 /// The durable record of the format of a logical volume. Its folder is made.
@@ -187,8 +201,6 @@ mod tests {
         for bad in [
             &[][..],
             &[("volumegroup", "x")],
-            &[(keys::ID, "vol1")],
-            &[(keys::ID, "a/b/c")],
             &[("volumeID", "../x")],
             &[("volumeID", "pool_tdata")],
             &[("volumeID", "v"), ("volumegroup", "-x")],
@@ -196,6 +208,7 @@ mod tests {
         ] {
             assert_eq!(of(bad).unwrap_err().code(), Some(Code::Invalid), "{bad:?}");
         }
+        assert_eq!(of(&[(keys::ID, "vol1")]).unwrap_err().code(), Some(Code::NotFound));
     }
 
     #[test]
@@ -205,8 +218,18 @@ mod tests {
         assert!(of("fast").is_ok());
         assert_eq!(of("system"), Err(Some(Code::Permission)));
         assert_eq!(Place::of_id("system/root", &world).map_err(|one| one.code()), Err(Some(Code::Permission)));
+        assert!(Place::to_delete("system/root", &world).is_err());
         let none = Place::of(&options(&[("volumeID", "v")]), &world).unwrap_err();
         assert!(none.to_string().contains("volumegroup"), "{none}");
+    }
+
+    #[test]
+    fn an_id_of_another_shape_is_unknown_and_gone() {
+        let (_tmp, world) = world("{}");
+        for id in ["fake", "a/b/c", "../x", "vg/-x", "vg/", "/lv", ""] {
+            assert_eq!(Place::of_id(id, &world).map_err(|one| one.code()), Err(Some(Code::NotFound)), "{id:?}");
+            assert_eq!(Place::to_delete(id, &world).unwrap(), None, "{id:?}");
+        }
     }
 
     #[test]

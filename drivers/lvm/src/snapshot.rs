@@ -213,7 +213,8 @@ fn undo(
 /// `invalid`: it is a volume. `busy`: a clone is being made of it, or somebody has it open. In progress: it is being wiped.
 pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
     let id: String = options.required(keys::SNAPSHOT)?;
-    let place = Place { vg_uuid: options.optional(VG_UUID)?, ..Place::of_id(&id, world)? };
+    let Some(place) = Place::to_delete(&id, world)? else { return Ok(()) };
+    let place = Place { vg_uuid: options.optional(VG_UUID)?, ..place };
     let lvm = Lvm::find()?;
     let lock = place.lock(world)?;
     let (group, rows) = volume::all(&place.vg, place.vg_uuid.as_ref(), &lvm, world).map_err(end::not_deleted)?;
