@@ -25,7 +25,7 @@ pub(crate) const CHECKS: &[Check] = &[
     heard(
         ONE_JSON,
         Must,
-        "standard output and standard error together are one JSON object for every call: hosts fail a call for one line more, though its work is done (D10)",
+        "standard output and standard error together are one JSON object for every call: hosts fail a call for one line more, though its work is done",
         "contract: A call",
         "print the answer once, at the end; send everything else, also what other programs print, to a file or to syslog",
     ),
@@ -46,7 +46,7 @@ pub(crate) const CHECKS: &[Check] = &[
     heard(
         EXIT,
         Must,
-        "whoever says Success exits with 0: hosts take any other exit for a failure (D11)",
+        "whoever says Success exits with 0: hosts take any other exit for a failure",
         "contract: A call",
         "end with `exit 0` after a Success; look what the last command of the script returns",
     ),
@@ -67,14 +67,14 @@ pub(crate) const CHECKS: &[Check] = &[
     heard(
         HELD,
         Must,
-        "nothing that a call leaves running holds its output: hosts wait until nobody does (D14)",
-        "contract: Demands on drivers",
+        "nothing that a call leaves running holds its output: hosts wait until nobody does",
+        "contract: Demands on drivers, 6",
         "start daemons with their output closed or elsewhere: `daemon >/dev/null 2>&1 </dev/null &`",
     ),
     heard(
         NOT_SUPPORTED,
         Must,
-        "\"Not supported\" is said of a verb always or never: hosts remember it and do not ask again, for no volume (D12)",
+        "\"Not supported\" is said of a verb always or never: hosts remember it and do not ask again, for no volume",
         "contract: Call-outs",
         "answer Failure with a message where the verb is served but this volume cannot have it",
     ),

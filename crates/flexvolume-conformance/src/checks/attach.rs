@@ -25,8 +25,8 @@ pub(crate) const CHECKS: &[Check] = &[
     row(
         "attach.again",
         Must,
-        "`attach` of what is attached here succeeds and names the same device: every call is repeated after a restart (D1, D5)",
-        "contract: Demands on drivers",
+        "`attach` of what is attached here succeeds and names the same device: every call is repeated after a restart",
+        "contract: Demands on drivers, 1 and 4",
         "look whether it is attached before attaching, and answer what is there",
         &["attach.succeeds"],
         |bed| {
@@ -39,7 +39,7 @@ pub(crate) const CHECKS: &[Check] = &[
     row(
         "isattached.true",
         Must,
-        "`isattached` says `\"attached\": true` of what is attached: an answer without it means that it is not, and hosts attach again (D8)",
+        "`isattached` says `\"attached\": true` of what is attached: an answer without it means that it is not, and hosts attach again",
         "contract: Call-outs",
         "print `attached` in every answer, or answer \"Not supported\"",
         &["attach.succeeds"],
@@ -57,8 +57,8 @@ pub(crate) const CHECKS: &[Check] = &[
     row(
         "waitforattach.device",
         Must,
-        "`waitforattach` answers the device: its answer takes the place of attach's, and an empty one makes hosts mount nothing (D7)",
-        "contract: Call-outs",
+        "`waitforattach` answers the device: its answer takes the place of attach's, and an empty one makes hosts mount nothing",
+        "contract: Demands on drivers, 5",
         "answer the device that it was given, once it is there",
         &["attach.succeeds"],
         |bed| {
@@ -75,8 +75,8 @@ pub(crate) const CHECKS: &[Check] = &[
     row(
         "waitforattach.strange",
         Must,
-        "`waitforattach` with no device, or with a device of before a reboot, comes back in time (D7)",
-        "contract: Demands on drivers",
+        "`waitforattach` with no device, or with a device of before a reboot, comes back in time",
+        "contract: Demands on drivers, 5",
         "find the device by the options instead of trusting what was given; give the wait a limit",
         &["waitforattach.device"],
         |bed| {
@@ -105,8 +105,8 @@ pub(crate) const CHECKS: &[Check] = &[
     row(
         "mountdevice.again",
         Must,
-        "`mountdevice` of what is mounted succeeds and mounts nothing on top (D1)",
-        "contract: Demands on drivers",
+        "`mountdevice` of what is mounted succeeds and mounts nothing on top",
+        "contract: Demands on drivers, 1",
         "look for a mount before mounting",
         &["mountdevice.mounts"],
         |bed| {
@@ -120,8 +120,8 @@ pub(crate) const CHECKS: &[Check] = &[
     row(
         "unmountdevice.undoes",
         Must,
-        "after `unmountdevice` nothing is mounted at the directory of the node, and nothing lies in it (D4)",
-        "contract: Demands on drivers",
+        "after `unmountdevice` nothing is mounted at the directory of the node, and nothing lies in it",
+        "contract: Demands on drivers, 3",
         "unmount until nothing is mounted there",
         &["mountdevice.mounts"],
         |bed| {
@@ -135,8 +135,8 @@ pub(crate) const CHECKS: &[Check] = &[
     row(
         "unmountdevice.again",
         Must,
-        "`unmountdevice` where nothing is mounted succeeds (D1, D4)",
-        "contract: Demands on drivers",
+        "`unmountdevice` where nothing is mounted succeeds",
+        "contract: Demands on drivers, 1 and 3",
         "take \"not mounted\" for success",
         &["unmountdevice.undoes"],
         |bed| {
@@ -172,8 +172,8 @@ pub(crate) const CHECKS: &[Check] = &[
     row(
         "detach.again",
         Must,
-        "`detach` of what is detached succeeds (D6)",
-        "contract: Demands on drivers",
+        "`detach` of what is detached succeeds",
+        "contract: Demands on drivers, 3",
         "take \"not attached\" for success",
         &["attach.succeeds"],
         |bed| {
@@ -187,8 +187,8 @@ pub(crate) const CHECKS: &[Check] = &[
     row(
         "detach.unknown",
         Must,
-        "`detach` of a volume that the driver never heard of succeeds (D6)",
-        "contract: Demands on drivers",
+        "`detach` of a volume that the driver never heard of succeeds",
+        "contract: Demands on drivers, 3",
         "take an unknown name for success: hosts detach what they find in their records",
         &["init.answers"],
         |bed| {

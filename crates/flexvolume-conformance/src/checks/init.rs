@@ -38,8 +38,8 @@ pub(crate) const CHECKS: &[Check] = &[
     row(
         "init.again",
         Must,
-        "`init` says the same each time: it is called at every load, by two programs at once (D1)",
-        "contract: Call-outs",
+        "`init` says the same each time: it is called at every load, by two programs at once",
+        "contract: Demands on drivers, 1",
         "let `init` look at nothing that changes, and change nothing",
         &["init.answers"],
         |bed| {
@@ -59,8 +59,8 @@ pub(crate) const CHECKS: &[Check] = &[
     row(
         "init.offline",
         Must,
-        "`init` needs no network: a host that starts before the network is there would lose the driver (D16)",
-        "contract: Demands on drivers",
+        "`init` needs no network: a host that starts before the network is there would lose the driver",
+        "contract: Demands on drivers, 8",
         "look for servers and credentials in `mount` or `attach`, not in `init`",
         &["init.answers"],
         |bed| through(bed, "unshare", &["--net", "--"]),

@@ -10,8 +10,8 @@ use crate::{
     check::{Check, Severity::Must, Verdict, fault, skip},
 };
 
-const WHY_UP: &str = "a call that was killed in its middle succeeds when it is called again: hosts are killed and restarted at any moment (D1)";
-const WHY_DOWN: &str = "a way back that was killed in its middle is gone to its end when it is called again (D1, D3)";
+const WHY_UP: &str = "a call that was killed in its middle succeeds when it is called again: hosts are killed and restarted at any moment";
+const WHY_DOWN: &str = "a way back that was killed in its middle is gone to its end when it is called again";
 const MEND_UP: &str = "make each step such that finding it done, or half done, is no failure";
 const MEND_DOWN: &str = "look at what is there, not at a record of what should be";
 const SECTION: &str = "contract: Demands on drivers";

@@ -20,8 +20,8 @@ pub(crate) const CHECKS: &[Check] = &[
     row(
         "mount.mounts",
         Must,
-        "after `mount` the volume is mounted at the pod's directory: a Success without a mount lets pods write to the node's disk (D2)",
-        "contract: Call-outs",
+        "after `mount` the volume is mounted at the pod's directory: a Success without a mount lets pods write to the node's disk",
+        "contract: Demands on drivers, 2",
         "look at the mount table before answering Success, and at the exit of mount(8)",
         &["init.answers"],
         |bed| {
@@ -32,8 +32,8 @@ pub(crate) const CHECKS: &[Check] = &[
     row(
         "mount.again",
         Must,
-        "`mount` of what is mounted succeeds and mounts nothing on top: every call is repeated after a restart (D1)",
-        "contract: Demands on drivers",
+        "`mount` of what is mounted succeeds and mounts nothing on top: every call is repeated after a restart",
+        "contract: Demands on drivers, 1",
         "look for a mount before mounting",
         &["mount.mounts"],
         |bed| {
@@ -70,8 +70,8 @@ pub(crate) const CHECKS: &[Check] = &[
     row(
         "mount.all-or-nothing",
         Must,
-        "a `mount` that failed leaves nothing mounted and nothing in the directory: nobody calls `unmount` after it (D2)",
-        "contract: Demands on drivers",
+        "a `mount` that failed leaves nothing mounted and nothing in the directory: nobody calls `unmount` after it",
+        "contract: Demands on drivers, 2",
         "undo what was done before answering Failure",
         &["mount.mounts"],
         all_or_nothing,

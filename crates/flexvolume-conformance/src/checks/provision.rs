@@ -31,7 +31,7 @@ pub(crate) const CHECKS: &[Check] = &[
     extra(
         "provision.again",
         Must,
-        "`createvolume` of the same name and size answers the same volume (rule 3)",
+        "`createvolume` of the same name and size answers the same volume",
         "extensions: Rules",
         "look for a volume of that name before making one",
         &["provision.creates"],
@@ -55,7 +55,7 @@ pub(crate) const CHECKS: &[Check] = &[
     extra(
         "provision.conflict",
         Must,
-        "`createvolume` of a name that is taken by a volume of another size is a Failure with the code `conflict` (rule 3)",
+        "`createvolume` of a name that is taken by a volume of another size is a Failure with the code `conflict`",
         "extensions: Rules",
         "compare what is there with what is asked for",
         &["provision.creates"],
@@ -86,7 +86,7 @@ pub(crate) const CHECKS: &[Check] = &[
     extra(
         "provision.deletes-again",
         Must,
-        "`deletevolume` of what is deleted, or of an id that never was, succeeds (rule 3)",
+        "`deletevolume` of what is deleted, or of an id that never was, succeeds",
         "extensions: Rules",
         "take an unknown id for success",
         &["provision.creates"],
@@ -104,7 +104,7 @@ pub(crate) const CHECKS: &[Check] = &[
     extra(
         "provision.long-name",
         Should,
-        "names have up to 128 characters (rule 7)",
+        "names have up to 128 characters",
         "extensions: Rules",
         "make a name of your own of a hash, and keep the long one beside it",
         &["provision.creates"],

@@ -100,8 +100,8 @@ fn argv(bed: &mut Bed<'_>) -> Verdict {
         let mut seen = None;
         while seen.is_none() && !done.load(Ordering::Relaxed) {
             for (pid, words) in process::command_lines().unwrap_or_default() {
-                // The driver itself has it there by the contract; so has the shell that runs it.
-                let is_driver = words.iter().take(3).any(|word| *word == exe);
+                // The driver itself has it there by the contract; so has whatever runs it.
+                let is_driver = words.contains(&exe);
                 if pid != own && !is_driver && words.iter().any(|word| needles.iter().any(|n| word.contains(n.as_str()))) {
                     seen = words.first().cloned();
                 }

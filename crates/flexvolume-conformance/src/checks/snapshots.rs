@@ -21,7 +21,7 @@ pub(crate) const CHECKS: &[Check] = &[
     extra(
         "snapshot.creates",
         Must,
-        "`createsnapshot` answers `snapshot` and `created`, and the same for the same name again (rule 3)",
+        "`createsnapshot` answers `snapshot` and `created`, and the same for the same name again",
         "extensions: Snapshots",
         "look for a snapshot of that name before making one",
         &["provision.creates"],
@@ -62,7 +62,7 @@ pub(crate) const CHECKS: &[Check] = &[
     extra(
         "snapshot.deletes-again",
         Must,
-        "`deletesnapshot` of what is deleted succeeds (rule 3)",
+        "`deletesnapshot` of what is deleted succeeds",
         "extensions: Rules",
         "take an unknown snapshot for success",
         &["snapshot.creates"],
@@ -98,7 +98,7 @@ pub(crate) const CHECKS: &[Check] = &[
     extra(
         "snapshot.unknown",
         Should,
-        "`createsnapshot` of a volume that is not there is a Failure with the code `notFound` (rule 4)",
+        "`createsnapshot` of a volume that is not there is a Failure with the code `notFound`",
         "extensions: Rules",
         "say `notFound`, which callers act on",
         &["snapshot.creates"],

@@ -14,7 +14,7 @@ use crate::{
     bed::{Bed, Volume},
     check::{
         Check,
-        Severity::{Must, Should},
+        Severity::Must,
         Stop, Verdict, fault,
     },
 };
@@ -72,21 +72,6 @@ pub(crate) const CHECKS: &[Check] = &[
         },
     ),
     extra(
-        "list.bad-token",
-        Should,
-        "a token that never was is a Failure with the code `invalid`",
-        "extensions: Pages",
-        "say `invalid` for a token that cannot be one; callers then begin anew",
-        &["list.has-it"],
-        |bed| {
-            announced(bed, Extension::List)?;
-            let mut options = Options::default();
-            options.insert(keys::TOKEN, "flexvol check: no token");
-            let heard = bed.caller.ask(&ListVolumes { options })?;
-            fails(heard, "listvolumes with a token that never was", Code::Invalid)
-        },
-    ),
-    extra(
         "health.of-a-volume",
         Must,
         "`gethealth` of a sound volume says `ok`",
@@ -124,7 +109,7 @@ pub(crate) const CHECKS: &[Check] = &[
     extra(
         "expand.grows",
         Must,
-        "after `expandvolume` and `expandfs` the mounted volume is larger, and both succeed again (rule 3)",
+        "after `expandvolume` and `expandfs` the mounted volume is larger, and both succeed again",
         "extensions: Call-outs",
         "grow what backs the volume, then the file system on it; do nothing where it is large enough",
         &["provision.creates", "mount.mounts"],

@@ -18,8 +18,8 @@ pub(crate) const CHECKS: &[Check] = &[
     row(
         "unmount.undoes",
         Must,
-        "after `unmount` nothing is mounted at the pod's directory and nothing lies in it: hosts do not remove a folder that holds something (D3)",
-        "contract: Demands on drivers",
+        "after `unmount` nothing is mounted at the pod's directory and nothing lies in it: hosts do not remove a folder that holds something",
+        "contract: Demands on drivers, 3",
         "unmount until nothing is mounted there; leave no files in the directory",
         &["mount.mounts"],
         |bed| {
@@ -31,8 +31,8 @@ pub(crate) const CHECKS: &[Check] = &[
     row(
         "unmount.again",
         Must,
-        "`unmount` of what is unmounted succeeds (D1, D3)",
-        "contract: Demands on drivers",
+        "`unmount` of what is unmounted succeeds",
+        "contract: Demands on drivers, 1 and 3",
         "take \"not mounted\" for success",
         &["unmount.undoes"],
         |bed| {
@@ -46,8 +46,8 @@ pub(crate) const CHECKS: &[Check] = &[
     row(
         "unmount.never-mounted",
         Must,
-        "`unmount` where nothing ever was succeeds: hosts call it to clean up after a crash (D3)",
-        "contract: Demands on drivers",
+        "`unmount` where nothing ever was succeeds: hosts call it to clean up after a crash",
+        "contract: Demands on drivers, 3",
         "take \"not mounted\" for success, and need no record of the mount",
         &["init.answers"],
         |bed| {
@@ -75,8 +75,8 @@ pub(crate) const CHECKS: &[Check] = &[
     row(
         "unmount.stacked",
         Should,
-        "`unmount` where the volume is mounted twice leaves nothing mounted: older versions and hosts stacked mounts (D3)",
-        "contract: Demands on drivers",
+        "`unmount` where the volume is mounted twice leaves nothing mounted: older versions and hosts stacked mounts",
+        "contract: Demands on drivers, 3",
         "unmount in a loop until the mount table has nothing there",
         &["unmount.undoes"],
         |bed| {

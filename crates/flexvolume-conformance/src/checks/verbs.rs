@@ -15,7 +15,7 @@ pub(crate) const CHECKS: &[Check] = &[
     row(
         "verbs.unknown",
         Must,
-        "a verb that the driver does not know is \"Not supported\": hosts then do what they do by default, and new hosts have new verbs (D12)",
+        "a verb that the driver does not know is \"Not supported\": hosts then do what they do by default, and new hosts have new verbs",
         "contract: Call-outs",
         "end the case statement with `*) echo '{\"status\": \"Not supported\"}' ;;`",
         &["init.answers"],
@@ -40,7 +40,7 @@ pub(crate) const CHECKS: &[Check] = &[
     row(
         "verbs.getvolumename",
         Must,
-        "`getvolumename` never fails: hosts look at its status alone, and a failure keeps the volume from being attached and mounted (D9)",
+        "`getvolumename` never fails: hosts look at its status alone, and a failure keeps the volume from being attached and mounted",
         "contract: Call-outs",
         "answer \"Not supported\", which is the best answer",
         &["init.answers"],
