@@ -14,12 +14,7 @@ use flexvolume_protocol::{
 };
 use serde::Serialize;
 
-use crate::{
-    checks::answers,
-    check::Stop,
-    report::Time,
-    run::Trouble,
-};
+use crate::{check::Stop, checks::answers, report::Time, run::Trouble};
 
 /// The variable by which the driver's processes are found again.
 pub(crate) const MARK: &str = "FLEXVOL_CHECK";
@@ -158,7 +153,12 @@ impl Caller {
         Ok(matches!(outcome.how, How::Killed { .. } | How::Stuck(_)))
     }
 
-    fn run<S: AsRef<str>>(&self, argv: &[S], stdin: Option<Vec<u8>>, kill: Option<Duration>) -> Result<Outcome, Trouble> {
+    fn run<S: AsRef<str>>(
+        &self,
+        argv: &[S],
+        stdin: Option<Vec<u8>>,
+        kill: Option<Duration>,
+    ) -> Result<Outcome, Trouble> {
         self.run_at(self.exe.clone(), argv, stdin, kill, &[])
     }
 
@@ -197,12 +197,8 @@ impl Caller {
     }
 
     /// Notes what is wrong with an answer, whatever it says.
-    fn listen<V: Verb>(
-        &self,
-        outcome: &Outcome,
-        said: &Said<'_>,
-        meant: &Result<Came<V::Reply>, Verdict>,
-    ) where
+    fn listen<V: Verb>(&self, outcome: &Outcome, said: &Said<'_>, meant: &Result<Came<V::Reply>, Verdict>)
+    where
         V::Reply: Answer,
     {
         let verb = V::NAME.as_str();

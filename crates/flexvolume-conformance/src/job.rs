@@ -93,7 +93,9 @@ pub struct Described {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VolumeError {
     /// It is no such JSON.
-    #[error("the description of the volume cannot be read: {0}; it is one flat object of strings (the options), or an object with options, fsType, name, second, secrets, create, bytes")]
+    #[error(
+        "the description of the volume cannot be read: {0}; it is one flat object of strings (the options), or an object with options, fsType, name, second, secrets, create, bytes"
+    )]
     Shape(String),
     /// An option has a name that hosts use.
     #[error(transparent)]

@@ -26,4 +26,4 @@ pub use check::{Check, Level, Severity};
 pub use checks::ALL;
 pub use job::{Described, Job, VolumeError};
 pub use report::{Count, Finding, Outcome, Report};
-pub use run::{Trouble, check};
+pub use run::{NOT_ASKED, Trouble, check};

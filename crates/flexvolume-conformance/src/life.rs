@@ -74,7 +74,9 @@ impl Bed<'_> {
         let device = self.attach(volume)?;
         let device = self.wait(volume, &device)?;
         if !self.mount_device(volume, &device)? && !device.0.is_empty() {
-            return skip("the driver leaves it to the host to format and mount its device, which the judge does not do");
+            return skip(
+                "the driver leaves it to the host to format and mount its device, which the judge does not do",
+            );
         }
         Ok(device)
     }
@@ -90,7 +92,9 @@ impl Bed<'_> {
             return Ok(());
         }
         if !self.attaches() {
-            return fault("mount answered \"Not supported\", and the driver says attach: false: nothing can mount the volume");
+            return fault(
+                "mount answered \"Not supported\", and the driver says attach: false: nothing can mount the volume",
+            );
         }
         let global = self.global(volume)?;
         Ok(mount::bind(global.as_path(), pod.dir.as_path(), Flags::default())?)
@@ -246,7 +250,6 @@ impl Bed<'_> {
 
     /// After a check: whatever is up goes down, by the driver first and by the judge where that does not help.
     pub(crate) fn sweep(&mut self) {
-        let _ = self.settle(PARTING);
         let Some(volume) = self.volume.clone() else { return };
         for n in self.up.pods.clone() {
             let _ = self.down(&volume, n);
@@ -264,7 +267,9 @@ impl Bed<'_> {
         for _ in 0..64 {
             let Ok(mut there) = mount::table::beneath(&home) else { return };
             there.retain(|mounted| mounted.point != home);
-            let Some(deepest) = there.into_iter().max_by_key(|mounted| mounted.point.components().count()) else { return };
+            let Some(deepest) = there.into_iter().max_by_key(|mounted| mounted.point.components().count()) else {
+                return;
+            };
             let point = deepest.point.clone();
             let done = self.reach("unmounting", move || {
                 mount::unmount_ladder(&point, &[]).map_err(|error| io::Error::other(error.to_string()))

@@ -25,7 +25,7 @@ pub enum Outcome {
     /// It was not made.
     Skipped {
         /// Why not.
-        why: String,
+        reason: String,
     },
 }
 
@@ -71,6 +71,7 @@ pub struct Report {
 
 /// How long a verb took.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Time {
     /// The verb.
     pub verb: String,
@@ -144,7 +145,7 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.outcome {
             Outcome::Passed => write!(f, "passed   {}", self.name),
-            Outcome::Skipped { why } => write!(f, "skipped  {}: {why}", self.name),
+            Outcome::Skipped { reason } => write!(f, "skipped  {}: {reason}", self.name),
             Outcome::Failed { seen, calls } => {
                 let word = if self.severity == Severity::Must { "FAILED" } else { "warning" };
                 writeln!(f, "{word:8} {} ({})", self.name, self.severity.as_str())?;

@@ -17,7 +17,9 @@ pub enum Trouble {
     #[error(transparent)]
     Linux(#[from] flexvolume_linux::Error),
     /// A path cannot be used.
-    #[error("the path {0:?} cannot be given to a driver: it must be absolute, in UTF-8, and without `..`; choose another root")]
+    #[error(
+        "the path {0:?} cannot be given to a driver: it must be absolute, in UTF-8, and without `..`; choose another root"
+    )]
     Path(String),
     /// No check has such a name.
     #[error("no check has a name that begins with {0:?}; `flexvol check --list` names them")]
@@ -33,6 +35,9 @@ impl Trouble {
         Self::Path(path.display().to_string())
     }
 }
+
+/// The reason of checks that nobody asked for.
+pub const NOT_ASKED: &str = "not asked for";
 
 /// Judges a driver. `told` hears of every finding as soon as it is there.
 ///
@@ -71,8 +76,8 @@ fn all(bed: &mut Bed<'_>, told: &mut dyn FnMut(&Finding)) -> Result<Vec<Finding>
             if matches!(check.act, Act::Heard) != act_last {
                 continue;
             }
-            let outcome = match left_out(bed.job, check).or_else(|| missing(check, &wanted, &findings)) {
-                Some(why) => Outcome::Skipped { why },
+            let outcome = match left_out(bed.job, check, &wanted).or_else(|| missing(check, &wanted, &findings)) {
+                Some(reason) => Outcome::Skipped { reason },
                 None => one(bed, check)?,
             };
             let finding = Finding::new(check, outcome);
@@ -83,27 +88,38 @@ fn all(bed: &mut Bed<'_>, told: &mut dyn FnMut(&Finding)) -> Result<Vec<Finding>
     Ok(findings.into_iter().flatten().collect())
 }
 
-fn left_out(job: &Job, check: &Check) -> Option<String> {
-    let begins = |names: &[String]| names.iter().any(|name| check.name.starts_with(name.as_str()));
-    if begins(&job.skip) {
+/// Why it is not made although nothing speaks against it.
+fn left_out(job: &Job, check: &Check, wanted: &[&Check]) -> Option<String> {
+    if begins(&job.skip, check) {
         return Some("left out by name".to_owned());
     }
-    (!job.only.is_empty() && !begins(&job.only)).then(|| "not asked for".to_owned())
+    (!job.only.is_empty() && !is_asked(&job.only, check, wanted)).then(|| NOT_ASKED.to_owned())
 }
 
-/// The check that this one needs and that did not pass. One that was only not asked for is taken as passed.
+fn begins(names: &[String], check: &Check) -> bool {
+    names.iter().any(|name| check.name.starts_with(name.as_str()))
+}
+
+/// Asked for by name, or needed by one that is.
+fn is_asked(only: &[String], check: &Check, wanted: &[&Check]) -> bool {
+    let needed = |other: &&Check| other.needs.contains(&check.name) && is_asked(only, other, wanted);
+    begins(only, check) || wanted.iter().any(|other| needed(other))
+}
+
+/// How a reason begins if it is that another check failed.
+const NEEDS: &str = "it needs ";
+
+/// The check that this one needs and that failed, or was not made for the same reason. One that does not apply to the
+/// driver is not missed.
 fn missing(check: &Check, wanted: &[&Check], findings: &[Option<Finding>]) -> Option<String> {
-    for need in check.needs {
+    check.needs.iter().find_map(|need| {
         let place = wanted.iter().position(|other| other.name == *need)?;
-        let Some(finding) = &findings[place] else { continue };
-        match &finding.outcome {
-            Outcome::Passed => {}
-            Outcome::Failed { .. } => return Some(format!("it needs {need}, which failed")),
-            Outcome::Skipped { why } if why == "not asked for" || why == "left out by name" => {}
-            Outcome::Skipped { why } => return Some(why.clone()),
+        match &findings.get(place)?.as_ref()?.outcome {
+            Outcome::Passed => None,
+            Outcome::Failed { .. } => Some(format!("{NEEDS}{need}, which failed")),
+            Outcome::Skipped { reason } => reason.starts_with(NEEDS).then(|| reason.clone()),
         }
-    }
-    None
+    })
 }
 
 fn one(bed: &mut Bed<'_>, check: &Check) -> Result<Outcome, Trouble> {
@@ -129,7 +145,7 @@ fn one(bed: &mut Bed<'_>, check: &Check) -> Result<Outcome, Trouble> {
     match verdict {
         Ok(()) => Ok(Outcome::Passed),
         Err((Stop::Fault(seen), calls)) => Ok(Outcome::Failed { seen: bed.caller.clean(&seen), calls }),
-        Err((Stop::Skip(why), _)) => Ok(Outcome::Skipped { why }),
+        Err((Stop::Skip(reason), _)) => Ok(Outcome::Skipped { reason }),
         Err((Stop::Trouble(trouble), _)) => Err(trouble),
     }
 }

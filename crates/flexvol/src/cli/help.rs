@@ -144,6 +144,25 @@ pub(crate) const VERBS: &[Verb] = &[
         ],
     },
     Verb {
+        name: "check",
+        more: "Every call is made as hosts make it, and what came of it is looked at in the kernel. Without --destroy nothing \
+            is done that may cost what the volume holds, beyond mounting it and writing a file of its own. A driver that makes \
+            volumes is judged by its own at --level flexvol, if the description has `create`, their parameters. The exit \
+            code is 1 if a check failed that must not. Needs root.",
+        examples: &[
+            (
+                "Judge a driver by a volume that may be lost:",
+                "flexvol check ./mydriver --options volume.json --destroy",
+            ),
+            ("What is demanded, and why:", "flexvol check --list"),
+            (
+                "An installed driver, with its extensions, for a build server:",
+                "flexvol check --level flexvol --junit report.xml example.com/folders --options volume.json",
+            ),
+            ("One group, to see each call:", "flexvol -v check --only mount ./mydriver --options volume.json"),
+        ],
+    },
+    Verb {
         name: "csi",
         more: "What each driver can do is read from its answer to init: clients are told that and nothing more. Only root may \
             call. What is mounted stays mounted when this ends, and is known again when it is started anew. With --all a driver is \

@@ -186,11 +186,7 @@ mod tests {
             how,
             took: Duration::ZERO,
         };
-        let said = Said {
-            stdout: stdout.as_bytes(),
-            stderr: stderr.as_bytes(),
-            exit_ok: how == How::Exited(0),
-        };
+        let said = Said { stdout: stdout.as_bytes(), stderr: stderr.as_bytes(), exit_ok: how == How::Exited(0) };
         let meant = tolerant::<Attached>(VerbName::IsAttached, &said);
         let strictly = strict(VerbName::IsAttached, &said);
         faults("isattached", &outcome, &said, &strictly, &meant.verdict).into_iter().map(|(check, _)| check).collect()

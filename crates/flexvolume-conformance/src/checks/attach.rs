@@ -1,6 +1,6 @@
 //! Attach, wait, mount for the node, and all of it back.
 
-use flexvolume_protocol::{Detach, Device, MountDevice, UnmountDevice, WaitForAttach};
+use flexvolume_protocol::{Detach, Device, MountDevice, UnmountDevice};
 
 use super::row;
 use crate::{
@@ -83,8 +83,9 @@ pub(crate) const CHECKS: &[Check] = &[
             with(bed, |bed, volume| {
                 bed.attach(volume)?;
                 for device in ["", "/dev/flexvol-check-gone"] {
-                    let call = WaitForAttach { device: Device(device.into()), options: bed.options(volume) };
-                    let heard = bed.caller.ask(&call)?;
+                    let options = bed.options(volume).render();
+                    // Any answer will do: no check listens.
+                    let heard = bed.caller.ask_words(&["waitforattach", device, &options])?;
                     if let flexvolume_linux::process::How::Killed { .. } = heard.how {
                         return fault(format!("with the device {device:?} it did not come back"));
                     }

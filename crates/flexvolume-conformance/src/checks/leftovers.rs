@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use flexvolume_linux::{loopdev, mount, process};
+use flexvolume_linux::{
+    loopdev,
+    mount::{self, Mounted},
+    process,
+};
 
 use super::row;
 use crate::{
@@ -29,8 +33,9 @@ pub(crate) const CHECKS: &[Check] = &[
         &["unmount.undoes"],
         |bed| {
             let life = live(bed)?;
-            let left = mount::table::all()?.into_iter().find(|mounted| life.devs.contains(&mounted.dev));
-            match left.filter(|mounted| !life.before.contains(&mounted.id.0)) {
+            let shows = |one: &Mounted| life.volume.as_ref().is_some_and(|volume| one.is_within(volume));
+            let new = mount::table::all()?.into_iter().filter(|mounted| !life.before.contains(&mounted.id.0));
+            match new.into_iter().find(shows) {
                 Some(mounted) => fault(format!("{} is still mounted at {}", mounted.source, mounted.point.display())),
                 None => Ok(()),
             }
@@ -95,8 +100,8 @@ pub(crate) const CHECKS: &[Check] = &[
 struct Life {
     /// Mounts that there were before.
     before: BTreeSet<u64>,
-    /// File systems of the volume.
-    devs: BTreeSet<(u32, u32)>,
+    /// The volume as the pod saw it.
+    volume: Option<Mounted>,
     /// Loop devices that came with it.
     loops: BTreeSet<PathBuf>,
 }
@@ -112,10 +117,9 @@ fn live(bed: &mut Bed<'_>) -> Result<Life, Stop> {
     // Others may attach loop devices at this moment; the volume's is the one that is mounted.
     let source = mounted.as_ref().map(|mounted| PathBuf::from(&mounted.source));
     let loops = new.filter(|device| Some(device) == source.as_ref()).collect();
-    let devs = mounted.into_iter().map(|mounted| mounted.dev).collect();
     bed.down(&volume, 1)?;
     bed.unstage(&volume)?;
-    Ok(Life { before, devs, loops })
+    Ok(Life { before, volume: mounted, loops })
 }
 
 fn first(dir: &Path) -> Option<PathBuf> {

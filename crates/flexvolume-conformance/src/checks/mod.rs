@@ -17,8 +17,8 @@ mod together;
 mod unmount;
 mod verbs;
 
-use crate::check::{Act, Check, Level, Severity, Verdict};
 use crate::bed::Bed;
+use crate::check::{Act, Check, Level, Severity, Verdict};
 
 /// Every check, by its room.
 pub const ALL: &[&[Check]] = &[

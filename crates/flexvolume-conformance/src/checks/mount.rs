@@ -23,7 +23,7 @@ pub(crate) const CHECKS: &[Check] = &[
         "after `mount` the volume is mounted at the pod's directory: a Success without a mount lets pods write to the node's disk",
         "contract: Demands on drivers, 2",
         "look at the mount table before answering Success, and at the exit of mount(8)",
-        &["init.answers"],
+        &["init.answers", "mountdevice.mounts", "unmountdevice.undoes"],
         |bed| {
             let volume = bed.volume()?;
             bed.up(&volume, 1).map(drop)
@@ -45,7 +45,9 @@ pub(crate) const CHECKS: &[Check] = &[
             bed.mount(&volume, 1)?;
             match stacked(pod.dir.as_path())?.len() {
                 1 => Ok(()),
-                many => fault(format!("after the second mount {many} mounts lie on each other at {}", pod.dir.as_str())),
+                many => {
+                    fault(format!("after the second mount {many} mounts lie on each other at {}", pod.dir.as_str()))
+                }
             }
         },
     ),

@@ -183,7 +183,9 @@ fn hostile_id(bed: &mut Bed<'_>) -> Verdict {
         .map_err(|error| crate::run::Trouble::io("write", &file, error))?;
     let up = "../".repeat(12);
     let absolute = folder.to_string_lossy().into_owned();
-    for id in [format!("{up}{}", absolute.trim_start_matches('/')), absolute.clone(), "..".into(), ".".into(), String::new()] {
+    for id in
+        [format!("{up}{}", absolute.trim_start_matches('/')), absolute.clone(), "..".into(), ".".into(), String::new()]
+    {
         let mut options = Options::default();
         options.insert(keys::ID, id.clone());
         // Success or not: it never made them.

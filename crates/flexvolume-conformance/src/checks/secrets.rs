@@ -102,7 +102,10 @@ fn argv(bed: &mut Bed<'_>) -> Verdict {
             for (pid, words) in process::command_lines().unwrap_or_default() {
                 // The driver itself has it there by the contract; so has whatever runs it.
                 let is_driver = words.contains(&exe);
-                if pid != own && !is_driver && words.iter().any(|word| needles.iter().any(|n| word.contains(n.as_str()))) {
+                if pid != own
+                    && !is_driver
+                    && words.iter().any(|word| needles.iter().any(|n| word.contains(n.as_str())))
+                {
                     seen = words.first().cloned();
                 }
             }

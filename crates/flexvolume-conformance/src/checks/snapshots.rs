@@ -75,6 +75,23 @@ pub(crate) const CHECKS: &[Check] = &[
         },
     ),
     extra(
+        "snapshot.unknown",
+        Should,
+        "`createsnapshot` of a volume that is not there is a Failure with the code `notFound`",
+        "extensions: Rules",
+        "say `notFound`, which callers act on",
+        &["snapshot.creates"],
+        |bed| {
+            announced(bed, Extension::Snapshot)?;
+            parameters(bed)?;
+            let mut options = Options::default();
+            options.insert(keys::NAME, name(bed, "never"));
+            options.insert(keys::ID, format!("flexvol-check-never-{}", bed.id));
+            let heard = bed.caller.ask(&CreateSnapshot { options })?;
+            super::provision::fails(heard, "createsnapshot of an unknown volume", flexvolume_protocol::Code::NotFound)
+        },
+    ),
+    extra(
         "clone.holds-the-same",
         Must,
         "a clone begins with what its source holds",
@@ -93,23 +110,6 @@ pub(crate) const CHECKS: &[Check] = &[
         |bed| {
             announced(bed, Extension::Snapshot)?;
             with(bed, Extension::Clone, "sourced", |bed, volume| same(bed, volume, keys::SOURCE_SNAPSHOT))
-        },
-    ),
-    extra(
-        "snapshot.unknown",
-        Should,
-        "`createsnapshot` of a volume that is not there is a Failure with the code `notFound`",
-        "extensions: Rules",
-        "say `notFound`, which callers act on",
-        &["snapshot.creates"],
-        |bed| {
-            announced(bed, Extension::Snapshot)?;
-            parameters(bed)?;
-            let mut options = Options::default();
-            options.insert(keys::NAME, name(bed, "never"));
-            options.insert(keys::ID, format!("flexvol-check-never-{}", bed.id));
-            let heard = bed.caller.ask(&CreateSnapshot { options })?;
-            super::provision::fails(heard, "createsnapshot of an unknown volume", flexvolume_protocol::Code::NotFound)
         },
     ),
 ];

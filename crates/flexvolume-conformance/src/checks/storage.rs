@@ -12,11 +12,7 @@ use super::{
 };
 use crate::{
     bed::{Bed, Volume},
-    check::{
-        Check,
-        Severity::Must,
-        Stop, Verdict, fault,
-    },
+    check::{Check, Severity::Must, Stop, Verdict, fault},
 };
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -148,7 +144,8 @@ fn expand(bed: &mut Bed<'_>) -> Verdict {
         let room = |bed: &Bed<'_>| {
             let path = pod.dir.as_path().to_owned();
             bed.reach("looking at the volume", move || {
-                let usage = flexvolume_linux::fs::usage(&path).map_err(|error| std::io::Error::other(error.to_string()))?;
+                let usage =
+                    flexvolume_linux::fs::usage(&path).map_err(|error| std::io::Error::other(error.to_string()))?;
                 Ok(usage.total)
             })
         };
@@ -158,7 +155,13 @@ fn expand(bed: &mut Bed<'_>) -> Verdict {
         for _ in 0..2 {
             let call = ExpandVolume { options: bed.options(volume), dir: pod.dir.clone(), new, old };
             bed.caller.ask(&call)?.success("expandvolume")?;
-            let call = ExpandFs { options: bed.options(volume), device: flexvolume_protocol::Device::default(), dir: pod.dir.clone(), new, old };
+            let call = ExpandFs {
+                options: bed.options(volume),
+                device: flexvolume_protocol::Device::default(),
+                dir: pod.dir.clone(),
+                new,
+                old,
+            };
             bed.caller.ask(&call)?.success("expandfs")?;
         }
         match (before, room(bed)?) {

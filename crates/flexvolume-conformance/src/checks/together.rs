@@ -73,7 +73,8 @@ fn at_once(bed: &mut Bed<'_>, all: &[Volume]) -> Verdict {
     };
     let mounted = each(&|call| caller.ask(call)?.success("mount, beside others"))
         .and_then(|()| calls.iter().try_for_each(|call| is_mounted(bed, &call.dir, true)));
-    let unmounted = each(&|call| caller.ask(&Unmount { dir: call.dir.clone() })?.done("unmount, beside others").map(drop));
+    let unmounted =
+        each(&|call| caller.ask(&Unmount { dir: call.dir.clone() })?.done("unmount, beside others").map(drop));
     mounted?;
     unmounted?;
     calls.iter().try_for_each(|call| is_mounted(bed, &call.dir, false))
