@@ -21,7 +21,8 @@ fn fit(bed: &Bed, driver: &Path, volume: &Value, settings: Option<&Value>, skipp
     }
     let ran = Ran::of(command.output().unwrap());
     let report: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {ran:?}"));
-    let failed: Vec<_> = report["findings"].as_array().unwrap().iter().filter(|one| one["outcome"] == "failed").collect();
+    let failed: Vec<_> =
+        report["findings"].as_array().unwrap().iter().filter(|one| one["outcome"] == "failed").collect();
     assert!(failed.is_empty(), "{failed:#?}");
     assert_eq!(ran.code, 0);
     assert_eq!(report["skipped"], skipped, "{report:#}");

@@ -118,10 +118,14 @@ impl Described {
                 | serde_json::error::Category::Eof => format!("it is no JSON ({place})"),
             })
         };
-        if let Ok(flat) = serde_json::from_str::<BTreeMap<String, String>>(text)
-            && !flat.keys().any(|key| key == "fsType" && flat.len() == 1)
-        {
-            return Ok(Self { options: UserOptions::parse(flat)?, ..Self::default() });
+        if !text.trim_start().starts_with('{') {
+            return Err(VolumeError::Shape("it is no JSON object".to_owned()));
+        }
+        // Members of text alone could be meant either way, if there is nothing else.
+        let is_whole = |flat: &BTreeMap<String, String>| flat.keys().all(|key| key == "fsType" || key == "name");
+        match serde_json::from_str::<BTreeMap<String, String>>(text) {
+            Ok(flat) if !is_whole(&flat) => return Ok(Self { options: UserOptions::parse(flat)?, ..Self::default() }),
+            Ok(_) | Err(_) => {}
         }
         serde_json::from_str(text).map_err(shape)
     }

@@ -21,7 +21,7 @@ pub(crate) const EXIT_CODES: &[(&str, &str)] = &[
 /// What the codes do not say by themselves.
 pub(crate) const EXIT_CODES_REST: &str = "If several things fail, the code is that of the first. In exec the code is \
     the command's own; 127 if there is no such command, 126 if it cannot be run. In doctor it is 1 if a problem was \
-    found.";
+    found, in check if the driver is not fit.";
 
 /// Variables that are no flag's.
 pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[

@@ -85,4 +85,25 @@ mod tests {
             assert!(!check.why.ends_with('.') && !check.mend.ends_with('.'), "{}", check.name);
         }
     }
+
+    #[test]
+    fn the_book_has_every_check_as_it_is() {
+        let page = include_str!("../../../../docs/check.md");
+        let (contract, extensions) =
+            (include_str!("../../../../docs/contract.md"), include_str!("../../../../docs/extensions.md"));
+        for check in ALL.iter().flat_map(|room| room.iter()) {
+            let row = format!(
+                "| `{}` | {} | {} | {} |",
+                check.name,
+                check.severity.as_str(),
+                check.level.as_str(),
+                check.why
+            );
+            assert!(page.contains(&row), "docs/check.md does not have:\n{row}");
+            let (book, section) = check.section.split_once(": ").unwrap();
+            let text = if book == "contract" { contract } else { extensions };
+            let head = section.split(',').next().unwrap();
+            assert!(text.lines().any(|line| line.trim_start_matches('#').trim() == head), "{}", check.section);
+        }
+    }
 }
