@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_without_a_value() {
-        for text in [r#"{"secrets": "hunter2"}"#, r#"{"options": {"a": 7}, "hunter2": true}"#, "hunter2", "{", "[]"] {
+        for text in [r#"{"secrets": ["hunter2"]}"#, r#"{"options": {"a": 7}, "hunter2": true}"#, "hunter2", "{", "[]"] {
             let words = Described::parse(text).unwrap_err().to_string();
             assert!(!words.contains("hunter2"), "{words}");
         }
