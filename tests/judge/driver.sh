@@ -1,13 +1,21 @@
 #!/bin/sh
-# A driver that does all that the contract demands, and lies in at most one way: CHECK_LIE says in which.
-# CHECK_KIND is `direct` (folders, bound) or `attached` (images on loop devices); CHECK_STATE is a folder of its own.
-lie=$CHECK_LIE state=$CHECK_STATE verb=$1
+# A driver that does all that the contract demands, and lies in at most one way: what stands for @LIE@ says in which.
+# It is `direct` (folders, bound) or `attached` (images on loop devices), and has a folder of its own.
+kind='@KIND@' lie='@LIE@' state='@STATE@' net='@NET@' verb=$1
 
 say() { printf '%s\n' "$1"; exit "${2:-0}"; }
 success() { [ "$lie" = answer.one-json ] && [ "$verb" = mount ] && echo "mounted it" >&2; say '{"status": "Success"}'; }
 fail() { say "{\"status\": \"Failure\", \"message\": \"$1\"}" 1; }
 unsupported() { say '{"status": "Not supported"}'; }
 lies() { [ "$lie" = "$1" ]; }
+
+# What breaks if it is killed in its middle, once.
+half() {
+    mark=$state/half-$(printf '%s' "$1" | cksum | tr -d ' ')
+    mkdir "$mark" 2>/dev/null || { rmdir "$mark"; fail "half done"; }
+    sleep 0.1
+    rmdir "$mark"
+}
 
 option() { printf '%s' "$options" | jq -r --arg key "$1" '.[$key] // empty'; }
 mounted() { mountpoint -q "$1"; }
@@ -83,13 +91,14 @@ mount_direct() {
         rmdir "$state/busy"
     fi
     if lies kill.mount; then
-        mkdir "$state/half-$(basename "$(dirname "$(dirname "$(dirname "$dir")")")")" || fail "half done"
-        sleep 0.1
-        rmdir "$state"/half-*
+        half "$dir"
     fi
     lies data.kept && ! grep -q " $folder " /proc/self/mountinfo && rm -rf "${folder:?}"/.flexvol*
     lies leftovers.mounts && { mkdir -p "$state/own"; mount --bind "$folder" "$state/own"; }
-    lies leftovers.processes && { sleep 600 </dev/null >/dev/null 2>&1 & }
+    if lies leftovers.processes; then
+        sleep 600 </dev/null >/dev/null 2>&1 &
+        sleep 0.2
+    fi
     lies leftovers.files && : > "$dir.file"
     mount --bind "$folder" "$dir" || fail "mount failed"
     [ "$ro" = ro ] && ! lies mount.read-only && mount -o remount,bind,ro "$dir"
@@ -109,12 +118,10 @@ unmount_direct() {
         success
     fi
     if lies kill.unmount; then
-        mkdir "$state/half" || fail "half done"
-        sleep 0.1
-        rmdir "$state/half"
+        half "$dir"
     fi
     if lies mount.two-pods; then
-        while read -r other; do while mounted "$other"; do umount "$other"; done; done < "$state/records/all"
+        while read -r other; do while mounted "$other"; do umount "$other" 2>/dev/null; done; done < "$state/records/all"
     fi
     if lies unmount.stacked; then
         umount "$dir" || fail "umount failed"
@@ -132,9 +139,7 @@ attach() {
     lies attach.succeeds && fail "it cannot be attached"
     [ -n "$folder" ] || fail "the option folder is missing"
     if lies kill.attach; then
-        mkdir "$state/half" || fail "half done"
-        sleep 0.1
-        rmdir "$state/half"
+        half "$1"
     fi
     image=$folder/image
     [ -e "$image" ] || { truncate -s 32M "$image"; mkfs.ext4 -q "$image" >/dev/null 2>&1; }
@@ -152,13 +157,11 @@ detach() {
         success
     fi
     if lies kill.detach; then
-        mkdir "$state/half" || fail "half done"
-        sleep 0.1
-        rmdir "$state/half"
+        half "$1"
     fi
     devices=$(losetup -j "$image" -O NAME -n)
     [ -n "$devices" ] || { lies detach.again && fail "it is not attached"; success; }
-    lies leftovers.devices && success
+    lies leftovers.devices && { rm "$state/name-$1"; success; }
     for device in $devices; do losetup -d "$device"; done
     success
 }
@@ -166,6 +169,7 @@ detach() {
 is_attached() {
     read_options "$1"
     lies isattached.true && success
+    lies leftovers.devices && [ ! -e "$state/name-$name" ] && say '{"status": "Success", "attached": false}'
     [ -n "$(device_of "$folder/image")" ] && say '{"status": "Success", "attached": true}'
     lies detach.undoes && say '{"status": "Success", "attached": true}'
     say '{"status": "Success", "attached": false}'
@@ -183,13 +187,11 @@ mount_device() {
     read_options "$3"
     lies mountdevice.mounts && success
     if mounted "$1"; then
-        lies mountdevice.again && mount "$2" "$1"
+        lies mountdevice.again && mount --bind "$1" "$1"
         success
     fi
     if lies kill.mountdevice; then
-        mkdir "$state/half" || fail "half done"
-        sleep 0.1
-        rmdir "$state/half"
+        half "$1"
     fi
     mount "$2" "$1" || fail "mount failed"
     success
@@ -201,9 +203,7 @@ unmount_device() {
         success
     fi
     if lies kill.unmountdevice; then
-        mkdir "$state/half" || fail "half done"
-        sleep 0.1
-        rmdir "$state/half"
+        half "$1"
     fi
     while mounted "$1"; do umount "$1" || fail "umount failed"; done
     lies unmountdevice.undoes && : > "$1/left"
@@ -212,7 +212,7 @@ unmount_device() {
 
 init() {
     attach=false
-    [ "$CHECK_KIND" = attached ] && attach=true
+    [ "$kind" = attached ] && attach=true
     case $lie in
     init.answers) fail "not today" ;;
     init.capabilities) say '{"status": "Success", "capabilities": null}' ;;
@@ -221,7 +221,7 @@ init() {
         [ $(($(wc -l < "$state/inits") % 2)) = 0 ] && say '{"status": "Success", "capabilities": {"attach": false, "fsGroup": false}}'
         ;;
     init.bare) [ -n "$HOME" ] || fail "HOME is not set" ;;
-    init.offline) [ "$(readlink /proc/self/ns/net)" = "$CHECK_NET" ] || [ -z "$CHECK_NET" ] || fail "no network" ;;
+    init.offline) [ "$(readlink /proc/self/ns/net)" = "$net" ] || fail "no network" ;;
     esac
     say "{\"status\": \"Success\", \"capabilities\": {\"attach\": $attach}}"
 }
@@ -230,7 +230,7 @@ case $verb in
 init) init ;;
 getvolumename) lies verbs.getvolumename && fail "it has no name"; unsupported ;;
 esac
-if [ "$CHECK_KIND" = attached ]; then
+if [ "$kind" = attached ]; then
     case $verb in
     attach) attach "$2" ;;
     detach) detach "$2" ;;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use flexvolume_linux::{
+    loopdev,
     mount::{self, Mounted},
     process,
 };
@@ -56,6 +57,8 @@ pub(crate) struct Bed<'a> {
     /// A secret that is given to `mount` and must be seen nowhere.
     pub(crate) token: String,
     home: PathBuf,
+    /// Loop devices that were there before the driver was called.
+    pub(crate) loops: BTreeSet<PathBuf>,
     /// What is up at the moment.
     pub(crate) up: Up,
     /// The driver leaves `mount` to the host; known once it was asked.
@@ -78,11 +81,24 @@ impl<'a> Bed<'a> {
         let token = format!("{}{}", fresh()?, fresh()?);
         let home = job.root.join(format!("flexvol-check-{id}"));
         fs::create_dir(&home).map_err(|error| Trouble::io("make the folder", &home, error))?;
-        let secrets = secrets(job, &token);
+        let secrets = secrets(job, Some(&token));
         let redactor = flexvolume_protocol::Redactor::new(&secrets);
         let caller = Caller::new(job.driver.clone(), id.clone(), job.limit, redactor);
+        let loops = loopdev::list()?.into_iter().map(|one| one.device).collect();
         let (init, volume) = (InitReply::default(), None);
-        Ok(Self { job, caller, init, volume, id, token, home, up: Up::default(), host_mounts: false, left: Vec::new() })
+        Ok(Self {
+            job,
+            caller,
+            init,
+            volume,
+            id,
+            token,
+            home,
+            loops,
+            up: Up::default(),
+            host_mounts: false,
+            left: Vec::new(),
+        })
     }
 
     /// Whether the driver announces it, and this level is about that.
@@ -136,7 +152,7 @@ impl<'a> Bed<'a> {
         options
     }
 
-    /// The options of `mount`, secrets included.
+    /// The options of `mount`, the volume's secrets included.
     pub(crate) fn pod_options(&self, volume: &Volume, pod: &Pod, read_only: bool) -> Options {
         let keys = PodKeys {
             name: "flexvol-check".into(),
@@ -149,13 +165,13 @@ impl<'a> Bed<'a> {
         identify(&mut options, volume);
         match self.job.volume.secrets.is_empty() {
             true => options,
-            false => options.with_secrets(secrets(self.job, &self.token)),
+            false => options.with_secrets(secrets(self.job, None)),
         }
     }
 
     /// Secrets with the judge's own among them.
     pub(crate) fn secrets(&self) -> Secrets {
-        secrets(self.job, &self.token)
+        secrets(self.job, Some(&self.token))
     }
 
     fn host_keys(&self, volume: &Volume, read_only: bool) -> HostKeys {
@@ -202,12 +218,14 @@ fn identify(options: &mut Options, volume: &Volume) {
     }
 }
 
-fn secrets(job: &Job, token: &str) -> Secrets {
+fn secrets(job: &Job, token: Option<&str>) -> Secrets {
     let mut secrets = Secrets::default();
     for (key, value) in &job.volume.secrets {
         secrets.insert(key.clone(), Secret::new(value.clone().into_bytes()));
     }
-    secrets.insert("flexvol-check", Secret::new(token.as_bytes().to_vec()));
+    if let Some(token) = token {
+        secrets.insert("flexvol-check", Secret::new(token.as_bytes().to_vec()));
+    }
     secrets
 }
 

@@ -86,9 +86,10 @@ pub(crate) const CHECKS: &[Check] = &[
         |bed| {
             let volume = bed.volume()?;
             let pod = bed.pod(1, &volume)?;
-            live(bed)?;
             let beside = pod.dir.as_path().parent().unwrap_or(pod.dir.as_path());
-            match first(beside) {
+            let before = files(beside);
+            live(bed)?;
+            match files(beside).difference(&before).next() {
                 Some(path) => fault(format!("{} is there", path.display())),
                 None => Ok(()),
             }
@@ -110,11 +111,10 @@ struct Life {
 fn live(bed: &mut Bed<'_>) -> Result<Life, Stop> {
     let volume = bed.volume()?;
     let before = mount::table::all()?.into_iter().map(|mounted| mounted.id.0).collect();
-    let loops_before: BTreeSet<_> = loopdev::list()?.into_iter().map(|one| one.device).collect();
     let pod = bed.up(&volume, 1)?;
     let mounted = bed.mounted(&pod.dir)?;
-    let new = loopdev::list()?.into_iter().map(|one| one.device).filter(|device| !loops_before.contains(device));
-    // Others may attach loop devices at this moment; the volume's is the one that is mounted.
+    let new = loopdev::list()?.into_iter().map(|one| one.device).filter(|device| !bed.loops.contains(device));
+    // Others may attach loop devices as well; the volume's is the one that is mounted.
     let source = mounted.as_ref().map(|mounted| PathBuf::from(&mounted.source));
     let loops = new.filter(|device| Some(device) == source.as_ref()).collect();
     bed.down(&volume, 1)?;
@@ -122,6 +122,6 @@ fn live(bed: &mut Bed<'_>) -> Result<Life, Stop> {
     Ok(Life { before, volume: mounted, loops })
 }
 
-fn first(dir: &Path) -> Option<PathBuf> {
-    fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path()).next()
+fn files(dir: &Path) -> BTreeSet<PathBuf> {
+    fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }

@@ -97,14 +97,15 @@ fn two_pods(bed: &mut Bed<'_>) -> Verdict {
             return fault(format!("what one pod wrote, the other does not see: {text:?}"));
         }
     }
-    bed.down(&volume, 1)?;
+    // Whether that leaves anything is for another check.
+    bed.unmount(&one)?;
     if bed.mounted(&other.dir)?.is_none() {
         return fault("when the first pod went, the second one lost its volume");
     }
     let dir = other.dir.as_path().to_owned();
     let listed = bed.reach("reading from the volume", move || fs::read_dir(dir).map(|all| all.count()))?;
     match listed {
-        Ok(_) => bed.down(&volume, 2),
+        Ok(_) => Ok(()),
         Err(error) => fault(format!("when the first pod went, the second one cannot read any more: {error}")),
     }
 }
@@ -112,7 +113,6 @@ fn two_pods(bed: &mut Bed<'_>) -> Verdict {
 fn read_only(bed: &mut Bed<'_>) -> Verdict {
     let volume = bed.volume()?;
     bed.up(&volume, 3)?;
-    bed.down(&volume, 3)?;
     if bed.host_mounts {
         return skip("the driver leaves mount to the host, which makes it read-only itself");
     }
@@ -138,16 +138,15 @@ fn read_only(bed: &mut Bed<'_>) -> Verdict {
 fn all_or_nothing(bed: &mut Bed<'_>) -> Verdict {
     let volume = bed.volume()?;
     bed.up(&volume, 3)?;
-    bed.down(&volume, 3)?;
     if bed.host_mounts {
         return skip("the driver leaves mount to the host");
     }
-    let pod = bed.pod(1, &volume)?;
+    let pod = bed.pod(5, &volume)?;
     let path = pod.dir.as_path().to_owned();
     let parent = path.parent().unwrap_or(&path);
     fs::create_dir_all(parent).map_err(|error| Trouble::io("make the folder", parent, error))?;
     fs::write(&path, "").map_err(|error| Trouble::io("write", &path, error))?;
-    bed.up.pods.insert(1);
+    bed.up.pods.insert(5);
     let options = bed.pod_options(&volume, &pod, false);
     let first = failed(bed, "mount at a path that is a file", Mount { dir: pod.dir.clone(), options });
     if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file()) {

@@ -73,7 +73,7 @@ pub(crate) const CHECKS: &[Check] = &[
         "contract: Options",
         "read the options with a JSON parser, and quote every variable of a shell",
         &["options.unknown"],
-        |bed| mounts(bed, &[("check", r#"a " b ' c \ d \" e"#.into())]),
+        |bed| mounts(bed, &[("check", r#"a"b'c\d\"e"#.into())]),
     ),
     row(
         "options.lines",
