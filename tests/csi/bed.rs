@@ -44,9 +44,14 @@ impl Bed {
 
     /// A scripted driver, which may have to know where the bed is.
     pub fn script(script: impl FnOnce(&command::Bed) -> Script) -> Option<(Self, Scripted)> {
+        Self::script_with(&[], script)
+    }
+
+    /// The same, with more flags.
+    pub fn script_with(flags: &[&str], script: impl FnOnce(&command::Bed) -> Script) -> Option<(Self, Scripted)> {
         let command = command::Bed::new()?;
         let driver = command.script("v/scripted", script(&command));
-        Some((Self::running(command, "v/scripted", &[]), driver))
+        Some((Self::running(command, "v/scripted", flags), driver))
     }
 
     /// A driver that is installed in that bed.

@@ -99,7 +99,8 @@ calls! {
         delete_snapshot DeleteSnapshotRequest -> DeleteSnapshotResponse,
         list_snapshots ListSnapshotsRequest -> ListSnapshotsResponse,
         get_snapshot GetSnapshotRequest -> GetSnapshotResponse,
-        controller_expand_volume ControllerExpandVolumeRequest -> ControllerExpandVolumeResponse;
+        controller_expand_volume ControllerExpandVolumeRequest -> ControllerExpandVolumeResponse,
+        controller_modify_volume ControllerModifyVolumeRequest -> ControllerModifyVolumeResponse;
     NodeClient:
         node_stage_volume NodeStageVolumeRequest -> NodeStageVolumeResponse,
         node_unstage_volume NodeUnstageVolumeRequest -> NodeUnstageVolumeResponse,

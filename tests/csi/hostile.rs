@@ -182,6 +182,19 @@ fn ids(guarded: &Guarded, text: &str) {
     let capacity_range = Some(wire::CapacityRange { required_bytes: 1 << 24, limit_bytes: 0 });
     let request = wire::ControllerExpandVolumeRequest { volume_id: id(), capacity_range, ..Default::default() };
     guarded.kept(client.controller_expand_volume(request), &about("expand"));
+    let mutable_parameters = map([("directIO", "false")]);
+    let request = wire::ControllerModifyVolumeRequest { volume_id: id(), mutable_parameters, ..Default::default() };
+    guarded.kept(client.controller_modify_volume(request), &about("modify"));
+    for mutable_parameters in [map([(text, "false")]), map([("directIO", text)])] {
+        let request = wire::ControllerModifyVolumeRequest {
+            volume_id: "steady".to_owned(),
+            mutable_parameters: mutable_parameters.clone(),
+            ..Default::default()
+        };
+        assert!(!guarded.kept(client.controller_modify_volume(request), &about("modified to")));
+        let request = wire::CreateVolumeRequest { mutable_parameters, ..bed.wish("other") };
+        assert!(!guarded.kept(client.create_volume(request), &about("made with")));
+    }
     let volume_path = bed.target("one").display().to_string();
     let request = wire::NodeExpandVolumeRequest {
         volume_id: id(),
@@ -200,6 +213,11 @@ fn ids(guarded: &Guarded, text: &str) {
 fn no_hostile_id_leads_elsewhere() {
     let Some(bed) = Bed::of("loopback") else { return };
     let guarded = Guarded::new(bed);
+    let steady = guarded
+        .bed
+        .client
+        .create_volume(wire::CreateVolumeRequest { parameters: map([]), ..guarded.bed.wish("steady") });
+    assert_eq!(steady.unwrap().volume.unwrap().volume_id, "steady");
     let strings = strings();
     assert!(strings.len() >= COUNT, "{}", strings.len());
     for text in &strings {
@@ -210,6 +228,7 @@ fn no_hostile_id_leads_elsewhere() {
     let canary = guarded.bed.command.sandbox.path().join("images/canary");
     assert_eq!(fs::read_to_string(canary).unwrap(), "sings");
     // It still serves whoever behaves.
+    guarded.bed.delete(&volume("steady")).unwrap();
     let good = guarded.bed.create("good");
     guarded.bed.stage(&good).unwrap();
     guarded.bed.publish(&good, "one").unwrap();

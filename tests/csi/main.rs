@@ -1,8 +1,11 @@
 //! The bridge as its clients see it: real sockets, real drivers, real mounts, real kills.
 #![allow(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, reason = "these are tests")]
 
+mod attach;
+mod attached;
 mod bed;
 mod broken;
+mod calls;
 mod client;
 #[allow(clippy::all, clippy::wildcard_enum_match_arm, unreachable_pub, reason = "written by a program")]
 #[rustfmt::skip]
@@ -14,13 +17,19 @@ mod data;
 mod elsewhere;
 mod flows;
 mod gone;
+mod grpcio;
 mod hostile;
+mod inline;
 mod many;
+mod modify;
+mod promised;
 mod sanity;
 #[path = "../it/scripts.rs"]
 #[allow(dead_code, reason = "scripts for all tests, of which these cases use a part")]
 mod scripts;
 mod secrets;
+mod swapped;
 mod sweep;
 mod users;
 mod volume;
+mod whose;

@@ -107,6 +107,13 @@ fn all_calls(bed: &Bed) -> Vec<Result<(), Status>> {
             })
             .map(drop),
         client
+            .controller_modify_volume(wire::ControllerModifyVolumeRequest {
+                volume_id: id(),
+                mutable_parameters: map([("speed", "fast")]),
+                secrets: secrets(),
+            })
+            .map(drop),
+        client
             .create_snapshot(wire::CreateSnapshotRequest {
                 source_volume_id: id(),
                 name: "s".to_owned(),
@@ -185,7 +192,8 @@ impl Search {
     }
 }
 
-const ALL: [&str; 9] = ["stdin", "staged", "provision", "expand", "snapshot", "clone", "list", "health", "capacity"];
+const ALL: [&str; 10] =
+    ["stdin", "staged", "provision", "expand", "snapshot", "clone", "list", "health", "capacity", "modify"];
 
 #[test]
 fn a_secret_is_nowhere_but_with_the_driver() {

@@ -1,5 +1,7 @@
 //! The kill sweep through the bridge: it is killed before every effect of create, stage, publish, unpublish, unstage and delete, started
 //! again, and called again with the same call. Then all is as if nothing had happened, and what was written is there.
+//!
+//! Each sweep meets its usual part of the effects; with `all` in the variable `FLEXVOL_SWEEP` it meets every one.
 
 use std::{
     collections::BTreeSet,
@@ -201,9 +203,19 @@ fn serving(bed: &Bed) -> u32 {
     processes.filter(is_it).min().unwrap()
 }
 
-/// A life for each N that is met by strides of so many, until no step has so many effects.
-fn sweep(after: Orphans, stride: u64) {
+/// How far it is from one effect that is met to the next.
+fn stride(usual: u64) -> u64 {
+    match std::env::var("FLEXVOL_SWEEP") {
+        Ok(wish) if wish == "all" => 1,
+        Ok(wish) => panic!("FLEXVOL_SWEEP says {wish:?}; here it can say \"all\""),
+        Err(_) => usual,
+    }
+}
+
+/// A life for each N that is met by such strides, until no step has so many effects.
+fn sweep(after: Orphans, usual: u64) {
     let Some(mut life) = Life::new() else { return };
+    let stride = stride(usual);
     let (mut kills, mut at, mut lives) = (0, 0, 0);
     let mut over = BTreeSet::new();
     while over.len() < 6 {
@@ -232,7 +244,10 @@ fn sweep(after: Orphans, stride: u64) {
         life.bed.assert_clean();
         life.bed.kill();
     }
-    let _ = writeln!(std::io::stderr(), "{after:?}: {kills} kills in {lives} lives, of up to {at} effects");
+    let _ = writeln!(
+        std::io::stderr(),
+        "{after:?}: {kills} kills in {lives} lives, of up to {at} effects by strides of {stride}"
+    );
     assert!(kills * stride > 60, "only {kills} kills struck");
 }
 

@@ -8,7 +8,7 @@ use std::{
 use flexvolume_csi::wire::csi::volume_capability::access_mode::Mode::{
     SingleNodeMultiWriter, SingleNodeReaderOnly, SingleNodeSingleWriter,
 };
-use tonic::Code::{FailedPrecondition, InvalidArgument};
+use tonic::Code::{AlreadyExists, FailedPrecondition, InvalidArgument};
 
 use crate::{
     bed::Bed,
@@ -199,7 +199,7 @@ fn the_same_twice_is_done_once() {
         assert_eq!(flow.bed.command.sandbox.mounts().unwrap(), mounts, "{name}");
         assert_eq!(calls(&flow), before, "{name}: the driver was called again");
         // In another manner it is another wish.
-        refused(flow.bed.publish_read_only(&flow.volume, "one"), FailedPrecondition, &[]);
+        refused(flow.bed.publish_read_only(&flow.volume, "one"), AlreadyExists, &[]);
         assert_eq!(flow.bed.command.sandbox.mounts().unwrap(), mounts, "{name}");
         flow.unpublish("one");
         flow.unpublish("one");

@@ -6,8 +6,20 @@ use serde_json::{Value, json};
 
 use crate::bed::Bed;
 
-const ALL: [&str; 11] =
-    ["staged", "local", "stdin", "block", "provision", "expand", "snapshot", "clone", "capacity", "list", "health"];
+const ALL: [&str; 12] = [
+    "staged",
+    "local",
+    "stdin",
+    "block",
+    "provision",
+    "expand",
+    "snapshot",
+    "clone",
+    "capacity",
+    "list",
+    "health",
+    "modify",
+];
 
 fn announces(extensions: &[&str]) -> Answer {
     Answer::json(&json!({"status": "Success", "capabilities": {"attach": false}, "extensions": extensions}))
@@ -30,6 +42,7 @@ fn every_call_of_an_extension_is_read_as_what_it_is() {
         .on("init", announces(&ALL))
         .on("createsnapshot", success(snapshot.clone()))
         .on("deletesnapshot", Answer::json(&json!({"status": "In progress"})))
+        .on("modifyvolume", Answer::json(&json!({"status": "In progress"})))
         .on("listsnapshots", success(json!({"snapshots": [snapshot], "next": "vg/s"})))
         .on("getcapacity", success(json!({"available": 1_u64 << 40, "maximum": null})))
         .on("listvolumes", success(json!({"volumes": [volume]})))
@@ -49,7 +62,9 @@ fn every_call_of_an_extension_is_read_as_what_it_is() {
         let text = bed.ok(["call", "v/d", verb, "{}"]);
         assert!(text.contains(&format!("flexvol says: {expected}\n")), "{text}");
     }
-    assert_eq!(bed.json(["call", "v/d", "deletesnapshot", "{}"])["flexvol"], "In progress");
+    for verb in ["deletesnapshot", "modifyvolume"] {
+        assert_eq!(bed.json(["call", "v/d", verb, "{}"])["flexvol"], "In progress", "{verb}");
+    }
     assert_eq!(bed.json(["drivers"])[0]["extensions"], json!(ALL));
 }
 

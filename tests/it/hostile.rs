@@ -328,6 +328,7 @@ fn no_hostile_argument_leads_a_driver_elsewhere() {
                 "listvolumes",
                 "gethealth",
                 "getcapacity",
+                "modifyvolume",
             ] {
                 call("loopback", none, &[verb, &all]);
             }

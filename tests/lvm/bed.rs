@@ -9,7 +9,10 @@ use std::{
     ops::Deref,
     path::PathBuf,
     process::Command,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use flexvolume_testkit::{binary, driver::Driver, skip};
@@ -22,7 +25,8 @@ use crate::{
 
 /// A sandbox, with all that [`command::Bed`] has, and disks.
 pub struct Bed {
-    command: command::Bed,
+    /// The command's own bed, for whoever starts something that uses it too.
+    pub command: Arc<command::Bed>,
     disks: AtomicU32,
 }
 
@@ -98,7 +102,7 @@ impl Bed {
     /// A bed, or `None` with the reason printed where there can be none.
     pub fn new() -> Option<Bed> {
         device_mapper()?;
-        Some(Bed { command: command::Bed::new()?, disks: AtomicU32::new(0) })
+        Some(Bed { command: Arc::new(command::Bed::new()?), disks: AtomicU32::new(0) })
     }
 
     /// The bed with a driver of this build installed under a name: `bed.install("lvm", "kubernetes.io/lvm")`.

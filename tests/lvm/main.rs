@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "these are tests")]
 
 mod bed;
+#[path = "../csi/bridge.rs"]
+#[allow(dead_code, clippy::print_stderr, reason = "the bridge and its client, of which these cases use a part")]
+mod bridge;
 #[path = "../it/bed.rs"]
 #[allow(dead_code, reason = "the bed of the whole command, of which these cases use a part")]
 mod command;
@@ -12,6 +15,7 @@ mod kernel;
 mod life;
 mod outside;
 mod powercut;
+mod sanity;
 mod spine;
 mod sweep;
 mod tools;

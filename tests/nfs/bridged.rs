@@ -22,7 +22,7 @@ use crate::{
 const DRIVER: &str = "kubernetes.io/nfs";
 
 /// A node whose driver has one pool, and the bridge.
-fn served(args: &[&str]) -> Option<(Node, Bed)> {
+pub fn served(args: &[&str]) -> Option<(Node, Bed)> {
     let node = Node::new()?;
     fs::create_dir(node.on_server("base")).unwrap();
     let exe = flexvolume_testkit::binary("nfs").unwrap();
@@ -36,7 +36,7 @@ fn served(args: &[&str]) -> Option<(Node, Bed)> {
 
 /// Nothing is mounted, and nothing is in the pool.
 #[track_caller]
-fn assert_empty(node: &Node, bridge: &mut Bed) {
+pub fn assert_empty(node: &Node, bridge: &mut Bed) {
     bridge.assert_down();
     node.assert_down();
     let left = fs::read_dir(node.on_server("base")).unwrap().map(|entry| entry.unwrap().file_name());

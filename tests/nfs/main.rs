@@ -23,6 +23,7 @@ mod nodes;
 mod outside;
 mod provision;
 mod reached;
+mod sanity;
 mod server;
 mod squashed;
 mod sweep;

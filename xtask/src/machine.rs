@@ -115,6 +115,24 @@ pub(crate) fn go() -> Result<PathBuf, String> {
     }
 }
 
+/// A Python that makes environments, which Debian keeps in a package apart. Else why there is none.
+pub(crate) fn python() -> Result<PathBuf, String> {
+    let Some(python) = find("python3") else { return Err("there is no python3 here".into()) };
+    let makes = || sh::works(Command::new(&python).args(["-c", "import ensurepip, venv"]));
+    let none = "the python3 here makes no environments; install python3-venv";
+    if makes() {
+        return Ok(python);
+    }
+    if !is_root() || !is_debian_like() {
+        return Err(none.into());
+    }
+    println!("Missing here: {VENV_PACKAGE}. It comes from Debian's archive, now:");
+    install(&[VENV_PACKAGE]).map_err(|error| format!("{VENV_PACKAGE} could not be installed: {error:#}"))?;
+    if makes() { Ok(python) } else { Err(none.into()) }
+}
+
+const VENV_PACKAGE: &str = "python3-venv";
+
 const GO_PACKAGE: &str = "golang-go";
 
 /// The first Go that fetches the one a module asks for.

@@ -262,7 +262,7 @@ pub(crate) struct Csi {
     /// Leave that to somebody else
     #[arg(long, overrides_with = "register")]
     no_register: bool,
-    /// Tell metrics at this address under /metrics, and whether all is well under /healthz [a port alone: on 127.0.0.1]
+    /// Tell metrics at this address under /metrics, and under /healthz that it answers [a port alone: on 127.0.0.1]
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = address)]
     pub(crate) metrics: Option<SocketAddr>,
     /// Work in another mount namespace: in a container with the host's pids, /proc/1/ns/mnt is the host's

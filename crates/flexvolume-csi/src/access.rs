@@ -52,6 +52,16 @@ pub enum Mode {
     SingleNodeMultiWriter,
 }
 
+/// The type of file system that all uses name, if they name one and the same.
+pub fn one_fs_type(uses: &[Access]) -> Option<&str> {
+    let mut named = uses.iter().map(|access| match &access.kind {
+        Kind::Block => "",
+        Kind::Mount { fs_type, .. } => fs_type.as_str(),
+    });
+    let first = named.next().filter(|fs_type| !fs_type.is_empty())?;
+    named.all(|other| other == first).then_some(first)
+}
+
 impl Access {
     /// Reads what a request asks for.
     ///

@@ -110,3 +110,22 @@ fn a_driver_serves_what_it_announces() {
         assert!(!serves(&local_device, dir.clone(), mode) && !serves(&local_device, BLOCK, mode), "{mode:?}");
     }
 }
+
+#[test]
+fn a_type_of_file_system_is_one_if_all_uses_name_it() {
+    let uses = |types: &[&str]| -> Vec<_> {
+        types.iter().map(|fs_type| access(mount(fs_type, &[]), Csi::SingleNodeWriter)).collect()
+    };
+    for (types, one) in [
+        (&["xfs"][..], Some("xfs")),
+        (&["xfs", "xfs"], Some("xfs")),
+        (&["xfs", "ext4"], None),
+        (&["xfs", ""], None),
+        (&[""], None),
+        (&[], None),
+    ] {
+        assert_eq!(one_fs_type(&uses(types)), one, "{types:?}");
+    }
+    assert_eq!(one_fs_type(&[access(BLOCK, Csi::SingleNodeWriter)]), None);
+    assert_eq!(one_fs_type(&[uses(&["xfs"]), vec![access(BLOCK, Csi::SingleNodeWriter)]].concat()), None);
+}

@@ -1,12 +1,12 @@
 //! A driver asked for what concerns no volume on this node: made, deleted, copied, counted. Nothing of it is written down, so whoever
 //! was cut off calls again, and the driver goes on from where it was.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use flexvolume_host::{
     Error, Kind,
     drivers::{
-        call::{Calling, call},
+        call::{Calling, PATIENCE, PAUSE, call},
         driver::Driver,
     },
     fresh_id,
@@ -17,11 +17,6 @@ use crate::{
     plugin::{Plugin, Trouble},
     status,
 };
-
-/// So long work that goes on is waited for, before the client is told to come back.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Between two calls of a driver that says `In progress`.
-const PAUSE: Duration = Duration::from_millis(500);
 
 impl Plugin {
     /// Calls the driver until its work is done.

@@ -36,6 +36,11 @@ impl Plugin {
         if let Some(why) = access.is_beyond(&offer) {
             return Err(status::invalid(why).into());
         }
+        // Better than a volume that its client takes for read-only, and that is not.
+        if request.readonly {
+            let why = "PUBLISH_READONLY is not among our capabilities: ask for readonly where the volume is published on the node";
+            return Err(status::invalid(why).into());
+        }
         let secrets = context::secrets(mem::take(&mut request.secrets))?;
         let volume = context::of(&id, &request.volume_context)?;
         // Many drivers attach nothing, and so would not miss it.
@@ -43,11 +48,13 @@ impl Plugin {
             self.health(&driver, &id, about(&id, &volume.options), &secrets)?;
         }
         let keys = HostKeys {
+            // The node tells the driver the same of it.
             fs_type: match &access.kind {
                 Kind::Block => String::new(),
+                Kind::Mount { fs_type, .. } if fs_type.is_empty() => volume.fs_type.clone().unwrap_or_default(),
                 Kind::Mount { fs_type, .. } => fs_type.clone(),
             },
-            read_only: request.readonly || access.is_read_only(),
+            read_only: access.is_read_only(),
             name: volume_name(&id).as_str().to_owned(),
         };
         let options = with_secrets(&driver, Options::compose(&keys, None, &volume.options), &secrets);

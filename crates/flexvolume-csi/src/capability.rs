@@ -64,11 +64,13 @@ impl Offer {
     }
 
     /// Of the controller. What lives on one node is made larger there, so the controller has no part in that.
+    ///
+    /// Never `PUBLISH_READONLY`: nobody writes down how a volume was attached, so attaching it otherwise could not be refused. Who only
+    /// reads says so where the volume is published on the node.
     pub fn controller(&self) -> Vec<Controller> {
         let says = [
             (Controller::CreateDeleteVolume, self.has(Extension::Provision)),
             (Controller::PublishUnpublishVolume, self.attaches_by_controller()),
-            (Controller::PublishReadonly, self.attaches_by_controller()),
             (Controller::ListVolumes, self.has(Extension::List)),
             (Controller::GetCapacity, self.has(Extension::Capacity)),
             (Controller::CreateDeleteSnapshot, self.has(Extension::Snapshot)),
@@ -76,6 +78,7 @@ impl Offer {
             (Controller::GetSnapshot, self.has(Extension::Snapshot)),
             (Controller::CloneVolume, self.has_all(&[Extension::Provision, Extension::Clone])),
             (Controller::ExpandVolume, self.has(Extension::Expand) && !self.has(Extension::Local)),
+            (Controller::ModifyVolume, self.has(Extension::Modify)),
             (Controller::GetVolumeHealth, self.has(Extension::Health)),
             (Controller::ListVolumeHealth, self.has_all(&[Extension::Health, Extension::List])),
         ];
@@ -144,6 +147,8 @@ mod tests {
         assert_eq!(doors(&[Extension::Expand]), [Controller::ExpandVolume]);
         assert_eq!(doors(&[Extension::Expand, Extension::Local]), [], "it is made larger where it lives");
         assert_eq!(doors(&[Extension::Health]), [Controller::GetVolumeHealth]);
+        assert_eq!(doors(&[Extension::Modify]), [Controller::ModifyVolume]);
+        assert_eq!(doors(&[Extension::Modify, Extension::Local]), [Controller::ModifyVolume], "by who calls that node");
         for silent in [Extension::Staged, Extension::Local, Extension::Stdin, Extension::Block] {
             assert_eq!(doors(&[silent]), [], "{silent}");
         }
@@ -155,6 +160,8 @@ mod tests {
             offer(attach, extensions, by).controller().contains(&Controller::PublishUnpublishVolume)
         };
         assert!(publishes(true, &[], AttachBy::Controller));
+        let read_only = offer(true, &[], AttachBy::Controller).controller().contains(&Controller::PublishReadonly);
+        assert!(!read_only, "it is refused");
         assert!(publishes(false, &[Extension::Staged], AttachBy::Controller));
         assert!(!publishes(true, &[], AttachBy::Node));
         assert!(!publishes(false, &[], AttachBy::Controller), "it has nothing to attach");

@@ -44,6 +44,24 @@ pub fn parameters(field: &str, given: &BTreeMap<String, String>) -> Result<Param
     Ok(Parameters { options: options(field, kept(given))?, fs_type: fs_type(given) })
 }
 
+/// Reads what a volume shall have that can be changed later. Each key is a name that a list of names can hold.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`: a key is the host's, or no name; it is the type of the file system; or they are too large.
+pub fn mutable(given: &BTreeMap<String, String>) -> Result<UserOptions, Status> {
+    const FIELD: &str = "mutable_parameters";
+    limits::map(FIELD, given)?;
+    if fs_type(given).is_some() {
+        return Err(status::invalid(format!("{FIELD}: the type of a file system cannot be changed later")));
+    }
+    let kept = kept(given);
+    if let Some(key) = kept.keys().find(|key| key.is_empty() || key.contains(',')) {
+        let key = excerpt(key, 80);
+        return Err(status::invalid(format!("{FIELD}: {key:?} is no name: it is empty, or has a comma")));
+    }
+    options(FIELD, kept)
+}
+
 /// A volume's context, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Context {
@@ -229,7 +247,7 @@ fn is_ours(key: &str) -> bool {
 }
 
 fn is_reserved(key: &str) -> bool {
-    UserOptions::parse(BTreeMap::from([(key.to_owned(), String::new())])).is_err()
+    UserOptions::is_reserved(key)
 }
 
 #[cfg(test)]

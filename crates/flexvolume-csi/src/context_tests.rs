@@ -50,6 +50,19 @@ fn parameters_are_options_without_what_sidecars_add() {
 }
 
 #[test]
+fn what_can_be_changed_obeys_the_same_rules_and_has_names() {
+    let given = map(&[("speed", "fast"), ("tier", ""), ("csi.storage.k8s.io/pvc/name", "claim")]);
+    assert_eq!(plain(&mutable(&given).unwrap()), [("speed", "fast"), ("tier", "")]);
+    let odd = ["", ",", "a,b", "csi.storage.k8s.io/fstype"];
+    for key in RESERVED.into_iter().chain(odd) {
+        let status = mutable(&map(&[("speed", "fast"), (key, "xfs")])).unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{key}");
+        assert!(status.message().contains("mutable_parameters") && !status.message().contains("xfs"), "{status}");
+    }
+    assert!(mutable(&map(&[("speed", &"x".repeat(4096))])).is_err());
+}
+
+#[test]
 fn what_the_driver_said_comes_back_with_the_id() {
     let created = Created { id: id("vg/v1"), bytes: None, options: map(&[("pool", "fast"), ("volumeID", "v1")]) };
     let mut context = made(Rpc::CreateVolume, &created, None).unwrap();

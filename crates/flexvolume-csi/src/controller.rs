@@ -167,9 +167,10 @@ impl controller_server::Controller for Controller {
 
     async fn controller_modify_volume(
         &self,
-        _request: Request<ControllerModifyVolumeRequest>,
+        request: Request<ControllerModifyVolumeRequest>,
     ) -> Result<Response<ControllerModifyVolumeResponse>, Status> {
-        Err(status::unimplemented("volumes cannot be modified"))
+        let request = request.into_inner();
+        self.0.pass(&by_id(&request.volume_id), Rpc::ControllerModifyVolume, request, Plugin::modify).await
     }
 }
 

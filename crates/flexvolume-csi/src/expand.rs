@@ -11,7 +11,6 @@ use crate::{
     name::volume_name,
     plugin::{Plugin, Trouble, keys},
     provision::of,
-    publish::place_of,
     status::{self, Rpc},
     wire::csi::{
         ControllerExpandVolumeRequest, ControllerExpandVolumeResponse, NodeExpandVolumeRequest,
@@ -56,9 +55,8 @@ impl Plugin {
         let path = self.published(&request.volume_path)?;
         let size = limits::size(request.capacity_range.as_ref())?;
         let name = volume_name(&id);
-        let place = place_of(path);
-        let has_place =
-            self.host.of_pod(place.as_str())?.iter().any(|record| record.driver == driver.name && record.name == name);
+        let place = self.place_of(path)?;
+        let has_place = !self.host.at_place(&driver.name, &name, place.as_str())?.is_empty();
         let (key, at) = match driver.kind() {
             Handled::Direct => {
                 (record::key(&driver.name, &name, Handled::Direct, place.as_str()), Some(place.as_str()))
@@ -80,6 +78,10 @@ impl Plugin {
             0 => 0,
             required => self.host.grow(&key, required, at, &keys(secrets), &|note| self.tell(note))?,
         };
+        if let Some(limit) = size.limit.filter(|limit| bytes > *limit) {
+            let what = format!("the volume has {bytes} bytes, and at most {limit} are wanted");
+            return Err(status::out_of_range(format!("{what}; none is made smaller")).into());
+        }
         Ok(NodeExpandVolumeResponse { capacity_bytes: limits::bytes(Rpc::NodeExpandVolume, Some(bytes))? })
     }
 }

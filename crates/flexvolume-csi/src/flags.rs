@@ -89,6 +89,17 @@ impl Flags {
         }
     }
 
+    /// Why what is mounted already cannot be shown with these, if so: a file system has the options that it was mounted with.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, naming one that is not among `mounted`.
+    pub fn are_of(&self, mounted: &[String]) -> Result<(), Status> {
+        match self.file_system.iter().find(|flag| !mounted.contains(flag)) {
+            Some(flag) => Err(refuse(flag, "is for the file system, which is staged without it")),
+            None => Ok(()),
+        }
+    }
+
     fn at(&mut self, times: Times) -> Result<(), Status> {
         match self.times.replace(times) {
             Some(before) if before != times => {
@@ -189,6 +200,17 @@ mod tests {
         }
         assert!(flags(&["x".repeat(4096).as_str()]).is_ok());
         assert!(flags(&["x".repeat(4000).as_str(), "y".repeat(97).as_str()]).is_err());
+    }
+
+    #[test]
+    fn what_is_mounted_has_the_options_that_it_was_mounted_with() {
+        let mounted = ["discard", "commit=30"].map(str::to_owned);
+        for given in [&["noexec"][..], &["discard"], &["commit=30,discard"], &[]] {
+            flags(given).unwrap().are_of(&mounted).unwrap();
+        }
+        let told = flags(&["discard", "commit=31"]).unwrap().are_of(&mounted).unwrap_err();
+        assert_eq!(told.code(), tonic::Code::InvalidArgument);
+        assert!(told.message().contains("commit") && !told.message().contains("31"), "{told:?}");
     }
 
     #[test]

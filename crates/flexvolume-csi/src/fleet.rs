@@ -175,7 +175,6 @@ impl Fleet {
             let text = format!("driver {driver} is gone; it is served until its last volume on this node is gone, too");
             self.warn(driver, text);
         }
-        self.common.board.set_absent(&absent);
         again || !absent.is_empty()
     }
 
@@ -184,11 +183,7 @@ impl Fleet {
         let host = Arc::clone(&self.common.host);
         let looked = tokio::task::spawn_blocking(move || {
             let listed = host.ground().drivers.names().unwrap_or_default();
-            // A record that cannot be read may be anybody's.
-            let holders = host
-                .records()
-                .and_then(|records| records.into_iter().map(|record| record.map(|record| record.driver)).collect());
-            (listed.into_iter().collect(), holders.ok())
+            (listed.into_iter().collect(), host.holders().ok())
         });
         if let Ok((listed, holders)) = looked.await {
             (self.known.listed, self.known.holders) = (listed, holders);

@@ -28,6 +28,8 @@ const TURN: Duration = Duration::from_secs(30);
 pub struct Gate {
     open: Arc<Mutex<HashMap<String, Running>>>,
     room: Arc<Semaphore>,
+    /// For what only looks.
+    aside: Arc<Semaphore>,
     turn: Duration,
 }
 
@@ -77,9 +79,10 @@ impl Drop for Ending {
 }
 
 impl Gate {
-    /// A gate that lets so many calls work at once.
+    /// A gate that lets so many calls work at once, and beside them as many that only look.
     pub fn new(at_once: usize) -> Self {
-        Self { open: Arc::default(), room: Arc::new(Semaphore::new(at_once)), turn: TURN }
+        let room = || Arc::new(Semaphore::new(at_once));
+        Self { open: Arc::default(), room: room(), aside: room(), turn: TURN }
     }
 
     /// Does `work`, when nothing else is done for `key`; or joins the same call that is under way.
@@ -96,7 +99,7 @@ impl Gate {
             let running = match self.enter(key, call) {
                 Entered::Begun(ending) => {
                     let running = ending.end.subscribe();
-                    self.begin(ending, work);
+                    begin(Some(Arc::clone(&self.room)), ending, work);
                     break running;
                 }
                 Entered::Under(running) => running,
@@ -114,22 +117,27 @@ impl Gate {
         result(running).await
     }
 
-    /// Does `work`, which changes nothing, beside whatever else is done; it counts among those that work at once.
+    /// Does `work`, which changes nothing, beside whatever else is done; or joins the same look that is under way.
     ///
     /// # Errors
     /// What the work says.
-    pub async fn look<T, W>(&self, work: W) -> Result<T, Status>
+    pub async fn look<T, W>(&self, call: Call, work: W) -> Result<T, Status>
     where
-        T: Send + 'static,
+        T: Clone + Send + Sync + 'static,
         W: FnOnce() -> Result<T, Status> + Send + 'static,
     {
-        let lost = || status::unavailable("the call ended without an answer; see the log");
-        let permit = Arc::clone(&self.room).acquire_owned().await.map_err(|_| lost())?;
-        let done = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            work()
-        });
-        done.await.map_err(|_| lost())?
+        // Calls about the plugin have one name and nothing to ask by: what they answer with tells them apart.
+        let key = format!("look {:?} {:x?} {}", call.rpc, call.digest, std::any::type_name::<T>());
+        let running = match self.enter(&key, call) {
+            Entered::Begun(ending) => {
+                let running = ending.end.subscribe();
+                // Whether a driver is ready is told while all of its calls hang; there are but a few such questions.
+                begin((call.rpc != Rpc::About).then(|| Arc::clone(&self.aside)), ending, work);
+                running
+            }
+            Entered::Under(running) => running.end,
+        };
+        result(running).await
     }
 
     fn enter(&self, key: &str, call: Call) -> Entered {
@@ -144,28 +152,30 @@ impl Gate {
         }
     }
 
-    /// From here on nothing stops it.
-    fn begin<T, W>(&self, ending: Ending, work: W)
-    where
-        T: Send + Sync + 'static,
-        W: FnOnce() -> Result<T, Status> + Send + 'static,
-    {
-        let room = Arc::clone(&self.room);
-        tokio::spawn(async move {
-            let Ok(permit) = room.acquire_owned().await else { return };
-            let _ = tokio::task::spawn_blocking(move || {
-                let _permit = permit;
-                let came = work().map(|done| Arc::new(done) as Arc<dyn Any + Send + Sync>);
-                ending.with(came);
-            })
-            .await;
-        });
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Running>> {
         // Nothing is done under the lock that could leave the map half changed.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// From here on nothing stops it.
+fn begin<T, W>(room: Option<Arc<Semaphore>>, ending: Ending, work: W)
+where
+    T: Send + Sync + 'static,
+    W: FnOnce() -> Result<T, Status> + Send + 'static,
+{
+    tokio::spawn(async move {
+        let permit = match room.map(Semaphore::acquire_owned) {
+            Some(permit) => permit.await.ok(),
+            None => None,
+        };
+        let _ = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let came = work().map(|done| Arc::new(done) as Arc<dyn Any + Send + Sync>);
+            ending.with(came);
+        })
+        .await;
+    });
 }
 
 enum Entered {
@@ -254,6 +264,32 @@ mod tests {
         let_go.send(()).unwrap();
         assert_eq!((first.await.unwrap().unwrap(), second.await.unwrap().unwrap()), (0, 5));
         assert!(gate.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_look_waits_for_no_work_and_the_same_is_joined() {
+        let (full, begun, let_go, work) = held();
+        let full = Gate { room: Arc::new(Semaphore::new(1)), aside: Arc::new(Semaphore::new(0)), ..full };
+        let gate = full.clone();
+        let holding = tokio::spawn(async move { gate.pass("v", call(Rpc::NodeStageVolume, "a"), work).await });
+        until(|| begun.load(Ordering::SeqCst) == 1).await;
+        assert_eq!(full.look(call(Rpc::About, ""), || Ok(7_u8)).await.unwrap(), 7, "all that work are held up");
+        let looks = Arc::new(AtomicUsize::new(0));
+        let (show, wait) = mpsc::channel();
+        let count = Arc::clone(&looks);
+        let slow = move || {
+            wait.recv().map_err(|_| Status::unknown("nobody shows it"))?;
+            Ok(count.fetch_add(1, Ordering::SeqCst))
+        };
+        let (first, second) = (full.clone(), full.clone());
+        let first = tokio::spawn(async move { first.look(call(Rpc::About, ""), slow).await });
+        until(|| full.lock().len() == 2).await;
+        let second = tokio::spawn(async move { second.look(call(Rpc::About, ""), || Ok(99_usize)).await });
+        assert_eq!(full.look(call(Rpc::About, ""), || Ok("of another kind")).await.unwrap(), "of another kind");
+        show.send(()).unwrap();
+        assert_eq!((first.await.unwrap().unwrap(), second.await.unwrap().unwrap()), (0, 0));
+        let_go.send(()).unwrap();
+        holding.await.unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -22,6 +22,7 @@ pub mod limits;
 mod lists;
 mod meter;
 mod metrics;
+mod modify;
 pub mod name;
 mod node;
 pub mod plugin;

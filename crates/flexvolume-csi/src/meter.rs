@@ -195,6 +195,7 @@ fn kind(verdict: &str) -> &'static str {
     match verdict {
         "Success" => "success",
         "Not supported" => "not supported",
+        "In progress" => "in progress",
         _ => "failure",
     }
 }

@@ -143,16 +143,16 @@ impl Plugin {
         self.gate.pass(key, call, work).await.map(Response::new)
     }
 
-    /// Has `work` that changes nothing done on a thread of its own, beside whatever else is done.
+    /// Has `work` that changes nothing done on a thread of its own, beside whatever else is done; the very same look is joined.
     pub(crate) async fn look<R, T, W>(self: &Arc<Self>, rpc: Rpc, request: R, work: W) -> Result<Response<T>, Status>
     where
-        R: Send + 'static,
-        T: Send + 'static,
+        R: Message + 'static,
+        T: Clone + Send + Sync + 'static,
         W: FnOnce(&Self, R) -> Result<T, Trouble> + Send + 'static,
     {
-        let plugin = Arc::clone(self);
+        let (plugin, call) = (Arc::clone(self), Call::of(rpc, &request));
         let work = move || work(&plugin, request).map_err(|trouble| trouble.status(rpc));
-        self.gate.look(work).await.map(Response::new)
+        self.gate.look(call, work).await.map(Response::new)
     }
 }
 
@@ -166,11 +166,6 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
-    /// In words.
-    pub(crate) fn words(self) -> String {
-        self.status(Rpc::About).message().to_owned()
-    }
-
     fn status(self, rpc: Rpc) -> Status {
         match self {
             Self::Host(error) => status::of(&error, rpc),

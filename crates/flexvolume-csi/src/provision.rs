@@ -1,6 +1,6 @@
 //! Volumes and snapshots made and deleted.
 
-use std::mem;
+use std::{collections::BTreeMap, mem};
 
 use flexvolume_host::drivers::driver::Driver;
 use flexvolume_protocol::{
@@ -8,7 +8,7 @@ use flexvolume_protocol::{
 };
 
 use crate::{
-    access::Access,
+    access::{self, Access},
     ask::with_secrets,
     context, limits,
     lists::{may_be, parameters},
@@ -28,12 +28,17 @@ impl Plugin {
         let driver = self.able(Extension::Provision)?;
         let name = limits::name("name", &request.name)?;
         let size = limits::size(request.capacity_range.as_ref())?;
-        if let Some(why) = self.cannot(&driver, &Access::all(&request.volume_capabilities)?) {
+        let uses = Access::all(&request.volume_capabilities)?;
+        if let Some(why) = self.cannot(&driver, &uses) {
             return Err(status::invalid(why).into());
         }
         self.must_be_here(&driver, request.accessibility_requirements.as_ref())?;
         let secrets = context::secrets(mem::take(&mut request.secrets))?;
-        let mut options = parameters(&request.parameters)?;
+        let mut options = self.with_mutable(&driver, &request, parameters(&request.parameters)?)?;
+        // Kubernetes takes it out of the parameters and says it of the use.
+        if let Some(fs_type) = access::one_fs_type(&uses) {
+            options.insert(keys::FS_TYPE, fs_type);
+        }
         let fs_type = options.get(keys::FS_TYPE).map(str::to_owned);
         options.insert(keys::NAME, name);
         if size.required > 0 {
@@ -100,6 +105,7 @@ impl Plugin {
         let id = limits::id("volume_id", &request.volume_id)?;
         let wanted = Access::all(&request.volume_capabilities)?;
         limits::map("parameters", &request.parameters)?;
+        context::mutable(&request.mutable_parameters)?;
         let secrets = context::secrets(mem::take(&mut request.secrets))?;
         let unknown = || status::not_found("there is no such volume");
         let id = id.ok_or_else(unknown)?;
@@ -111,7 +117,8 @@ impl Plugin {
                     volume_context: request.volume_context,
                     volume_capabilities: request.volume_capabilities,
                     parameters: request.parameters,
-                    mutable_parameters: request.mutable_parameters,
+                    // Whether a volume can have them only its driver knows, which is not asked.
+                    mutable_parameters: BTreeMap::new(),
                 }),
                 message: String::new(),
             },

@@ -16,6 +16,7 @@ use flexvolume_host::{
 };
 use flexvolume_protocol::{Id, PodUid, Secrets, VolumeName};
 use sha2::{Digest, Sha256};
+use tonic::Status;
 
 use crate::{
     access::{Access, Kind},
@@ -75,6 +76,9 @@ impl Plugin {
         let Wanted { target, access, read_only, .. } = &wanted;
         if let Some(held) = &held {
             access.must_be(held.spec.block)?;
+            if let Kind::Mount { flags, .. } = &access.kind {
+                flags.are_of(&held.spec.mount_options)?;
+            }
         }
         match (&held, driver.kind(), &access.kind) {
             (Some(held), _, Kind::Block) => {
@@ -91,16 +95,18 @@ impl Plugin {
                 Err(status::refused("the volume is not staged").into())
             }
             (_, Handled::Attachable | Handled::Direct, Kind::Mount { flags, .. }) => {
-                let (target, manner) = (target.clone(), manner(flags, *read_only));
+                let (name, target) = (volume_name(&wanted.id), target.clone());
+                let (place, manner) = (self.place_of(&target)?, manner(flags, *read_only));
                 // Where it could never be shown, the driver is not asked at all.
                 self.targets.at(&target)?;
-                let path = self.place(driver, wanted)?;
-                match self.targets.show(Shown::Tree(&path), &target, manner) {
+                let path = self.place(driver, wanted, &place)?;
+                let ours = self.host.traces(&driver.name, &name, Some(place.as_str()))?;
+                match self.targets.show(Shown::Tree(&path), &target, manner, &ours) {
                     Ok(_) => Ok(()),
                     Err(error) if self.targets.at(&target).is_ok_and(|there| there.is_some()) => Err(error.into()),
                     // What is seen nowhere is nobody's.
                     Err(error) => {
-                        Err(self.given_up(error, Rpc::NodePublishVolume, |plugin| plugin.take_from(&place_of(&target))))
+                        Err(self.given_up(error, Rpc::NodePublishVolume, |plugin| plugin.take_from(&name, &place)))
                     }
                 }
             }
@@ -131,16 +137,18 @@ impl Plugin {
 
     /// Shows what is held, unless it is one user's alone and shown to another.
     fn show(&self, shown: Shown<'_>, wanted: &Wanted, manner: Manner) -> Result<(), Trouble> {
-        let Wanted { target, access, .. } = wanted;
+        let Wanted { id, target, access, .. } = wanted;
+        let ours = self.host.traces(&self.serving.driver, &volume_name(id), None)?;
         // Whoever has it already may show it to his pod in ways of his own, as the kubelet does with raw devices.
         if access.mode.is_exclusive()
             && self.targets.at(target)?.is_none()
-            && let Some(other) = self.targets.of(shown)?.into_iter().find(|other| !self.targets.is(other, target))
+            && let Some((other, _)) =
+                self.targets.of(&ours)?.into_iter().find(|(other, _)| !self.targets.is(other, target))
         {
             let other = other.display();
             return Err(status::refused(format!("the volume is for one user alone, and published at {other}")).into());
         }
-        self.targets.show(shown, target, manner)?;
+        self.targets.show(shown, target, manner, &ours)?;
         Ok(())
     }
 
@@ -151,20 +159,24 @@ impl Plugin {
             return Err(status::refused(format!("volume {id} is not staged on this node")).into());
         }
         let key = record::key(driver, &name, Handled::Staged, "");
-        Ok(self.host.restage(&key, &keys(Default::default()), &|note| self.tell(note))?)
+        self.host.restage(&key, &keys(Default::default()), &|note| self.tell(note)).map_err(|error| {
+            let status = status::of(&error, Rpc::NodePublishVolume);
+            let words = format!("volume {id} does not stand on this node any more: {}", status.message());
+            Status::new(status.code(), format!("{words}; stage it again (NodeStageVolume), or unstage it first")).into()
+        })
     }
 
     /// Has the driver mount the volume for this user, at a path of ours.
-    fn place(&self, driver: &Driver, wanted: Wanted) -> Result<PathBuf, Trouble> {
-        let Wanted { id, target, access, mut context, read_only, secrets } = wanted;
-        let (name, uid) = (volume_name(&id), place_of(&target));
+    fn place(&self, driver: &Driver, wanted: Wanted, uid: &PodUid) -> Result<PathBuf, Trouble> {
+        let Wanted { id, target: _, access, mut context, read_only, secrets } = wanted;
+        let name = volume_name(&id);
         if access.mode.is_exclusive() && driver.kind() == Handled::Direct {
-            self.alone(&name, &uid)?;
+            self.alone(&name, uid)?;
         }
         let user = user(context.pod.take(), &name, read_only);
         let request = Request {
             driver: self.serving.driver.clone(),
-            name,
+            name: name.clone(),
             persistent: true,
             exclusive: access.mode.is_exclusive(),
             capacity: None,
@@ -172,20 +184,21 @@ impl Plugin {
             spec: self.spec(driver.kind(), &access, context, !secrets.is_empty())?,
             user,
         };
-        let was_there = self.host.of_pod(uid.as_str())?.iter().any(|record| record.driver == driver.name);
+        let was_there = !self.host.at_place(&driver.name, &name, uid.as_str())?.is_empty();
         match self.host.publish(&request, &keys(secrets), &|note| self.tell(note)) {
             Ok(published) => Ok(published.path),
             Err(error) if was_there => Err(error.into()),
-            Err(error) => Err(self.given_up(error, Rpc::NodePublishVolume, |plugin| plugin.take_from(&uid))),
+            Err(error) => Err(self.given_up(error, Rpc::NodePublishVolume, |plugin| plugin.take_from(&name, uid))),
         }
     }
 
     /// A volume of a direct driver has a record for each user: no other may have it.
     fn alone(&self, name: &VolumeName, uid: &PodUid) -> Result<(), Trouble> {
-        for record in self.host.records()?.into_iter().flatten() {
-            let is_same = record.driver == self.serving.driver && record.name == *name;
-            if let Some(other) = record.users.keys().find(|user| is_same && *user != uid.as_str()) {
-                let pod = record.users.get(other).map_or("", |user| user.pod.as_str());
+        for record in self.host.of_users(&self.serving.driver, name)? {
+            // One that cannot be read may be somebody's.
+            let record = record?;
+            if let Some((_, user)) = record.users.iter().find(|(user, _)| *user != uid.as_str()) {
+                let pod = &user.pod;
                 return Err(status::refused(format!("the volume is for one user alone, and pod {pod:?} has it")).into());
             }
         }
@@ -193,38 +206,59 @@ impl Plugin {
     }
 
     /// Takes away what the driver mounted for this user.
-    fn take_from(&self, uid: &PodUid) -> Result<(), Trouble> {
-        for record in self.host.of_pod(uid.as_str())? {
-            if record.driver == self.serving.driver {
-                let taken =
-                    self.host.unpublish(&record.key, uid.as_str(), &keys(Default::default()), &|note| self.tell(note));
-                taken.map_err(not_undone)?;
-            }
+    fn take_from(&self, name: &VolumeName, place: &PodUid) -> Result<(), Trouble> {
+        for key in self.host.at_place(&self.serving.driver, name, place.as_str())? {
+            let taken = self.host.unpublish(&key, place.as_str(), &keys(Default::default()), &|note| self.tell(note));
+            taken.map_err(not_undone)?;
         }
         Ok(())
     }
 
+    /// What is at the target goes if it is this volume's. A volume that nobody knows may be gone already, and then so is what was
+    /// there: to be told of it is to succeed. But a mount that is there all the same is somebody's.
     pub(crate) fn unpublish(
         &self,
         request: NodeUnpublishVolumeRequest,
     ) -> Result<NodeUnpublishVolumeResponse, Trouble> {
         limits::required("volume_id", &request.volume_id)?;
         let target = limits::path("target_path", &request.target_path)?;
-        self.targets.hide(target)?;
-        self.take_from(&place_of(target))?;
-        if let Some(id) = limits::id("volume_id", &request.volume_id)?
-            && let Some(held) = self.host.held(&self.serving.driver, &volume_name(&id))?
-            && context::is_inline(&held.spec.options)
-            && self.targets.of(self.shown(&held))?.is_empty()
-        {
-            self.release(&volume_name(&id))?;
-        }
+        let (driver, place) = (&self.serving.driver, self.place_of(target)?);
+        let Some(id) = limits::id("volume_id", &request.volume_id)? else {
+            self.targets.hide(target, &[])?;
+            return Ok(NodeUnpublishVolumeResponse {});
+        };
+        let name = volume_name(&id);
+        self.targets.hide(target, &self.host.traces(driver, &name, Some(place.as_str()))?)?;
+        self.take_from(&name, &place)?;
+        self.end_with_its_user(&name)?;
         Ok(NodeUnpublishVolumeResponse {})
     }
 
-    /// What is shown of a held volume.
-    pub(crate) fn shown<'a>(&self, held: &'a Held) -> Shown<'a> {
-        if held.spec.block { Shown::Device(Path::new(&held.device)) } else { Shown::Tree(&held.path) }
+    /// Lets go what is written in a pod, once it is shown to nobody: also what never came up, since nobody unstages it.
+    fn end_with_its_user(&self, name: &VolumeName) -> Result<(), Trouble> {
+        let driver = &self.serving.driver;
+        if !self.host.wanted(driver, name)?.is_some_and(|spec| context::is_inline(&spec.options)) {
+            return Ok(());
+        }
+        if self.published_at(name)?.is_some() { Ok(()) } else { self.release(name) }
+    }
+
+    /// Where a volume, or a part of it, is still seen by who uses it: by what it was known by at any time in this boot, since its mount
+    /// may be gone from beneath him.
+    pub(crate) fn published_at(&self, name: &VolumeName) -> Result<Option<PathBuf>, Trouble> {
+        let driver = &self.serving.driver;
+        let ours = self.host.traces(driver, name, None)?;
+        for (point, trace) in self.targets.with_parts(&ours)? {
+            if !self.host.is_anothers(trace, driver, name)? {
+                return Ok(Some(point));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The name of a target beneath our own root.
+    pub(crate) fn place_of(&self, target: &Path) -> Result<PodUid, Trouble> {
+        Ok(place_of(&self.targets.resolved(target)?))
     }
 }
 
@@ -247,10 +281,8 @@ fn user(pod: Option<Pod>, volume: &VolumeName, read_only: bool) -> User {
     }
 }
 
-/// The name of a user beneath our own root: of its target's path, in the shape of a pod's uid, which drivers may cut out of paths.
-pub(crate) fn place_of(target: &Path) -> PodUid {
-    // However it is written, it is one place.
-    let target: PathBuf = target.components().collect();
+/// The name of a user beneath our own root: of its target's resolved path, in the shape of a pod's uid, which drivers may cut out of paths.
+fn place_of(target: &Path) -> PodUid {
     let digest = Sha256::digest(target.as_os_str().as_encoded_bytes());
     let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     let uid = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);

@@ -75,8 +75,9 @@ pub enum BridgeTrouble {
     Server(String),
 }
 
-/// So many calls work at once, of all drivers together; more wait.
-const THREADS: usize = 512;
+/// So many calls work at once, of all drivers together; more wait. It is more than those that hang in fifty drivers: a thread that is not
+/// needed is not there.
+const THREADS: usize = 4096;
 /// Between two looks whether the last volume of a driver that vanished is gone, or a socket can be had by now.
 const AGAIN: Duration = Duration::from_secs(5);
 

@@ -8,6 +8,8 @@ use std::{
         net::UnixStream as Plain,
     },
     path::{Path, PathBuf},
+    sync::mpsc,
+    time::Duration,
 };
 
 use tokio::net::{UnixListener, UnixStream};
@@ -30,6 +32,9 @@ pub enum SocketTrouble {
         error: io::Error,
     },
 }
+
+/// Whoever listens lets a client in by then.
+const LET_IN: Duration = Duration::from_secs(2);
 
 /// The longest path that a socket's address holds.
 const LONGEST: usize = 107;
@@ -69,7 +74,7 @@ pub fn listen(path: &Path) -> Result<(UnixListener, Named), SocketTrouble> {
     }
     match fs::symlink_metadata(path) {
         Ok(meta) if !meta.file_type().is_socket() => return Err(SocketTrouble::InTheWay(path.to_owned())),
-        Ok(_) if Plain::connect(path).is_ok() => return Err(SocketTrouble::Taken(path.to_owned())),
+        Ok(_) if is_answered(path) => return Err(SocketTrouble::Taken(path.to_owned())),
         Ok(_) => fs::remove_file(path).map_err(system)?,
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(system(error)),
@@ -78,6 +83,14 @@ pub fn listen(path: &Path) -> Result<(UnixListener, Named), SocketTrouble> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(system)?;
     let named = Named { path: path.to_owned(), identity: identity(&fs::symlink_metadata(path).map_err(system)?) };
     Ok((listener, named))
+}
+
+/// Whether somebody listens there. Who is stopped, with as many waiting as may wait, lets nobody in: he is there all the same.
+fn is_answered(path: &Path) -> bool {
+    let (send, came) = mpsc::channel();
+    let path = path.to_owned();
+    std::thread::spawn(move || send.send(Plain::connect(path).is_ok()));
+    came.recv_timeout(LET_IN).unwrap_or(true)
 }
 
 /// The next client that may call: root, or who runs this process.

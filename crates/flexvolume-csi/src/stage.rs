@@ -76,12 +76,8 @@ impl Plugin {
         self.targets.relative(staging)?;
         let Some(id) = limits::id("volume_id", &request.volume_id)? else { return Ok(NodeUnstageVolumeResponse {}) };
         let name = volume_name(&id);
-        let Some(held) = self.host.held(&self.serving.driver, &name)? else {
-            // What was begun and never came up is undone as well.
-            self.release(&name)?;
-            return Ok(NodeUnstageVolumeResponse {});
-        };
-        if let Some(target) = self.targets.of(self.shown(&held))?.first() {
+        // Whether it stands or not: pods may live on what is left of it.
+        if let Some(target) = self.published_at(&name)? {
             let what = format!("the volume is still published at {}", target.display());
             return Err(status::refused(format!("{what}; unpublish it there first")).into());
         }

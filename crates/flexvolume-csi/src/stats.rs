@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use flexvolume_host::target::Trace;
 use flexvolume_protocol::excerpt;
 use tonic::Status;
 
 use crate::{
     limits,
+    name::volume_name,
     plugin::{Plugin, Trouble},
     status::{self, Rpc},
     wire::csi::{NodeGetVolumeStatsRequest, NodeGetVolumeStatsResponse, VolumeUsage, volume_usage::Unit},
@@ -30,11 +32,18 @@ impl Plugin {
     pub(crate) fn stats(&self, request: NodeGetVolumeStatsRequest) -> Result<NodeGetVolumeStatsResponse, Trouble> {
         let id = self.volume_id(&request.volume_id)?;
         let path = self.published(&request.volume_path)?;
-        let held = self.host.held(&self.serving.driver, &crate::name::volume_name(&id))?;
+        let (driver, name) = (&self.serving.driver, volume_name(&id));
+        let held = self.host.held(driver, &name)?;
         let is_staging = !request.staging_target_path.is_empty() && request.staging_target_path == request.volume_path;
         let unknown = || status::not_found(format!("nothing of volume {id} is published at {}", path.display()));
         let at = match (self.targets.at(path)?, held) {
-            (Some(mounted), _) => mounted.point,
+            (Some(mounted), _) => {
+                let ours = self.host.traces(driver, &name, Some(self.place_of(path)?.as_str()))?;
+                if !ours.contains(&Trace::of(&mounted)) {
+                    return Err(unknown().into());
+                }
+                mounted.point
+            }
             (None, Some(held)) if is_staging && !held.spec.block => held.path,
             (None, Some(_) | None) => return Err(unknown().into()),
         };

@@ -127,8 +127,8 @@ impl Rpc {
     /// The code where something is wrong with us or the driver, and nobody can say what is left of the call.
     fn broken(self) -> Code {
         match self.does() {
-            Does::Make | Does::Ready => Code::Unavailable,
-            Does::Expand | Does::Change | Does::Undo | Does::Ask | Does::Turn => Code::Internal,
+            Does::Make | Does::Ready | Does::Expand | Does::Change => Code::Unavailable,
+            Does::Undo | Does::Ask | Does::Turn => Code::Internal,
         }
     }
 
@@ -157,6 +157,7 @@ fn code(error: &Error, rpc: Rpc) -> Code {
     match error.kind() {
         Kind::Invalid => Code::InvalidArgument,
         Kind::NotFound => Code::NotFound,
+        Kind::Refused if error.is_otherwise() => Code::AlreadyExists,
         Kind::Refused => Code::FailedPrecondition,
         // Somebody is at it, or still is: the same call again will see what came of it.
         Kind::Busy | Kind::Stuck => Code::Aborted,
@@ -230,11 +231,6 @@ pub fn not_found(text: impl AsRef<str>) -> Status {
 /// As things are that cannot be done.
 pub fn refused(text: impl AsRef<str>) -> Status {
     say(Code::FailedPrecondition, text.as_ref())
-}
-
-/// It is there already, and otherwise.
-pub fn incompatible(text: impl AsRef<str>) -> Status {
-    say(Code::AlreadyExists, text.as_ref())
 }
 
 /// No room is left for it here.

@@ -32,6 +32,15 @@ const ALL: [Rpc; 27] = [
     Rpc::NodeExpandVolume,
 ];
 
+#[test]
+fn what_is_there_in_another_way_is_there() {
+    let refused = || Error::new(Kind::Refused, "x");
+    for rpc in [Rpc::NodeStageVolume, Rpc::NodePublishVolume] {
+        assert_eq!(of(&refused().otherwise(), rpc).code(), Code::AlreadyExists);
+        assert_eq!(of(&refused(), rpc).code(), Code::FailedPrecondition);
+    }
+}
+
 fn told(said: Said, rpc: Rpc) -> Code {
     of(&Error::new(Kind::Driver, "x").with_code(Some(said)), rpc).code()
 }
@@ -70,6 +79,10 @@ fn what_the_driver_says_has_the_codes_of_the_specification() {
         ("permission denied", Said::Permission, Rpc::NodePublishVolume, Code::PermissionDenied),
         ("volume does not exist", Said::NotFound, Rpc::ControllerGetVolumeHealth, Code::NotFound),
         ("parameters not supported", Said::Invalid, Rpc::ControllerModifyVolume, Code::InvalidArgument),
+        ("parameters not supported by it", Said::Unsupported, Rpc::ControllerModifyVolume, Code::InvalidArgument),
+        ("volume does not exist", Said::NotFound, Rpc::ControllerModifyVolume, Code::NotFound),
+        ("volume in use", Said::Busy, Rpc::ControllerModifyVolume, Code::FailedPrecondition),
+        ("no room for it", Said::Exhausted, Rpc::ControllerModifyVolume, Code::ResourceExhausted),
     ];
     for (condition, said, rpc, code) in rows {
         assert_eq!(told(said, rpc), code, "{rpc:?}: {condition}");
@@ -95,6 +108,9 @@ fn nobody_is_told_that_nothing_was_made_unless_it_is_known() {
         Rpc::ControllerPublishVolume,
         Rpc::NodeStageVolume,
         Rpc::NodePublishVolume,
+        Rpc::ControllerExpandVolume,
+        Rpc::NodeExpandVolume,
+        Rpc::ControllerModifyVolume,
     ];
     for rpc in ALL {
         let unknown = if makes.contains(&rpc) { Code::Unavailable } else { Code::Internal };

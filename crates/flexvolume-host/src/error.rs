@@ -38,6 +38,7 @@ pub struct Error {
     failure: Option<Failure>,
     during: Option<&'static str>,
     process: Option<ProcessId>,
+    otherwise: bool,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -60,7 +61,16 @@ pub(crate) fn waits_for(pid: u32) -> String {
 impl Error {
     /// An error that we found ourselves.
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
-        Self { kind, what: what.into(), hint: None, failure: None, during: None, process: None, source: None }
+        Self {
+            kind,
+            what: what.into(),
+            hint: None,
+            failure: None,
+            during: None,
+            process: None,
+            otherwise: false,
+            source: None,
+        }
     }
 
     /// Puts the cause beneath.
@@ -73,6 +83,17 @@ impl Error {
     #[must_use]
     pub fn of(self, kind: Kind) -> Self {
         Self { kind, ..self }
+    }
+
+    /// What was asked for is there, and in another way.
+    #[must_use]
+    pub fn otherwise(self) -> Self {
+        Self { otherwise: true, ..self }
+    }
+
+    /// Whether it is refused because what was asked for is there in another way.
+    pub fn is_otherwise(&self) -> bool {
+        self.otherwise
     }
 
     /// Says what to do next.

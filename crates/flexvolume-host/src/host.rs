@@ -2,11 +2,12 @@
 
 mod grow;
 mod hold;
+mod known;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use flexvolume_linux::fs::Usage;
-use flexvolume_protocol::Secrets;
+use flexvolume_protocol::{DriverName, Secrets, VolumeName};
 
 use crate::{
     engine::{Failed, Lost, Scope, drive, look_at_rest},
@@ -127,6 +128,10 @@ impl Host {
             let same = |user: &record::User| user.volume == request.user.volume;
             record.driver == request.driver && record.users.get(uid).is_some_and(same)
         };
+        if request.persistent && request.user.volume == request.name.as_str() {
+            // It never had another name: not every record has to be looked at.
+            return Ok(self.records_of(&request.driver, &request.name, Some(uid))?.into_iter().find(mine));
+        }
         Ok(self.of_pod(uid)?.into_iter().find(mine))
     }
 
@@ -222,12 +227,17 @@ impl Host {
 
     /// The volumes that a pod has, or that still are where it had them, in the order of their keys.
     pub fn of_pod(&self, uid: &str) -> Result<Vec<Record>> {
-        let has = |record: &Record| {
-            record.users.contains_key(uid)
-                || record.state.want.places.contains(uid)
-                || record.state.places.contains_key(uid)
-        };
-        Ok(self.ground.ledger.of_pod(uid)?.into_iter().flatten().filter(has).collect())
+        Ok(self.ground.ledger.of_pod(uid)?.into_iter().flatten().filter(|record| record.is_of(uid)).collect())
+    }
+
+    /// Every record of a volume that users have each for themselves, or why it cannot be believed.
+    pub fn of_users(&self, driver: &DriverName, name: &VolumeName) -> Result<Vec<Result<Record>>> {
+        self.ground.ledger.of_users(driver, name)
+    }
+
+    /// Whose volumes are on this node.
+    pub fn holders(&self) -> Result<BTreeSet<DriverName>> {
+        self.ground.ledger.drivers()
     }
 
     /// Takes one volume away from one pod.

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use flexvolume_linux::mount::{self, Presence};
+use flexvolume_linux::mount::{self, Presence, table};
 use flexvolume_protocol::{DriverName, PodUid, UserOptions, VolumeName};
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     volume::{
         record::{self, Kind, Made, Record, Spec, User},
         state::{At, Rung},
+        trace::Trace,
     },
 };
 
@@ -29,6 +30,7 @@ pub(crate) fn rebuild(ground: &Ground, notes: Notes<'_>) -> Result<()> {
         let path = root.join(ground.layout.global(&driver, &name));
         let mut record = unknown(ground, driver.clone(), name, kind(ground, &driver, Kind::Attachable, notes), "");
         if let Some(made) = made(&path) {
+            remember(&mut record, made)?;
             record.state.rung = Rung::Staged(String::new());
             record.stage = Some(made);
         }
@@ -44,6 +46,7 @@ pub(crate) fn rebuild(ground: &Ground, notes: Notes<'_>) -> Result<()> {
         record.state.want.places.insert(uid.clone());
         record.state.places.insert(uid.clone(), At::Ready);
         if let Some(made) = made(&path) {
+            remember(record, made)?;
             record.places.insert(uid, made);
         }
     }
@@ -94,6 +97,16 @@ fn made(path: &Path) -> Option<Made> {
         Ok(Presence::Corrupted(_) | Presence::Absent | Presence::Plain | Presence::Symlink | Presence::Other)
         | Err(_) => None,
     }
+}
+
+/// What lies there is what it is known by.
+fn remember(record: &mut Record, made: Made) -> Result<()> {
+    if let Made::Mount(id) = made
+        && let Some(mounted) = table::by_id(id)?
+    {
+        record.remember(Trace::of(&mounted));
+    }
+    Ok(())
 }
 
 fn nobody(uid: &str, volume: &str) -> User {

@@ -180,7 +180,8 @@ fn usual_limits(verb: VerbName) -> Limits {
         | VerbName::CreateVolume
         | VerbName::DeleteVolume
         | VerbName::CreateSnapshot
-        | VerbName::DeleteSnapshot => asked(120, 3600),
+        | VerbName::DeleteSnapshot
+        | VerbName::ModifyVolume => asked(120, 3600),
     }
 }
 
@@ -235,6 +236,7 @@ mod tests {
             "deletevolume",
             "createsnapshot",
             "deletesnapshot",
+            "modifyvolume",
         ];
         for verb in VerbName::ALL {
             let asked = matches!(DriverConfig::default().limits(*verb).kill, Kill::Ask { .. });

@@ -4,10 +4,7 @@
 
 use std::{
     fs,
-    os::{
-        fd::AsFd,
-        unix::fs::{FileTypeExt, MetadataExt},
-    },
+    os::fd::AsFd,
     path::{Component, Path, PathBuf},
     time::Duration,
 };
@@ -20,9 +17,13 @@ use flexvolume_linux::{
     mount::{Mounted, Presence, Tree, table},
 };
 
+use flexvolume_protocol::excerpt;
+
+pub use crate::volume::trace::Trace;
 use crate::{
     error::{Error, Kind, Result},
     task::{Done, Task},
+    volume::trace::is_of_nodes,
     workers::Workers,
 };
 
@@ -31,6 +32,8 @@ const MODE: u32 = 0o750;
 
 /// The longest name of a file, in bytes.
 const NAME: usize = 255;
+/// More mounts at one path are a fault that no loop should chase.
+const LAYERS: usize = 64;
 /// For an unmount, which may have to write back.
 const UNMOUNT: Duration = Duration::from_secs(120);
 /// A file system that has not said by then how full it is, is left alone.
@@ -62,6 +65,43 @@ pub struct Manner {
     pub times: Option<AccessTimes>,
     /// Those of directories are not.
     pub no_directory_times: bool,
+}
+
+impl Manner {
+    /// Whether a view of `own` that lies `there` is of this manner: what the volume's own mount forbids is forbidden wherever it is seen.
+    fn is_so(self, there: &Mounted, own: &Mounted) -> Result<()> {
+        let Flags { read_only, nosuid, nodev, noexec } = self.flags;
+        let (times, no_directory_times) = match (self.times, self.no_directory_times) {
+            (None, false) => (own.times, own.no_directory_times),
+            (times, no_directories) => (times.unwrap_or(AccessTimes::Some), no_directories),
+        };
+        let say = |is: bool| if is { "on" } else { "off" };
+        let flags = [
+            ("read-only", there.read_only, read_only || own.read_only),
+            ("nosuid", there.nosuid, nosuid || own.nosuid),
+            ("nodev", there.nodev, nodev || own.nodev),
+            ("noexec", there.noexec, noexec || own.noexec),
+            ("nodiratime", there.no_directory_times, no_directory_times),
+        ];
+        let mut otherwise: Vec<_> = flags
+            .into_iter()
+            .filter(|(_, is, wanted)| is != wanted)
+            .map(|(name, is, wanted)| format!("{name} is {}, and wanted {}", say(is), say(wanted)))
+            .collect();
+        if there.times != times {
+            let name = |times| match times {
+                AccessTimes::Some => "relatime",
+                AccessTimes::Every => "strictatime",
+                AccessTimes::None => "noatime",
+            };
+            otherwise.push(format!("it has {}, and {} is wanted", name(there.times), name(times)));
+        }
+        if otherwise.is_empty() {
+            return Ok(());
+        }
+        let what = format!("the volume is mounted at {} otherwise: {}", there.point.display(), otherwise.join("; "));
+        Err(Error::new(Kind::Refused, what).otherwise().hint("take it from there first"))
+    }
 }
 
 impl Shown<'_> {
@@ -113,12 +153,21 @@ impl Targets {
         Ok(rel.to_owned())
     }
 
-    /// Makes a volume seen at `target`; false if it was so before. Folders above the target that are missing are made.
+    /// The target's path with every link above the folder resolved: one spelling for each place.
     ///
     /// # Errors
-    /// [`Kind::Refused`]: something else is mounted there, or the same in another manner, or files lie there; [`Kind::Invalid`] as
-    /// [`Targets::relative`].
-    pub fn show(&self, what: Shown<'_>, target: &Path, manner: Manner) -> Result<bool> {
+    /// As [`Targets::relative`].
+    pub fn resolved(&self, target: &Path) -> Result<PathBuf> {
+        Ok(self.real.join(self.relative(target)?))
+    }
+
+    /// Makes a volume seen at `target`; false if it was so before. Folders above the target that are missing are made. What is dead there
+    /// is taken away if it is known by `ours`.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`]: something else is mounted there, or the same in another manner (which [`Error::is_otherwise`]), or files lie
+    /// there; [`Kind::Invalid`] as [`Targets::relative`].
+    pub fn show(&self, what: Shown<'_>, target: &Path, manner: Manner, ours: &[Trace]) -> Result<bool> {
         let rel = self.relative(target)?;
         let root = Root::open(&self.real)?;
         if let Some(parent) = rel.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -128,7 +177,7 @@ impl Targets {
         let path = self.real.join(&rel);
         match pinned.look()? {
             Presence::Mount(_) => return self.is_same(what, &pinned, manner).map(|()| false),
-            Presence::Corrupted(_) => self.break_up(&path)?,
+            Presence::Corrupted(_) => self.break_up(&path, ours)?,
             Presence::Absent | Presence::Plain | Presence::Other => {}
             Presence::Symlink => return Err(in_the_way(target, "a symbolic link")),
         }
@@ -147,11 +196,12 @@ impl Targets {
         judged.map(|()| true)
     }
 
-    /// Takes what is seen at `target` away, and the empty file or directory beneath it; false if nothing was there.
+    /// Takes what is seen at `target` away, as far as it is known by `ours`, and the empty file or directory beneath it; false if nothing
+    /// was there.
     ///
     /// # Errors
-    /// [`Kind::Busy`]: somebody uses it. Files lie where nothing is mounted.
-    pub fn hide(&self, target: &Path) -> Result<bool> {
+    /// [`Kind::Refused`]: somebody else's is mounted there, or files lie where nothing is mounted. [`Kind::Busy`]: somebody uses it.
+    pub fn hide(&self, target: &Path, ours: &[Trace]) -> Result<bool> {
         let rel = self.relative(target)?;
         let root = Root::open(&self.real)?;
         let pinned = match root.pin(&rel) {
@@ -160,15 +210,28 @@ impl Targets {
             Err(error) => return Err(error.into()),
         };
         let path = self.real.join(&rel);
-        match pinned.look()? {
-            Presence::Absent => return Ok(false),
-            Presence::Mount(_) => self.work(&Task::Unmount { target: path }, UNMOUNT).map(drop)?,
-            Presence::Corrupted(_) => self.break_up(&path)?,
-            Presence::Plain | Presence::Other => {}
-            Presence::Symlink => return Err(in_the_way(target, "a symbolic link")),
+        let mut took = false;
+        // What lies beneath may be somebody else's.
+        for _ in 0..LAYERS {
+            match pinned.look()? {
+                Presence::Absent => return Ok(took),
+                Presence::Mount(_) => {
+                    if let Some(there) = pinned.mounted()? {
+                        is_ours(&there, ours)?;
+                        self.take(&path, false)?;
+                    }
+                }
+                Presence::Corrupted(_) => self.break_up(&path, ours)?,
+                // It holds nothing of anybody's, and whoever is told that all is gone finds nothing there.
+                Presence::Plain | Presence::Other => {
+                    remove(&pinned)?;
+                    return Ok(true);
+                }
+                Presence::Symlink => return Err(in_the_way(target, "a symbolic link")),
+            }
+            took = true;
         }
-        remove(&pinned)?;
-        Ok(true)
+        Err(in_the_way(target, "mounted on again and again"))
     }
 
     /// What is mounted on top at a target.
@@ -184,28 +247,31 @@ impl Targets {
         }
     }
 
-    /// Where a volume is seen, beneath the folder.
+    /// Where that which is known by `traces` is seen, beneath the folder, and by which of them.
     ///
     /// # Errors
     /// The mount table cannot be read.
-    pub fn of(&self, what: Shown<'_>) -> Result<Vec<PathBuf>> {
-        let all = match what {
-            Shown::Tree(path) => match table::at(path)? {
-                Some(own) => {
-                    let mut same = table::of_device(own.dev)?;
-                    same.retain(|one| one.is_same_tree(&own));
-                    same
-                }
-                None => Vec::new(),
-            },
-            Shown::Device(path) => {
-                let Some(device) = device_at(path) else { return Ok(Vec::new()) };
-                let mut all = table::beneath(&self.real)?;
-                all.retain(|one| is_of_nodes(one) && device_at(&one.point) == Some(device));
-                all
-            }
+    pub fn of<'a>(&self, traces: &'a [Trace]) -> Result<Vec<(PathBuf, &'a Trace)>> {
+        self.all(traces, |own, there| own == there)
+    }
+
+    /// Where that, or a part of it, is seen.
+    ///
+    /// # Errors
+    /// As [`Targets::of`].
+    pub fn with_parts<'a>(&self, traces: &'a [Trace]) -> Result<Vec<(PathBuf, &'a Trace)>> {
+        self.all(traces, Trace::holds)
+    }
+
+    fn all<'a>(&self, traces: &'a [Trace], is: impl Fn(&Trace, &Trace) -> bool) -> Result<Vec<(PathBuf, &'a Trace)>> {
+        if traces.is_empty() {
+            return Ok(Vec::new());
+        }
+        let shown = |mounted: Mounted| {
+            let there = Trace::of(&mounted);
+            Some((mounted.point, traces.iter().find(|own| is(own, &there))?))
         };
-        Ok(all.into_iter().map(|one| one.point).filter(|point| point.starts_with(&self.real)).collect())
+        Ok(table::beneath(&self.real)?.into_iter().filter_map(shown).collect())
     }
 
     /// Whether two paths name one target.
@@ -221,8 +287,7 @@ impl Targets {
         if table::at(path)?.is_none_or(|mounted| !is_of_nodes(&mounted)) {
             return Ok(None);
         }
-        let Some(device) = device_at(path) else { return Ok(None) };
-        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        let Some(Trace::Device(major, minor)) = Trace::device(path) else { return Ok(None) };
         let file = format!("/sys/dev/block/{major}:{minor}/size");
         let fail = || Error::new(Kind::System, format!("cannot read {file}"));
         let sectors = fs::read_to_string(&file).map_err(|error| fail().because(error))?;
@@ -235,7 +300,12 @@ impl Targets {
     /// # Errors
     /// [`Kind::Stuck`] if it does not answer.
     pub fn usage(&self, path: &Path) -> Result<Usage> {
-        match self.work(&Task::Usage { path: path.to_owned() }, PROBE)? {
+        // One is asked for each file system, wherever it is seen.
+        let at = match table::at(path).ok().flatten() {
+            Some(Mounted { dev: (major, minor), .. }) => format!("usage of {major}:{minor}"),
+            None => format!("usage of {}", path.display()),
+        };
+        match self.workers.ask(&at, &Task::Usage { path: path.to_owned() }, PROBE)? {
             Done::Usage(usage) => Ok(usage),
             Done::Plainly
             | Done::Told(_)
@@ -247,12 +317,18 @@ impl Targets {
         }
     }
 
-    fn break_up(&self, path: &Path) -> Result<()> {
-        self.work(&Task::Break { target: path.to_owned(), idle: Vec::new() }, UNMOUNT).map(drop)
+    /// Takes away what is dead at a path, if it is ours.
+    fn break_up(&self, path: &Path, ours: &[Trace]) -> Result<()> {
+        // The mount table says what it was; it does not.
+        if let Some(there) = table::stacked(path)?.pop() {
+            is_ours(&there, ours)?;
+        }
+        self.take(path, true)
     }
 
-    fn work(&self, task: &Task, limit: Duration) -> Result<Done> {
-        self.workers.ask(task, limit)
+    fn take(&self, path: &Path, dead: bool) -> Result<()> {
+        let at = format!("unmount of {}", path.display());
+        self.workers.ask(&at, &Task::TakeTop { target: path.to_owned(), dead }, UNMOUNT).map(drop)
     }
 
     /// Whether what is mounted at a target is this volume, in this manner.
@@ -263,7 +339,7 @@ impl Targets {
         let same = match what {
             Shown::Tree(path) => table::at(path)?.is_some_and(|own| own.is_same_tree(&there)),
             Shown::Device(path) => {
-                is_of_nodes(&there) && device_at(path).is_some_and(|own| device_at(&there.point) == Some(own))
+                is_of_nodes(&there) && Trace::device(path).is_some_and(|own| Trace::of(&there) == own)
             }
         };
         let point = there.point.display();
@@ -277,28 +353,24 @@ impl Targets {
             )
             .hint(format!("see who uses it, then: umount {point}")));
         }
-        if let Shown::Tree(path) = what {
-            // What is read-only itself is so wherever it is seen.
-            let wanted = manner.flags.read_only || table::at(path)?.is_some_and(|own| own.read_only);
-            let said = |read_only| if read_only { "read-only" } else { "read-write" };
-            if there.read_only != wanted {
-                let (is, wanted) = (said(there.read_only), said(wanted));
-                let what = format!("the volume is mounted {is} at {point}, and wanted {wanted}");
-                return Err(Error::new(Kind::Refused, what).hint("take it from there first"));
-            }
+        if let Shown::Tree(path) = what
+            && let Some(own) = table::at(path)?
+        {
+            manner.is_so(&there, &own)?;
         }
         Ok(())
     }
 }
 
-/// Whether a mount is of a file system that device nodes lie on, and that always answers.
-fn is_of_nodes(mounted: &Mounted) -> bool {
-    matches!(mounted.fs_type.as_str(), "devtmpfs" | "tmpfs")
-}
-
-/// The number of the block device whose node that is.
-fn device_at(path: &Path) -> Option<u64> {
-    fs::metadata(path).ok().filter(|meta| meta.file_type().is_block_device()).map(|meta| meta.rdev())
+/// Whether what is mounted somewhere is known by `ours`.
+fn is_ours(there: &Mounted, ours: &[Trace]) -> Result<()> {
+    if ours.contains(&Trace::of(there)) {
+        return Ok(());
+    }
+    let (source, point) = (excerpt(&there.source, 200), there.point.display());
+    let what =
+        format!("{source} ({}) is mounted at {point}, and nothing shows that it is of this volume", there.fs_type);
+    Err(Error::new(Kind::Refused, what).hint(format!("see whose it is; if nobody needs it: umount {point}")))
 }
 
 /// A view of the source, whole before anybody sees it. It reaches into no file system, so nothing holds it up.

@@ -13,6 +13,8 @@ use flexvolume_linux::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::volume::trace::Trace;
+
 /// One task; it runs in a process of its own and may never come back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Task {
@@ -29,6 +31,13 @@ pub enum Task {
     Unmount {
         /// Where.
         target: PathBuf,
+    },
+    /// Take away what is mounted on top at `target`: as long as nobody uses it, or whatever it takes if it is dead.
+    TakeTop {
+        /// Where.
+        target: PathBuf,
+        /// It does not answer any more.
+        dead: bool,
     },
     /// Take away every layer mounted at `target`, whatever it takes: for what does not answer any more.
     Break {
@@ -105,6 +114,7 @@ impl Task {
         match self {
             Self::Bind { .. } => "bind",
             Self::Unmount { .. } => "unmount",
+            Self::TakeTop { .. } => "take top",
             Self::Break { .. } => "break",
             Self::Restrict { .. } => "restrict",
             Self::FormatAndMount { .. } => "format and mount",
@@ -164,10 +174,10 @@ pub enum Done {
 pub enum Raw {
     /// It is no block device, or one without a byte.
     Nothing,
-    /// It can be read.
-    ReadOnly,
+    /// It can be read: its major and minor number.
+    ReadOnly(u32, u32),
     /// It can be written.
-    Writable,
+    Writable(u32, u32),
 }
 
 impl worker::Task for Task {
@@ -181,6 +191,10 @@ impl worker::Task for Task {
             Self::Unmount { target } => {
                 every_layer(&target, |target| mount::unmount(target, Unmount::Plain).map(|()| vec![Step::Plain]))
             }
+            Self::TakeTop { target, dead: false } => {
+                mount::unmount(&target, Unmount::Plain).map(|()| Done::Unmounted(vec![Step::Plain]))
+            }
+            Self::TakeTop { target, dead: true } => mount::unmount_ladder(&target, &[]).map(Done::Unmounted),
             Self::Break { target, idle } => every_layer(&target, |target| mount::unmount_ladder(target, &idle)),
             Self::Restrict { target, power } => mount::set_flags(&target, power.flags()).map(|()| Done::Plainly),
             Self::FormatAndMount { device, identity, fs_type, target, intent, options, power } => {
@@ -205,16 +219,18 @@ impl worker::Task for Task {
             Self::Grow { .. } => Ok(Done::Plainly),
             Self::IsFree { device } if is_block(&device) => block::is_free(&device).map(Done::Free),
             Self::IsFree { .. } => Ok(Done::Free(true)),
-            Self::LookRaw { device } if is_block(&device) => {
+            Self::LookRaw { device } => {
+                let Some(Trace::Device(major, minor)) = Trace::device(&device) else {
+                    return Ok(Done::Raw(Raw::Nothing));
+                };
                 // The node of a loop device outlives what it was bound to.
                 let raw = match (block::size(&device)?, block::is_read_only(&device)?) {
                     (0, true | false) => Raw::Nothing,
-                    (1.., true) => Raw::ReadOnly,
-                    (1.., false) => Raw::Writable,
+                    (1.., true) => Raw::ReadOnly(major, minor),
+                    (1.., false) => Raw::Writable(major, minor),
                 };
                 Ok(Done::Raw(raw))
             }
-            Self::LookRaw { .. } => Ok(Done::Raw(Raw::Nothing)),
             Self::Probe { path } => mount::probe(&path).map(Done::Seen),
             Self::Usage { path } => fs::usage(&path).map(Done::Usage),
         }

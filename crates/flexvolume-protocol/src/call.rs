@@ -273,7 +273,7 @@ contract! {
     /// with the content of another, or of a snapshot.
     CreateVolume "createvolume" (
         /// Parameters, `flexvol/name`, `flexvol/requiredBytes`, `flexvol/limitBytes`; `flexvol/sourceVolume` or
-        /// `flexvol/sourceSnapshot`.
+        /// `flexvol/sourceSnapshot`; `flexvol/mutable`.
         options: Options,
     ) -> Created;
     /// Extension `provision`: deletes a volume; an unknown id is a Success.
@@ -311,6 +311,11 @@ contract! {
         /// `flexvol/id`, or none for the storage itself.
         options: Options,
     ) -> Health;
+    /// Extension `modify`: changes what can be changed of a volume, all of it or nothing; the same again changes nothing.
+    ModifyVolume "modifyvolume" (
+        /// `flexvol/id`, and the parameters that shall be so from now on.
+        options: Options,
+    ) -> ();
 }
 
 impl VerbName {
@@ -329,6 +334,7 @@ impl VerbName {
             Self::GetCapacity => Some(Extension::Capacity),
             Self::ListVolumes => Some(Extension::List),
             Self::GetHealth => Some(Extension::Health),
+            Self::ModifyVolume => Some(Extension::Modify),
             Self::Init
             | Self::GetVolumeName
             | Self::Attach
@@ -351,7 +357,8 @@ impl VerbName {
             | Self::CreateVolume
             | Self::DeleteVolume
             | Self::CreateSnapshot
-            | Self::DeleteSnapshot => true,
+            | Self::DeleteSnapshot
+            | Self::ModifyVolume => true,
             Self::Init
             | Self::GetVolumeName
             | Self::Attach

@@ -30,12 +30,13 @@ pub enum Extension {
     List,
     /// `gethealth` is served.
     Health,
-    // Still to come, with its verb: modify.
+    /// `modifyvolume` is served, and `createvolume` tells parameters that can be changed later from those that cannot.
+    Modify,
 }
 
 impl Extension {
     /// Every extension this crate knows.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Staged,
         Self::Local,
         Self::Stdin,
@@ -47,6 +48,7 @@ impl Extension {
         Self::Capacity,
         Self::List,
         Self::Health,
+        Self::Modify,
     ];
 
     /// The name on the wire.
@@ -63,6 +65,7 @@ impl Extension {
             Self::Capacity => "capacity",
             Self::List => "list",
             Self::Health => "health",
+            Self::Modify => "modify",
         }
     }
 

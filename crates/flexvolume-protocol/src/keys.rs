@@ -27,7 +27,10 @@ pub const NAME: &str = "flexvol/name";
 pub const REQUIRED_BYTES: &str = "flexvol/requiredBytes";
 /// Extension `provision`: bytes the volume may have at most, decimal.
 pub const LIMIT_BYTES: &str = "flexvol/limitBytes";
-/// The id that `createvolume` answered: what is to be deleted, expanded, snapshotted or looked after; in `listsnapshots`,
+/// Extensions `provision` and `modify`: the names of those parameters of `createvolume` that `modifyvolume` can change later, with
+/// commas between them.
+pub const MUTABLE: &str = "flexvol/mutable";
+/// The id that `createvolume` answered: what is to be deleted, expanded, snapshotted, modified or looked after; in `listsnapshots`,
 /// whose snapshots.
 pub const ID: &str = "flexvol/id";
 /// Extension `snapshot`: the id that `createsnapshot` answered.

@@ -30,8 +30,8 @@ mod wire;
 
 pub use call::{
     Args, Attach, Call, CallError, CreateSnapshot, CreateVolume, DeleteSnapshot, DeleteVolume, Detach, ExpandFs,
-    ExpandVolume, GetCapacity, GetHealth, GetVolumeName, Init, IsAttached, ListSnapshots, ListVolumes, Mount,
-    MountDevice, Unmount, UnmountDevice, Verb, VerbName, WaitForAttach,
+    ExpandVolume, GetCapacity, GetHealth, GetVolumeName, Init, IsAttached, ListSnapshots, ListVolumes, ModifyVolume,
+    Mount, MountDevice, Unmount, UnmountDevice, Verb, VerbName, WaitForAttach,
 };
 pub use capabilities::Capabilities;
 pub use extension::Extension;

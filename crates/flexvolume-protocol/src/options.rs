@@ -103,6 +103,11 @@ impl UserOptions {
         }
     }
 
+    /// Whether that key is the host's alone, by the same rule.
+    pub fn is_reserved(key: &str) -> bool {
+        is_reserved(key)
+    }
+
     /// The options in byte order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))

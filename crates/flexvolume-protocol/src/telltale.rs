@@ -66,7 +66,8 @@ pub(crate) fn is_since_1_6(verb: VerbName) -> bool {
         | VerbName::ListSnapshots
         | VerbName::GetCapacity
         | VerbName::ListVolumes
-        | VerbName::GetHealth => false,
+        | VerbName::GetHealth
+        | VerbName::ModifyVolume => false,
         VerbName::GetVolumeName
         | VerbName::IsAttached
         | VerbName::WaitForAttach

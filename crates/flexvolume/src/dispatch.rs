@@ -186,13 +186,18 @@ fn route<D: Driver>(driver: &D, call: &Call, world: &World) -> Answered {
             let clean = |health: Health| Health { message: world.redact(&health.message), ..health };
             render(verb, driver.gethealth(call, world).map(clean), world)
         }
+        Call::ModifyVolume(call) => render(verb, driver.modifyvolume(call, world), world),
     }
 }
 
-/// Who asks for a copy and got an empty volume would take its data for lost.
+/// Who asks for a copy and got an empty volume would take its data for lost; who asks for what can be changed would wait for it in vain.
 fn createvolume<D: Driver>(driver: &D, call: &CreateVolume, world: &World) -> Result<Created> {
     if call.options.source()?.is_some() && !D::EXTENSIONS.contains(&Extension::Clone) {
         let message = "this driver makes empty volumes only, not of other volumes or snapshots";
+        return Err(Failure::new(Code::Unsupported, message));
+    }
+    if !call.options.mutable()?.is_empty() && !D::EXTENSIONS.contains(&Extension::Modify) {
+        let message = "this driver has no parameters that could be changed later";
         return Err(Failure::new(Code::Unsupported, message));
     }
     driver.createvolume(call, world)

@@ -3,7 +3,7 @@
 use flexvolume_protocol::{
     Attach, Attached, Capabilities, Capacity, CreateSnapshot, CreateVolume, Created, DeleteSnapshot, DeleteVolume,
     Detach, Device, ExpandFs, ExpandVolume, Expanded, Extension, GetCapacity, GetHealth, GetVolumeName, Health, Init,
-    IsAttached, ListSnapshots, ListVolumes, Mount, MountDevice, Options, Snapshot, SnapshotList, Unmount,
+    IsAttached, ListSnapshots, ListVolumes, ModifyVolume, Mount, MountDevice, Options, Snapshot, SnapshotList, Unmount,
     UnmountDevice, VolumeList, VolumeNameReply, WaitForAttach,
 };
 
@@ -163,6 +163,9 @@ pub trait Driver {
     /// another, or of a snapshot, and is no smaller. It is a volume of its own from then on: the source may be deleted.
     /// A source that is not there is `notFound`; the same name with another source, or with none, is a `conflict`.
     ///
+    /// Extension `modify`: of the parameters those that [`OptionsExt::mutable`](crate::OptionsExt::mutable) gives are ones that
+    /// `modifyvolume` can change. Among them, one that the driver does not know is `invalid`.
+    ///
     /// # Errors
     /// As all verbs; here [`Failure::in_progress`] is one of them. No room is `exhausted`.
     fn createvolume(&self, _call: &CreateVolume, _world: &World) -> Result<Created> {
@@ -236,6 +239,18 @@ pub trait Driver {
     /// # Errors
     /// As all verbs. A volume nobody knows is `notFound`; one that was there and is lost is `dataLoss`, in an answer.
     fn gethealth(&self, _call: &GetHealth, _world: &World) -> Result<Health> {
+        Err(Failure::not_supported())
+    }
+
+    /// Extension `modify`: changes of the volume `flexvol/id` what [`OptionsExt::changes`](crate::OptionsExt::changes) gives,
+    /// mounted or not, and leaves alone what is not among it. It lasts: the next attach finds it so. The same again is a Success.
+    ///
+    /// A parameter that is unknown, or cannot have that value for this volume, is `invalid`, and then nothing is changed: look at
+    /// all of them before you change the first. A volume that is not there is `notFound`; one that must not be in use for this is `busy`.
+    ///
+    /// # Errors
+    /// As all verbs; here [`Failure::in_progress`] is one of them.
+    fn modifyvolume(&self, _call: &ModifyVolume, _world: &World) -> Result<()> {
         Err(Failure::not_supported())
     }
 }

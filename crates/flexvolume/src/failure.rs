@@ -41,7 +41,7 @@ impl Failure {
     }
 
     /// "In progress": the work goes on, or is taken up again when the host calls again with the same arguments. For
-    /// createvolume, deletevolume, expandvolume, createsnapshot and deletesnapshot only; from any other verb the host is
+    /// createvolume, deletevolume, expandvolume, modifyvolume, createsnapshot and deletesnapshot only; from any other verb the host is
     /// told of a failure with code `busy`.
     pub fn in_progress() -> Self {
         Self(Kind::InProgress)

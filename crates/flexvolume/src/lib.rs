@@ -60,7 +60,7 @@ pub use world::World;
 pub use flexvolume_protocol::{
     Attach, Attached, Bytes, Capabilities, Capacity, Code, Condition, CreateSnapshot, CreateVolume, Created,
     DeleteSnapshot, DeleteVolume, Detach, Device, Dir, DriverName, ExpandFs, ExpandVolume, Expanded, Extension,
-    GetCapacity, GetHealth, GetVolumeName, Health, Id, Init, IsAttached, ListSnapshots, ListVolumes, Mount,
-    MountDevice, NameError, Options, Secret, Secrets, Snapshot, SnapshotList, Timestamp, Unmount, UnmountDevice,
+    GetCapacity, GetHealth, GetVolumeName, Health, Id, Init, IsAttached, ListSnapshots, ListVolumes, ModifyVolume,
+    Mount, MountDevice, NameError, Options, Secret, Secrets, Snapshot, SnapshotList, Timestamp, Unmount, UnmountDevice,
     VerbName, VolumeList, VolumeName, VolumeNameReply, WaitForAttach, keys,
 };

@@ -1,8 +1,8 @@
 //! Typed questions to a call's options, whose answers name the key when something is wrong with it.
 
-use std::{fmt::Display, str::FromStr};
+use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
-use flexvolume_protocol::{Code, Id, Options, excerpt, keys};
+use flexvolume_protocol::{Code, Id, Options, UserOptions, excerpt, keys};
 
 use crate::{Failure, Result};
 
@@ -33,6 +33,15 @@ pub trait OptionsExt {
     /// # Errors
     /// Code `invalid` if there are two sources, or one that is no id.
     fn source(&self) -> Result<Option<Source>>;
+
+    /// Of `createvolume`: the parameters that `modifyvolume` can change later, by their names. They stand among the other options too.
+    ///
+    /// # Errors
+    /// Code `invalid` if one of them is named and not there.
+    fn mutable(&self) -> Result<BTreeMap<&str, &str>>;
+
+    /// Of `modifyvolume`: what shall be so from now on, by its name: all that is not written by hosts.
+    fn changes(&self) -> BTreeMap<&str, &str>;
 }
 
 /// What a volume is made of.
@@ -84,6 +93,21 @@ impl OptionsExt for Options {
             )),
         }
     }
+
+    fn mutable(&self) -> Result<BTreeMap<&str, &str>> {
+        let Some(names) = self.get(keys::MUTABLE).filter(|names| !names.is_empty()) else { return Ok(BTreeMap::new()) };
+        let named = |name| {
+            let missing =
+                || format!("{:?} names the parameter {:?}, which is not there", keys::MUTABLE, excerpt(name, 80));
+            Ok((name, self.get(name).ok_or_else(|| Failure::new(Code::Invalid, missing()))?))
+        };
+        names.split(',').map(named).collect()
+    }
+
+    fn changes(&self) -> BTreeMap<&str, &str> {
+        let is_ours = |key: &str| key.starts_with("flexvol/") || UserOptions::is_reserved(key);
+        self.iter().filter(|(key, _)| !is_ours(key)).collect()
+    }
 }
 
 #[cfg(test)]
@@ -107,6 +131,26 @@ mod tests {
         assert!(options.flag("odd").is_err());
         for key in ["none", "empty"] {
             assert!(options.required::<String>(key).unwrap_err().to_string().contains("missing"));
+        }
+    }
+
+    #[test]
+    fn what_can_be_changed_is_told_by_name_when_made_and_is_all_there_is_when_modified() {
+        let options = Options::parse(
+            r#"{"a":"1","b":"2","c":"","flexvol/mutable":"a,c","flexvol/id":"v","kubernetes.io/fsType":"xfs","kubernetes.io/secret/s":"eA=="}"#,
+        );
+        let options = options.unwrap();
+        assert_eq!(options.mutable().unwrap(), BTreeMap::from([("a", "1"), ("c", "")]));
+        assert_eq!(options.changes(), BTreeMap::from([("a", "1"), ("b", "2"), ("c", "")]));
+        for none in ["{}", r#"{"a":"1","flexvol/mutable":""}"#] {
+            assert!(Options::parse(none).unwrap().mutable().unwrap().is_empty(), "{none}");
+        }
+        for bad in [
+            r#"{"a":"1","flexvol/mutable":"a,"}"#,
+            r#"{"flexvol/mutable":"a"}"#,
+            r#"{"a":"1","flexvol/mutable":"a, b"}"#,
+        ] {
+            assert_eq!(Options::parse(bad).unwrap().mutable().unwrap_err().code(), Some(Code::Invalid), "{bad}");
         }
     }
 

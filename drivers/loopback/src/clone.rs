@@ -11,7 +11,7 @@ use crate::{
     home::until,
     mark::{Mark, Origin},
     place::Place,
-    provision::{Wish, conflict, created, ours, same},
+    provision::{ANOTHER_WAY, Wish, conflict, created, ours, same},
 };
 
 /// Makes the volume `flexvol/name` of a source; the same name, source and a fitting size again is the same volume.
@@ -23,7 +23,7 @@ pub(crate) fn create(options: &Options, of: &Of, world: &World) -> Result<Create
     let wish = Wish::of(options)?;
     let place = wish.place(world)?;
     let (id, original) = match of {
-        Of::Volume(id) => (id, Some(Place::of_id(id.as_str(), world)?)),
+        Of::Volume(id) => (id, Place::of_id(id.as_str(), world)?),
         Of::Snapshot(id) => (id, Place::of_snapshot(id.as_str(), world)?),
     };
     let unknown = || Failure::new(Code::NotFound, format!("there is no source {id}"));
@@ -38,10 +38,13 @@ pub(crate) fn create(options: &Options, of: &Of, world: &World) -> Result<Create
             return Err(conflict(&place, "the content of another, or none"));
         }
         if mark.making.is_none() {
-            return created(&place, mark, same(&place, &wish)?);
+            return created(&place, mark, same(&place, mark, &wish)?);
         }
         if !wish.fits(mark.bytes) {
             return Err(conflict(&place, "another size"));
+        }
+        if !wish.change.is_so(mark) {
+            return Err(conflict(&place, ANOTHER_WAY));
         }
     }
     let source = Source::open(original).and_then(|source| source.ok_or_else(unknown));
@@ -81,11 +84,13 @@ fn size(wish: &Wish, source: u64) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::modify::Change;
 
     #[test]
     fn a_clone_is_as_large_as_wished_and_no_smaller_than_its_source() {
         let size = |required: Option<u64>, limit: Option<u64>| {
-            size(&Wish { name: "c".into(), directory: None, required, limit }, 100).map_err(|failure| failure.code())
+            let wish = Wish { name: "c".into(), directory: None, required, limit, change: Change::default() };
+            size(&wish, 100).map_err(|failure| failure.code())
         };
         assert_eq!(size(None, None), Ok(100));
         assert_eq!(size(Some(50), Some(100)), Ok(100));

@@ -12,6 +12,7 @@ use rustix::fs::{fstat, major, minor};
 use crate::{
     digest::digest,
     image,
+    mark::Mark,
     place::{Place, name_in},
 };
 
@@ -30,16 +31,37 @@ const READABLE: usize = 38;
 /// Attaches the image, or finds it attached, and says as which device. What is to be read only is behind a device that nobody can
 /// write to: a pod may be given it as it is.
 pub(crate) fn attach(place: &Place, image: File, read_only: bool) -> Result<String> {
+    let direct = Mark::read(place)?.is_none_or(|mark| !mark.buffered);
     let attached = match sole(place, &image)? {
         Some(found) if found.read_only != read_only => {
             let how = if found.read_only { "read-only" } else { "for writing, and is wanted read-only" };
             let message = format!("{} is attached {how}; take down who has it so", place.image().display());
             return Err(Failure::new(Code::Busy, message));
         }
-        Some(found) => found.device,
-        None => loopdev::attach(image, &tag(place), read_only)?,
+        Some(found) => {
+            // A call that changed the way may have been cut off before it came to the device.
+            lead(&found, direct)?;
+            found.device
+        }
+        None => {
+            let device = loopdev::attach(image, &tag(place), read_only)?;
+            if !direct {
+                // It was attached for the other way.
+                loopdev::set_direct_io(&device, false)?;
+            }
+            device
+        }
     };
     Ok(attached.display().to_string())
+}
+
+/// Has a device of ours go to its image around the page cache or through it, in use or not. Whether it does: not every file system
+/// allows the way around.
+///
+/// # Errors
+/// It is attached no longer.
+pub(crate) fn lead(attached: &Loop, direct: bool) -> Result<bool> {
+    Ok(attached.direct_io == direct || loopdev::set_direct_io(&attached.device, direct)? == direct)
 }
 
 /// Has the image behind a device for as long as `work` lasts. The place is locked, and nobody has the image attached.

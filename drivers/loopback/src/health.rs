@@ -35,7 +35,7 @@ struct Seen {
 /// `notFound`: nobody knows the volume.
 pub(crate) fn health(options: &Options, world: &World) -> Result<Health> {
     match options.optional::<String>(keys::ID)?.filter(|id| !id.is_empty()) {
-        Some(id) => of_volume(&Place::of_id(&id, world)?, world),
+        Some(id) => of_volume(&Place::known(&id, world)?, world),
         None => of_storage(world),
     }
 }

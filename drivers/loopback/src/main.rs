@@ -11,6 +11,7 @@ mod home;
 mod image;
 mod list;
 mod mark;
+mod modify;
 mod mount;
 mod place;
 mod progress;
@@ -23,8 +24,8 @@ mod unused;
 use flexvolume::{
     Attach, Attached, Capabilities, Capacity, CreateSnapshot, CreateVolume, Created, DeleteSnapshot, DeleteVolume,
     Detach, Device, Driver, ExpandFs, ExpandVolume, Expanded, Extension, GetCapacity, GetHealth, Health, IsAttached,
-    ListSnapshots, ListVolumes, MountDevice, Options, OptionsExt, Result, Snapshot, SnapshotList, UnmountDevice,
-    VolumeList, WaitForAttach, World,
+    ListSnapshots, ListVolumes, ModifyVolume, MountDevice, Options, OptionsExt, Result, Snapshot, SnapshotList,
+    UnmountDevice, VolumeList, WaitForAttach, World,
 };
 use place::Place;
 
@@ -42,6 +43,7 @@ impl Driver for Loopback {
         Extension::Capacity,
         Extension::List,
         Extension::Health,
+        Extension::Modify,
     ];
 
     fn capabilities(&self) -> Capabilities {
@@ -143,6 +145,10 @@ impl Driver for Loopback {
 
     fn gethealth(&self, call: &GetHealth, world: &World) -> Result<Health> {
         health::health(&call.options, world)
+    }
+
+    fn modifyvolume(&self, call: &ModifyVolume, world: &World) -> Result<()> {
+        modify::modify(&call.options, world)
     }
 }
 

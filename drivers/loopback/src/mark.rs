@@ -60,6 +60,9 @@ pub(crate) struct Mark {
     /// A clone that is larger than its original was: its file system is to be made as large as it is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) grow: bool,
+    /// Its device goes through the page cache, also where it need not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) buffered: bool,
 }
 
 impl Mark {
@@ -79,6 +82,7 @@ impl Mark {
             making: None,
             renew: None,
             grow: false,
+            buffered: false,
         })
     }
 

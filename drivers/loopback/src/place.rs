@@ -71,7 +71,7 @@ impl Place {
                 let directory = options.optional::<PathBuf>("directory")?;
                 Ok(Self::new(Home::of(directory.as_deref(), world)?, Kind::Volume, id))
             }
-            (None, Some(id)) => Self::of_id(id, world),
+            (None, Some(id)) => Self::known(id, world),
             (None, None) => {
                 Err(Failure::new(Code::Invalid, "the option \"volumeID\" is missing; it names the volume's image"))
             }
@@ -83,23 +83,38 @@ impl Place {
         Self { home, id, kind }
     }
 
-    /// The place of a provisioned volume: `NAME` in the default directory, `DIRECTORY/NAME` without the first slash elsewhere.
-    pub(crate) fn of_id(id: &str, world: &World) -> Result<Self> {
+    /// The place of a provisioned volume: `NAME` in the default directory, `DIRECTORY/NAME` without the first slash elsewhere. `None`
+    /// for what this driver never answered as an id: the directory in it is a real path, in which nothing is to be resolved.
+    ///
+    /// # Errors
+    /// Those of [`Home::of`].
+    pub(crate) fn of_id(id: &str, world: &World) -> Result<Option<Self>> {
         let (directory, name) = match id.rsplit_once('/') {
-            Some((directory, name)) => (Some(PathBuf::from(format!("/{directory}"))), name),
+            Some((directory, name)) => (Some(directory), name),
             None => (None, id),
         };
-        let name = VolumeName::parse(name)?;
-        Ok(Self::new(Home::of(directory.as_deref(), world)?, Kind::Volume, name))
+        let is_real = |directory: &str| directory.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        let Ok(name) = VolumeName::parse(name) else { return Ok(None) };
+        if !directory.is_none_or(is_real) {
+            return Ok(None);
+        }
+        let directory = directory.map(|directory| PathBuf::from(format!("/{directory}")));
+        Ok(Some(Self::new(Home::of(directory.as_deref(), world)?, Kind::Volume, name)))
+    }
+
+    /// The same where a volume must be meant.
+    ///
+    /// # Errors
+    /// `notFound`: no volume can have that id. And those of [`Home::of`].
+    pub(crate) fn known(id: &str, world: &World) -> Result<Self> {
+        let unknown = || Failure::new(Code::NotFound, format!("there is no volume {id:?}"));
+        Self::of_id(id, world)?.ok_or_else(unknown)
     }
 
     /// The place of a snapshot, whose id is that of a volume and `.snap`; `None` if it is none of ours.
     pub(crate) fn of_snapshot(id: &str, world: &World) -> Result<Option<Self>> {
         let Some(name) = id.strip_suffix(Kind::Snapshot.ending()) else { return Ok(None) };
-        if name.rsplit('/').next().is_none_or(|name| VolumeName::parse(name).is_err()) {
-            return Ok(None);
-        }
-        Self::of_id(name, world).map(|place| Some(Self { kind: Kind::Snapshot, ..place }))
+        Ok(Self::of_id(name, world)?.map(|place| Self { kind: Kind::Snapshot, ..place }))
     }
 
     /// The place of a snapshot beside this volume.
@@ -267,7 +282,7 @@ mod tests {
         std::fs::create_dir(&images).unwrap();
         std::fs::write(tmp.path().join("settings.json"), format!("{{\"directory\":{images:?}}}")).unwrap();
         let world = World::below(DriverName::parse("v/loopback").unwrap(), tmp.path());
-        let volume = Place::of_id("db", &world).unwrap();
+        let volume = Place::known("db", &world).unwrap();
         let snapshot = volume.beside(Kind::Snapshot, VolumeName::parse("monday").unwrap());
         let short = images.display().to_string().trim_start_matches('/').to_owned();
         for (place, given, id) in [
@@ -278,13 +293,31 @@ mod tests {
         ] {
             assert_eq!(place.id(given), id);
             let back = match place.kind() {
-                Kind::Volume => Place::of_id(&id, &world).unwrap(),
+                Kind::Volume => Place::known(&id, &world).unwrap(),
                 Kind::Snapshot => Place::of_snapshot(&id, &world).unwrap().unwrap(),
             };
             assert_eq!((back.image(), back.storage()), (place.image(), place.storage()));
         }
         for none in ["monday", ".snap", "a/.snap", "..snap", "db.img"] {
             assert!(Place::of_snapshot(none, &world).unwrap().is_none(), "{none}");
+        }
+        // Each would lead to where volumes are, and none was ever answered.
+        let parent = short.rsplit_once('/').unwrap().0;
+        for odd in [
+            format!("{short}/../images/db"),
+            format!("{short}/./db"),
+            format!("{parent}//images/db"),
+            format!("../{short}/db"),
+            format!("{short}/.."),
+            format!("{short}/../db"),
+            format!("/{short}/db"),
+            "../db".to_owned(),
+            "./db".to_owned(),
+            "a b".to_owned(),
+        ] {
+            assert!(Place::of_id(&odd, &world).unwrap().is_none(), "{odd}");
+            assert!(Place::of_snapshot(&format!("{odd}.snap"), &world).unwrap().is_none(), "{odd}");
+            assert_eq!(Place::known(&odd, &world).unwrap_err().code(), Some(Code::NotFound), "{odd}");
         }
         for kind in [Kind::Volume, Kind::Snapshot] {
             let place = volume.beside(kind, VolumeName::parse("x.snapshot").unwrap());

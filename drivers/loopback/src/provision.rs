@@ -10,6 +10,7 @@ use crate::{
     home::Home,
     image,
     mark::{Mark, gone},
+    modify::Change,
     place::{Kind, Place},
     unused::unused,
 };
@@ -27,7 +28,12 @@ pub(crate) struct Wish {
     pub(crate) required: Option<u64>,
     /// At most.
     pub(crate) limit: Option<u64>,
+    /// What can be changed later.
+    pub(crate) change: Change,
 }
+
+/// What a volume has that is of the same name and another [`Change`].
+pub(crate) const ANOTHER_WAY: &str = "another directIO";
 
 impl Wish {
     /// As the options say.
@@ -41,6 +47,7 @@ impl Wish {
             directory: options.optional("directory")?,
             required: number(keys::REQUIRED_BYTES)?,
             limit: number(keys::LIMIT_BYTES)?,
+            change: Change::of_new(options)?,
         };
         match (wish.required, wish.limit) {
             (Some(required), Some(limit)) if limit < required => {
@@ -68,7 +75,7 @@ impl Wish {
 
     /// The mark of what is asked for, in so many bytes.
     pub(crate) fn mark(&self, bytes: u64) -> Result<Mark> {
-        Ok(Mark { directory: self.directory.clone(), ..Mark::new(&self.name, bytes, true)? })
+        Ok(self.change.on(Mark { directory: self.directory.clone(), ..Mark::new(&self.name, bytes, true)? }))
     }
 }
 
@@ -88,7 +95,7 @@ pub(crate) fn create(options: &Options, world: &World) -> Result<Created> {
         None => make()?,
     };
     let least = Wish { required: Some(bytes), ..wish };
-    created(&place, &mark, same(&place, &least)?)
+    created(&place, &mark, same(&place, &mark, &least)?)
 }
 
 /// The mark of the volume or snapshot of that name, whole or half-made; `None` if it can be made. What was half-deleted is gone
@@ -111,11 +118,12 @@ pub(crate) fn ours(place: &Place, name: &str) -> Result<Option<Mark>> {
 ///
 /// # Errors
 /// `conflict`: it is not. `notFound`: it is lost.
-pub(crate) fn same(place: &Place, wish: &Wish) -> Result<u64> {
+pub(crate) fn same(place: &Place, mark: &Mark, wish: &Wish) -> Result<u64> {
     // Opening also gives a half-born image its name, or says that it was lost.
     drop(image::open(place, true)?);
     match image::length(place)? {
-        Some(length) if wish.fits(length) => Ok(length),
+        Some(length) if wish.fits(length) && wish.change.is_so(mark) => Ok(length),
+        Some(length) if wish.fits(length) => Err(conflict(place, ANOTHER_WAY)),
         Some(_) | None => Err(conflict(place, "another size")),
     }
 }
@@ -148,7 +156,10 @@ pub(crate) fn id(place: &Place, given_directory: bool) -> Result<Id> {
 /// Deletes the volume with `flexvol/id`; one that is not there is a success, one that is in use is busy.
 pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
     let id: String = options.required(keys::ID)?;
-    delete_at(&Place::of_id(&id, world)?, world)
+    match Place::of_id(&id, world)? {
+        Some(place) => delete_at(&place, world),
+        None => Ok(()),
+    }
 }
 
 /// Deletes what lies there, if it is ours.

@@ -18,7 +18,7 @@ use crate::{
 pub(crate) fn create(options: &Options, world: &World) -> Result<Snapshot> {
     let name: String = options.required(keys::NAME)?;
     let asked: String = options.required(keys::ID)?;
-    let volume = Place::of_id(&asked, world)?;
+    let volume = Place::known(&asked, world)?;
     let place = volume.beside(Kind::Snapshot, file_name(&name)?);
     let _locks = place.lock_with(&volume, world)?;
     let now = Mark::read(&volume)?;

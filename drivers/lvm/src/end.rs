@@ -21,7 +21,7 @@ use crate::{
     seen::Seen,
     tags::{Ours, State, Wipe},
     taken::{holds_another, is_blank},
-    thin::Pool,
+    thin::keeps_secrets,
     tool::Lvm,
     volume,
     wipe::{self, Progress},
@@ -132,10 +132,7 @@ fn unused(place: &Place, volume: &Volume, (group, lvm): (&Group, &Lvm), world: &
 /// That what a thin volume leaves in its pool reaches nobody. Thick ones are wiped.
 fn leaves_nothing(volume: &Volume, ours: &Ours, (group, lvm): (&Group, &Lvm)) -> Result<()> {
     match (volume.pool(), ours.wipe) {
-        (Some(pool), Wipe::Zero | Wipe::Discard) => {
-            let all = lvm.ask::<Volume>(Some(group), &[group.name.as_str()])?.rows;
-            Pool::look(pool, &all, group, lvm)?.keeps_secrets()
-        }
+        (Some(pool), Wipe::Zero | Wipe::Discard) => keeps_secrets(pool, group, lvm),
         (Some(_), Wipe::None) | (None, _) => Ok(()),
     }
 }

@@ -42,14 +42,15 @@ pub(crate) fn create(options: &Options, world: &World) -> Result<Created> {
     let wish = Wish::of(&place, &name, bytes, most, options)?;
     let lvm = Lvm::find()?;
     let lock = place.lock(world)?;
-    let looked = volume::look(&place, &[], &lvm, world)?;
-    let found = match looked.volume {
-        Some(volume) => known(&place, volume, &wish, (&looked.group, &lock, &lvm), world)?,
+    // Mostly it is not there yet. All of its group says so at once; asked for by name, every disk of the machine would be looked at.
+    let (group, rows) = volume::all(&place.vg, place.vg_uuid.as_ref(), &lvm, world)?;
+    let found = match rows.into_iter().find(|one| one.is(&place.lv)) {
+        Some(volume) => known(&place, volume, &wish, (&group, &lock, &lvm), world)?,
         None => None,
     };
     let (uuid, bytes) = match found {
         Some(same) => {
-            idle(&place, &same, (&looked.group, &lock, &lvm), world);
+            idle(&place, &same, (&group, &lock, &lvm), world);
             (same.vg_uuid, same.bytes)
         }
         None => made(&place, &wish, &lock, &lvm, world)?,

@@ -51,12 +51,7 @@ impl Pool {
         if found.kind != Kind::ThinPool {
             return Err(Failure::new(Code::Invalid, format!("{full} is no thin pool")));
         }
-        let answer = lvm.ask::<Zeroing>(Some(group), &[&full])?;
-        let zeroes = match (answer.rows.first(), answer.failed) {
-            (Some(Zeroing(zeroes)), _) => *zeroes,
-            (None, Some(failure)) => return Err(failure),
-            (None, None) => return Err(Failure::internal(format!("the thin pool {full} is not there any more"))),
-        };
+        let zeroes = zeroes(&full, group, lvm)?;
         let promised = volumes.iter().filter(|one| one.pool() == Some(name)).map(|one| one.bytes).sum();
         Ok(Self { name: full, bytes: found.bytes, promised, zeroes, health: found.health.clone() })
     }
@@ -95,15 +90,37 @@ impl Pool {
     /// # Errors
     /// `invalid`: they could read what its blocks held.
     pub(crate) fn keeps_secrets(&self) -> Result<()> {
-        if self.zeroes {
-            return Ok(());
-        }
-        let name = &self.name;
-        let message = format!(
-            "the thin pool {name} does not zero blocks before a volume gets them, so one owner could read another's; \
-             let it: lvchange -Zy {name}; or say that it does not matter: wipe: \"none\""
-        );
-        Err(Failure::new(Code::Invalid, message))
+        keeping(&self.name, self.zeroes)
+    }
+}
+
+/// The same of the pool of that name, of which no more is asked than that.
+///
+/// # Errors
+/// As [`Pool::keeps_secrets`], or LVM's own.
+pub(crate) fn keeps_secrets(name: &str, group: &Group, lvm: &Lvm) -> Result<()> {
+    let full = format!("{}/{name}", group.name);
+    keeping(&full, zeroes(&full, group, lvm)?)
+}
+
+fn keeping(name: &str, zeroes: bool) -> Result<()> {
+    if zeroes {
+        return Ok(());
+    }
+    let message = format!(
+        "the thin pool {name} does not zero blocks before a volume gets them, so one owner could read another's; \
+         let it: lvchange -Zy {name}; or say that it does not matter: wipe: \"none\""
+    );
+    Err(Failure::new(Code::Invalid, message))
+}
+
+/// Whether `VG/POOL` zeroes blocks before a volume gets them.
+fn zeroes(full: &str, group: &Group, lvm: &Lvm) -> Result<bool> {
+    let answer = lvm.ask::<Zeroing>(Some(group), &[full])?;
+    match (answer.rows.first(), answer.failed) {
+        (Some(Zeroing(zeroes)), _) => Ok(*zeroes),
+        (None, Some(failure)) => Err(failure),
+        (None, None) => Err(Failure::internal(format!("the thin pool {full} is not there any more"))),
     }
 }
 

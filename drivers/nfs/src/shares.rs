@@ -67,6 +67,8 @@ mod tests {
             nosuid: true,
             nodev: true,
             noexec: false,
+            times: flexvolume_linux::mount::AccessTimes::Some,
+            no_directory_times: false,
             shared: false,
         };
         let shares = Shares(tmp.path().to_owned());

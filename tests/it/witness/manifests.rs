@@ -17,8 +17,10 @@ fn says(attach: bool, fs_group: bool, extensions: &[&str]) -> Script {
 fn what_is_printed_for_kubernetes_is_taken_by_its_api_server() {
     let Some(bed) = Bed::new() else { return };
     let Some(mut original) = Witness::start(&bed) else { return };
-    let local = ["staged", "local", "stdin", "block", "provision", "expand", "snapshot", "clone", "capacity", "list"];
-    let shared = ["staged", "stdin", "provision", "expand", "snapshot", "clone", "capacity", "list", "health"];
+    let local =
+        ["staged", "local", "stdin", "block", "provision", "expand", "snapshot", "clone", "capacity", "list", "modify"];
+    let shared =
+        ["staged", "stdin", "provision", "expand", "snapshot", "clone", "capacity", "list", "health", "modify"];
     let _direct = install(&bed, "v/direct", says(false, true, &[]));
     let _local = install(&bed, "v/local", says(false, true, &local));
     let _shared = install(&bed, "v/shared", says(false, false, &shared));

@@ -1,6 +1,6 @@
 //! What a run of csi-sanity came to, read from the report that its test framework writes.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, io::Write};
 
 use serde_json::Value;
 
@@ -100,6 +100,24 @@ impl Report {
             *missed.entry(capability(&case.why).unwrap_or(&case.why)).or_default() += 1;
         }
         missed
+    }
+
+    /// All of it in one line: how many cases ran, and how many did not for which capability or other reason.
+    fn brief(&self) -> String {
+        let mut missed: Vec<_> = self.missed().into_iter().map(|(why, count)| format!("{why} {count}")).collect();
+        let mut left_out: BTreeMap<&str, usize> = BTreeMap::new();
+        for case in &self.left_out {
+            *left_out.entry(&case.why).or_default() += 1;
+        }
+        missed.extend(left_out.into_iter().map(|(why, count)| format!("{why} {count}")));
+        let (run, all, passed) = (self.run(), self.all(), self.passed.len());
+        format!("{run} of {all} cases run, {passed} passed; not run: {}", missed.join(", "))
+    }
+
+    /// Says that, as the doors show it of a case that passed.
+    pub fn note(&self) {
+        // A test that cannot say it has its result all the same.
+        let _ = writeln!(std::io::stderr(), "note: {}", self.brief());
     }
 
     /// Insists that no case failed, and that none missed a capability but these, nor was left out for another reason than by name.
@@ -219,6 +237,9 @@ mod tests {
         assert_eq!(report.failed[1].why, "timedout at node.go:7: hangs");
         assert_eq!(report.missed(), BTreeMap::from([("STAGE_UNSTAGE_VOLUME", 1), ("No MaxVolumesPerNode", 1)]));
         assert_eq!(report.not_run().len(), 4);
+        let brief = "3 of 7 cases run, 1 passed; not run: No MaxVolumesPerNode 1, STAGE_UNSTAGE_VOLUME 1, left out by name 1, the suite itself \
+                     leaves it out 1";
+        assert_eq!(report.brief(), brief);
         let said = report.to_string();
         assert!(said.starts_with("csi-sanity: 3 of 7 cases run, 1 passed, 2 failed\n"), "{said}");
         assert!(said.contains("not run: 1, NodeUnstageVolume not supported (STAGE_UNSTAGE_VOLUME)\n"), "{said}");

@@ -198,6 +198,9 @@ const DOOR: &str = "FLEXVOL_DOOR";
 /// And where its disks may lie: what has a dead process' number there is swept.
 const RUNS: &str = "FLEXVOL_RUNS";
 
+/// Tells each case how many seconds it has.
+const LIMIT: &str = "FLEXVOL_LIMIT";
+
 /// What a person wishes of the cases about power cuts and of kill sweeps is passed on to them.
 const WISHES: [&str; 2] = ["FLEXVOL_POWERCUT_", "FLEXVOL_SWEEP"];
 
@@ -225,6 +228,7 @@ impl Runner for Lane<'_> {
         order.argv.push(format!("/vm/bin/{}", self.work.program));
         order.argv.extend(words(case).map(str::to_owned));
         order.env.push((PLACE.into(), "guest".into()));
+        order.env.push((LIMIT.into(), order.limit.as_secs().to_string()));
         let is_wish = |name: &str| name == "RUST_BACKTRACE" || WISHES.iter().any(|wish| name.starts_with(wish));
         let wishes = std::env::vars().filter(|(name, _)| is_wish(name));
         order.env.extend(wishes);

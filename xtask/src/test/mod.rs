@@ -1,7 +1,7 @@
 //! The door that says whether all is well: format, lints, rules, every test, the book's code, and the demo in both of its lives.
 
 use crate::{
-    book, demo, go, guest, machine, say, sh,
+    book, demo, go, guest, machine, python, say, sh,
     tally::{Reader, Tally},
     tidy,
 };
@@ -35,15 +35,17 @@ pub(crate) fn main(filter: Option<&str>) -> Result<()> {
     let tests: Phase = ("cargo test", &tests);
     let witness: Phase = ("the witness", &|_| go::WITNESS.build());
     let sanity: Phase = ("csi-sanity", &|_| go::SANITY.build());
+    let grpcio: Phase = ("gRPC for Python", &|_| python::grpcio());
     let guests = |tally: &mut Tally| guest::suites(filter, tally);
     let guests: Phase = ("guests", &guests);
-    let all: [Phase; 11] = [
+    let all: [Phase; 12] = [
         ("rustfmt", &rustfmt),
         ("tidy", &|tally| one("tidy", tally, tidy::main)),
         ("clippy", &clippy),
         build,
         witness,
         sanity,
+        grpcio,
         tests,
         guests,
         ("the book's code", &|tally| one("the book's code", tally, book::check)),
@@ -54,6 +56,7 @@ pub(crate) fn main(filter: Option<&str>) -> Result<()> {
         None => &all,
         Some(filter) if filter.starts_with("witness") => &[build, witness, tests, guests],
         Some(filter) if filter.contains("sanity") => &[build, sanity, tests, guests],
+        Some(filter) if filter.contains("grpcio") => &[build, grpcio, tests, guests],
         // A suite's own name is no part of any other test's.
         Some(filter) if guest::is_suite(filter) => &[build, guests],
         Some(_) => &[build, tests, guests],

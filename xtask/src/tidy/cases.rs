@@ -2,8 +2,8 @@
 //!
 //! A test of case `H-23` is a function `h_23_…` under `#[test]`, anywhere in the workspace.
 
-use super::code::code_only;
 use super::finding::{File, Finding, is_word, line_of};
+use super::proofs::all_tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 const LIST: &str = "docs/cases.md";
@@ -102,16 +102,11 @@ fn numbers(text: &str) -> Vec<(usize, &str)> {
 /// Every test that has a number in front of its name.
 fn held(files: &[File]) -> Held {
     let mut held = Held::new();
-    for file in files.iter().filter(|file| file.path.ends_with(".rs")) {
-        let code = code_only(&file.text);
-        for (at, _) in code.match_indices("fn ") {
-            let name = &code[at + 3..];
-            let [letter @ (b'h' | b'w'), b'_', tens, ones, b'_', ..] = name.as_bytes() else { continue };
-            let is_test = code[..at].trim_end().ends_with("#[test]");
-            if is_test && tens.is_ascii_digit() && ones.is_ascii_digit() {
-                let case = format!("{}-{}", char::from(letter.to_ascii_uppercase()), &name[2..4]);
-                held.entry(case).or_default().insert(file.path.clone());
-            }
+    for (path, name) in all_tests(files) {
+        let [letter @ (b'h' | b'w'), b'_', tens, ones, b'_', ..] = name.as_bytes() else { continue };
+        if tens.is_ascii_digit() && ones.is_ascii_digit() {
+            let case = format!("{}-{}", char::from(letter.to_ascii_uppercase()), &name[2..4]);
+            held.entry(case).or_default().insert(path.to_owned());
         }
     }
     held

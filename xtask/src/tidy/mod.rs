@@ -9,6 +9,7 @@ mod code;
 mod finding;
 mod markdown;
 mod modules;
+mod proofs;
 mod source;
 mod words;
 
@@ -55,6 +56,7 @@ fn findings() -> Result<Vec<Finding>> {
     all.extend(circles::check(&files));
     all.extend(markdown::summary(&files));
     all.extend(cases::check(&files));
+    all.extend(proofs::check(&files));
     Ok(all)
 }
 

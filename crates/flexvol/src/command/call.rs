@@ -154,7 +154,8 @@ fn verdicts(verb: Option<VerbName>, said: &Said<'_>, redactor: &Redactor) -> (St
             | VerbName::UnmountDevice
             | VerbName::Detach
             | VerbName::DeleteVolume
-            | VerbName::DeleteSnapshot),
+            | VerbName::DeleteSnapshot
+            | VerbName::ModifyVolume),
         ) => both::<()>(verb, said, redactor),
         None => both::<()>(VerbName::Mount, said, redactor),
     }

@@ -26,6 +26,11 @@ pub const CALL_ID: &str = "FLEXVOL_CALL";
 /// What our own workers and their children carry besides, so that they are told from a driver's daemons.
 pub const WORKER: (&str, &str) = ("FLEXVOL_WORKER", "1");
 
+/// So long work that a driver says is in progress is waited for, before whoever asked is told to come back.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two calls of a driver that says so.
+pub const PAUSE: Duration = Duration::from_millis(500);
+
 /// How much of a driver's own words is shown.
 const SHOWN: usize = 600;
 

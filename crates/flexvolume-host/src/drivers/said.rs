@@ -32,7 +32,8 @@ pub(super) fn is_worth_telling(verb: VerbName, volume: &str, message: &str) -> b
         | VerbName::ListSnapshots
         | VerbName::GetCapacity
         | VerbName::ListVolumes
-        | VerbName::GetHealth => return false,
+        | VerbName::GetHealth
+        | VerbName::ModifyVolume => return false,
     }
     let names: Vec<String> = volume.split(['/', ':']).map(str::to_lowercase).collect();
     let says_nothing = |word: &str| {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use flexvolume_linux::mount::{self, Presence};
 use flexvolume_protocol::{DriverName, VolumeName};
 
 use super::{Host, first};
@@ -14,7 +15,7 @@ use crate::{
         act::{Hands, Keys},
         hold::{Hold, Met},
         record::{self, Kind, Record, Spec},
-        state::{Event, Level, Want},
+        state::{Event, Level, Rung, Want},
         step::step,
     },
 };
@@ -90,6 +91,12 @@ impl Host {
             Some(mut record) => match hold.meets(&record, kind, self.is_current(&record))? {
                 Met::Same => record,
                 Met::Stale => {
+                    if let Some(point) = self.shown_elsewhere(&record)? {
+                        let (key, point) = (&record.key, point.display());
+                        let what = format!("volume {key} does not stand as it was, and is still mounted at {point}");
+                        return Err(Error::new(ErrorKind::Refused, what)
+                            .hint("take it from there before it is brought up in another way"));
+                    }
                     self.undo(&mut record, "", keys, notes)?;
                     fresh()
                 }
@@ -101,7 +108,8 @@ impl Host {
         // What is seen at rest says nothing while an op is open: the drive below looks up how that ended.
         if record.state.doing.is_none() && self.is_current(&record) {
             self.notice_losses(&mut record, None, keys, notes);
-            if anew {
+            if anew || self.may_be_without_device(&record)? {
+                record.stage = None;
                 record.state = step(record.state, Event::Lost { device: true, stage: false, places: Vec::new() });
                 // The drive decides with the wish in hand; nothing was begun.
                 record.state.doing = None;
@@ -119,6 +127,22 @@ impl Host {
         Err(of_node(failed, &record.key))
     }
 
+    /// Whether a volume that stood has lost its mount, and perhaps its device with it: its driver is asked from the beginning then. Not
+    /// while anybody lives on it, for a second device of the same storage would be written to beside the first.
+    fn may_be_without_device(&self, record: &Record) -> Result<bool> {
+        let state = &record.state;
+        let is_down = match state.rung {
+            Rung::Attached(_) | Rung::Half(_) => {
+                let global = self.ground.layout.global(&record.driver, &record.name);
+                let there = mount::look(&self.ground.layout.root().join(global));
+                matches!(there, Ok(Presence::Absent | Presence::Plain))
+            }
+            Rung::Unsure | Rung::Absent | Rung::Staged(_) => false,
+        };
+        let stood = state.floor == Level::Absent && !record.traces.is_empty();
+        Ok(is_down && stood && state.places.is_empty() && self.shown_elsewhere(record)?.is_none())
+    }
+
     /// The volume if it is held and stands, as the ledger has it: its mount is not looked at.
     ///
     /// # Errors
@@ -134,8 +158,16 @@ impl Host {
     /// # Errors
     /// The ledger cannot be read.
     pub fn is_held(&self, driver: &DriverName, name: &VolumeName) -> Result<bool> {
+        Ok(self.wanted(driver, name)?.is_some())
+    }
+
+    /// What is wanted of a volume that somebody wants held, whether it stands or not.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn wanted(&self, driver: &DriverName, name: &VolumeName) -> Result<Option<Spec>> {
         let key = record::key(driver, name, Kind::Staged, "");
-        Ok(self.ground.ledger.get(&key)?.is_some_and(|record| record.state.is_held()))
+        Ok(self.ground.ledger.get(&key)?.filter(|record| record.state.is_held()).map(|record| record.spec))
     }
 
     /// Lets a held volume go; one that nobody knows is gone already.

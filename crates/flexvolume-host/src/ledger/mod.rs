@@ -17,12 +17,13 @@ mod retry;
 mod schema;
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Mutex,
 };
 
-use flexvolume_protocol::DriverName;
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use flexvolume_protocol::{DriverName, VolumeName};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use crate::{
     digest,
@@ -82,6 +83,32 @@ impl Ledger {
     /// Every record that mentions a pod's uid, in the order of their keys.
     pub fn of_pod(&self, uid: &str) -> Result<Vec<Result<Record>>> {
         self.query("SELECT key, generation, record, sum FROM volume WHERE instr(record, ?1) ORDER BY key", &[uid])
+    }
+
+    /// Every record of one volume that users have each for themselves, or why it cannot be believed. Only these are read.
+    pub fn of_users(&self, driver: &DriverName, name: &VolumeName) -> Result<Vec<Result<Record>>> {
+        let (from, to) = range(driver.as_str());
+        self.query(&of_name(), &[name.as_str(), &from, &to])
+    }
+
+    /// Whose volumes there are. However many a driver has, one of them is looked at.
+    pub fn drivers(&self) -> Result<BTreeSet<DriverName>> {
+        let (db, mut drivers, mut after) = (self.locked()?, BTreeSet::new(), String::new());
+        let mut next = db
+            .prepare_cached("SELECT key FROM volume WHERE key > ?1 ORDER BY key LIMIT 1")
+            .map_err(|e| self.fail("read", e))?;
+        while let Some(key) =
+            next.query_row([&after], |row| row.get::<_, String>(0)).optional().map_err(|e| self.fail("read", e))?
+        {
+            after = match key.rsplit_once('/') {
+                Some((driver, _)) => {
+                    drivers.extend(DriverName::parse(driver));
+                    range(driver).1
+                }
+                None => key,
+            };
+        }
+        Ok(drivers)
     }
 
     fn query(&self, sql: &str, parameters: &[&str]) -> Result<Vec<Result<Record>>> {
@@ -272,6 +299,17 @@ const BUSY: &str = "another command writes; try again";
 /// Puts what is in the log to its place in the file, and cuts the log to nothing.
 fn shorten(db: &Connection) -> rusqlite::Result<()> {
     db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
+/// Between these two lie all keys of a driver, and no other's.
+fn range(driver: &str) -> (String, String) {
+    // The sign after the slash.
+    (format!("{driver}/"), format!("{driver}0"))
+}
+
+/// The volumes of one name that users have each for themselves: the name, and the two ends of the driver's keys.
+fn of_name() -> String {
+    format!("SELECT key, generation, record, sum FROM volume WHERE {} = ?1 AND key BETWEEN ?2 AND ?3", schema::NAME)
 }
 
 /// Every volume.

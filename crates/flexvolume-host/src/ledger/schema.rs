@@ -1,8 +1,9 @@
 //! The ledger's tables, and the words in SQL by which calls under way are found among them.
 
 /// The version this program writes. 1: volumes. 2: also the index of calls under way, history and retries.
-pub(super) const SCHEMA: i64 = 2;
-/// The oldest version that may write to a file of ours: what version 2 added is kept true by the file itself.
+/// 3: also the index of names.
+pub(super) const SCHEMA: i64 = 3;
+/// The oldest version that may write to a file of ours: what later versions added is kept true by the file itself.
 pub(super) const OLDEST_WRITER: i64 = 1;
 /// The version that added the tables for people.
 pub(super) const FOR_PEOPLE: i64 = 2;
@@ -13,6 +14,11 @@ macro_rules! field {
         concat!("iif(json_valid(record), record ->> '$.", $name, "', NULL)")
     };
 }
+macro_rules! name {
+    () => {
+        "substr(key, instr(key, ':') + 1)"
+    };
+}
 /// The call under way, as JSON.
 pub(super) const CALL: &str = field!("call");
 /// There is a call under way.
@@ -21,6 +27,9 @@ pub(super) const HAS_CALL: &str = concat!(field!("call"), " IS NOT NULL");
 pub(super) const OF_DRIVER: &str = concat!("AND ", field!("driver"), " = ?1");
 /// The boot of a record.
 pub(super) const BOOT: &str = "record ->> '$.boot'";
+
+/// The name in a key: that of a volume of one user comes after the user's, and no name holds a colon. Of others it is the whole key.
+pub(super) const NAME: &str = name!();
 
 /// What makes a file of this version out of an older one, or of none.
 ///
@@ -37,6 +46,9 @@ pub(super) const MAKE: &str = concat!(
     ") WHERE ",
     field!("call"),
     " IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS named ON volume (",
+    name!(),
+    ");
     CREATE TABLE IF NOT EXISTS history (
         key TEXT, generation INTEGER, nth INTEGER, entry TEXT NOT NULL, PRIMARY KEY (key, generation, nth)
     ) WITHOUT ROWID;

@@ -240,7 +240,7 @@ fn a_file_of_an_older_version_is_made_ours_in_place() {
     opened.ledger.put_with(&mut record, &[entry("new")], Durability::Process, false).unwrap();
     assert_eq!(verdicts(&opened.ledger, &record.key), ["new"]);
     let version: i64 = opened.ledger.db.lock().unwrap().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
-    assert_eq!(version, 2);
+    assert_eq!(version, 3);
     drop(opened);
     assert_eq!(verdicts(&open(&path).ledger, &record.key), ["new"]);
 }
@@ -282,6 +282,34 @@ fn calls_under_way_are_found_without_reading_what_is_at_rest() {
         let plan: String = db.query_row(&sql, rusqlite::params_from_iter(parameters), |row| row.get(3)).unwrap();
         assert!(plan.contains("under_way"), "{plan}");
     }
+}
+
+#[test]
+fn users_of_a_volume_and_drivers_are_found_without_reading_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(&dir.path().join("ledger.db")).ledger;
+    let ident = Ident { boot: "b".into(), namespace: "m".into(), machine: None, node: "n".into() };
+    let put = |driver: &str, name: &str, kind: record::Kind, uid: &str| {
+        let (driver, name) = (DriverName::parse(driver).unwrap(), VolumeName::parse(name).unwrap());
+        let mut record = Record::new(driver, name, kind, uid, super::tests::record("x").spec, &ident);
+        ledger.put(&mut record, Durability::Process, false).unwrap();
+        record.key
+    };
+    use record::Kind::{Direct, Staged};
+    let [one, two] = ["u1", "u2"].map(|uid| put("v/d", "a", Direct, uid));
+    put("v/d", "b", Direct, "u1");
+    put("v/d.e", "a", Direct, "u1");
+    put("v/d-e", "a", Staged, "");
+    put("v/d", "a", Staged, "");
+    let (driver, name) = (DriverName::parse("v/d").unwrap(), VolumeName::parse("a").unwrap());
+    let keys: Vec<_> = ledger.of_users(&driver, &name).unwrap().into_iter().map(|it| it.unwrap().key).collect();
+    assert_eq!(keys, [one, two]);
+    let drivers: Vec<_> = ledger.drivers().unwrap().into_iter().map(|driver| driver.to_string()).collect();
+    assert_eq!(drivers, ["v/d", "v/d-e", "v/d.e"]);
+    let db = ledger.db.lock().unwrap();
+    let sql = format!("EXPLAIN QUERY PLAN {}", of_name());
+    let plan: String = db.query_row(&sql, ["a", "v/d/", "v/d0"], |row| row.get(3)).unwrap();
+    assert!(plan.contains("named"), "{plan}");
 }
 
 fn retry(uid: &str, process: process::ProcessId, boot: &str) -> Retry {

@@ -72,6 +72,7 @@ pub fn admit(record: &mut Record, request: &Request) -> Result<()> {
     if !record.spec.is_same(&request.spec) {
         let changes = differences(&record.spec, &request.spec);
         return Err(Error::new(Kind::Refused, format!("volume {} is up with other settings: {changes}", record.key))
+            .otherwise()
             .hint("take it down first (flexvol down), then bring it up with the new settings"));
     }
     if let Some(old) = record.users.get(place)
@@ -83,6 +84,7 @@ pub fn admit(record: &mut Record, request: &Request) -> Result<()> {
                 Kind::Refused,
                 format!("pod {} has volume {} with another readOnly or fsGroup", old.pod, record.key),
             )
+            .otherwise()
             .hint("take the pod down first (flexvol down), then bring it up with the new settings"));
         }
     }
@@ -136,6 +138,7 @@ fn only_read(record: &Record, others: &BTreeSet<&str>) -> Error {
         pods => (format!("pod {}", pods.join(", ")), "take that pod down"),
     };
     Error::new(Kind::Refused, format!("volume {} is mounted read-only on this node, for {whom}", record.key))
+        .otherwise()
         .hint(format!("{who} first, or ask for the volume read-only"))
 }
 

@@ -97,7 +97,8 @@ impl Hold {
             return Err(pieced_together(record));
         }
         let refused = |why: String, hint: &str| {
-            Err(Error::new(ErrorKind::Refused, format!("volume {} {why}", record.key)).hint(hint))
+            let what = format!("volume {} {why}", record.key);
+            Err(Error::new(ErrorKind::Refused, what).otherwise().hint(hint))
         };
         if record.kind != kind {
             return refused(

@@ -6,3 +6,4 @@ pub mod hold;
 pub mod record;
 pub mod state;
 pub mod step;
+pub mod trace;

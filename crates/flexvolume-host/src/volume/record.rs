@@ -9,7 +9,10 @@ use flexvolume_linux::{
 use flexvolume_protocol::{DriverName, UserOptions, VerbName, VolumeName};
 use serde::{Deserialize, Serialize};
 
-use super::state::{Level, Op, Place, State};
+use super::{
+    state::{Level, Op, Place, State},
+    trace::Trace,
+};
 use crate::{
     digest,
     error::{Error, Kind as ErrorKind, Result},
@@ -215,6 +218,9 @@ pub struct Record {
     pub stage: Option<Made>,
     /// What lies at the places.
     pub places: BTreeMap<Place, Made>,
+    /// All that it was known by in this boot, wherever it is shown; the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traces: Vec<Trace>,
     /// The boot in which mounts, devices and processes above mean something.
     pub boot: String,
     /// The mount namespace that the mounts are in.
@@ -269,6 +275,7 @@ impl Record {
             probe: None,
             stage: None,
             places: BTreeMap::new(),
+            traces: Vec::new(),
             boot: ident.boot.clone(),
             namespace: ident.namespace.clone(),
             machine: ident.machine.clone(),
@@ -284,7 +291,25 @@ impl Record {
     }
 }
 
+/// So many are kept: each time that a volume is lost and made anew there may be one more.
+const TRACES: usize = 16;
+
 impl Record {
+    /// Notes what it is known by from now on.
+    pub fn remember(&mut self, trace: Trace) {
+        self.traces.retain(|known| *known != trace);
+        let over = (self.traces.len() + 1).saturating_sub(TRACES);
+        self.traces.drain(..over);
+        self.traces.push(trace);
+    }
+
+    /// Whether a place has it, wants it, or still has something of it.
+    pub fn is_of(&self, place: &str) -> bool {
+        self.users.contains_key(place)
+            || self.state.want.places.contains(place)
+            || self.state.places.contains_key(place)
+    }
+
     /// Whether it is to be grown.
     pub fn is_small(&self) -> bool {
         self.capacity_wanted > self.capacity

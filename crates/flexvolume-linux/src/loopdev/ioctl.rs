@@ -4,8 +4,8 @@
 use std::{fs::File, io, os::fd::AsRawFd};
 
 use linux_raw_sys::loop_device::{
-    LO_NAME_SIZE, LOOP_CLR_FD, LOOP_CONFIGURE, LOOP_CTL_GET_FREE, LOOP_GET_STATUS64, LOOP_SET_CAPACITY, loop_config,
-    loop_info64,
+    LO_NAME_SIZE, LOOP_CLR_FD, LOOP_CONFIGURE, LOOP_CTL_GET_FREE, LOOP_GET_STATUS64, LOOP_SET_CAPACITY,
+    LOOP_SET_DIRECT_IO, loop_config, loop_info64,
 };
 
 /// Left to itself the kernel (6.14 and later) takes what direct I/O to the file needs, and that changes: xfs wants whole blocks as
@@ -69,4 +69,9 @@ fn no_info() -> loop_info64 {
 pub(super) fn grow(device: &File) -> io::Result<()> {
     // SAFETY: this ioctl takes no argument.
     ok(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_SET_CAPACITY as _, 0) }).map(|_| ())
+}
+
+pub(super) fn set_direct_io(device: &File, direct: bool) -> io::Result<()> {
+    // SAFETY: this ioctl takes a number.
+    ok(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_SET_DIRECT_IO as _, libc::c_ulong::from(direct)) }).map(|_| ())
 }

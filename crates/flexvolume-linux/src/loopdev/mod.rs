@@ -203,6 +203,20 @@ pub fn grow(device: &Path) -> Result<()> {
     ioctl::grow(&open).map_err(|e| Error::io("grow", device, e))
 }
 
+/// Has the device go around the page cache or through it from now on, in use or not; what was written before reaches the file first.
+/// Whether it goes around it then: where the file system beneath does not allow that, it stays as it was.
+///
+/// Errors: the device cannot be opened, or is attached no longer.
+pub fn set_direct_io(device: &Path, direct: bool) -> Result<bool> {
+    let open = open(device, false, 0).map_err(|e| Error::io("open", device, e))?;
+    require_loop(&open, device)?;
+    match ioctl::set_direct_io(&open, direct) {
+        Ok(()) => Ok(direct),
+        Err(error) if direct && matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => Ok(false),
+        Err(error) => Err(Error::io("change the way to the image of", device, error)),
+    }
+}
+
 /// As long as `open` is open, the answer stays true: a device is only unbound when its last user closes it.
 fn same(open: &File, attached: &Loop) -> Result<bool> {
     let now = read_status(open, &attached.device)?;

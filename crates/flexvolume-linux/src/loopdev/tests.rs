@@ -163,6 +163,24 @@ fn direct_io_is_used_only_where_it_can_be() {
 }
 
 #[test]
+fn a_device_in_use_changes_its_way_and_loses_nothing() {
+    private_mounts(|tmp| {
+        let device = Attached(attach(image(tmp, "disk"), &tag("way"), false).unwrap());
+        let direct = || find(&tag("way")).unwrap().unwrap().direct_io;
+        let can = direct();
+        for (n, wanted) in [false, true, true, false, false].into_iter().enumerate() {
+            fs::write(&device.0, format!("written {n}")).unwrap();
+            let is_so = set_direct_io(&device.0, wanted).unwrap();
+            assert_eq!((is_so, direct()), (wanted && can, wanted && can), "{n}");
+            assert!(fs::read(&device.0).unwrap().starts_with(format!("written {n}").as_bytes()), "{n}");
+        }
+        detach(&device.0, SOON).unwrap();
+        assert!(set_direct_io(&device.0, true).is_err(), "attached no longer");
+        assert!(fs::read(tmp.join("disk")).unwrap().starts_with(b"written 4"));
+    });
+}
+
+#[test]
 fn what_cannot_be_an_image_is_refused() {
     let tmp = tempfile::tempdir().unwrap();
     let kind = |file: File, tag: &str, read_only| attach(file, tag, read_only).unwrap_err().kind();

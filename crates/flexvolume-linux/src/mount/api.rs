@@ -18,6 +18,7 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    mounted::AccessTimes,
     raw::{self, Attributes},
     table::path_of,
 };
@@ -44,17 +45,6 @@ impl Default for Flags {
     fn default() -> Self {
         Self { read_only: false, nosuid: true, nodev: true, noexec: false }
     }
-}
-
-/// Which reads of a file are written down as its access time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AccessTimes {
-    /// The first after a change, and one a day (`relatime`).
-    Some,
-    /// Every one (`strictatime`).
-    Every,
-    /// None (`noatime`).
-    None,
 }
 
 /// A file system to mount.

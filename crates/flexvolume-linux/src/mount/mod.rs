@@ -24,10 +24,10 @@ mod tests;
 mod unmount;
 
 pub use any::{mount, mount_by_helper};
-pub use api::{AccessTimes, Flags, FsMount, Tree, bind, make_private, set_flags};
+pub use api::{Flags, FsMount, Tree, bind, make_private, set_flags};
 pub(crate) use look::look_at;
 pub use look::{Presence, corrupted, is_empty_dir, look, probe};
-pub use mounted::{MountId, Mounted};
+pub use mounted::{AccessTimes, MountId, Mounted, Part};
 pub use propagation::{Propagation, propagation};
 pub(crate) use raw::change_nothing;
 pub use unmount::{LADDER, Step, Unmount, unmount, unmount_ladder, unmount_step};

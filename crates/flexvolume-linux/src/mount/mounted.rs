@@ -11,6 +11,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MountId(pub u64);
 
+/// Which reads of a file are written down as its access time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AccessTimes {
+    /// The first after a change, and one a day (`relatime`).
+    Some,
+    /// Every one (`strictatime`).
+    Every,
+    /// None (`noatime`).
+    None,
+}
+
 /// A mount, as the kernel's table shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mounted {
@@ -36,11 +47,36 @@ pub struct Mounted {
     pub nodev: bool,
     /// Programs cannot be run.
     pub noexec: bool,
+    /// Which reads are written down.
+    pub times: AccessTimes,
+    /// Those of directories are not.
+    pub no_directory_times: bool,
     /// Mounts made beneath it appear in its peers too.
     pub shared: bool,
 }
 
+/// What a mount shows: a directory of a file system, and all beneath it. It says whose a mount is wherever that lies, as long as the
+/// file system is mounted anywhere; after that its number may be given to another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Part {
+    dev: (u32, u32),
+    fs_type: String,
+    shown: PathBuf,
+}
+
+impl Part {
+    /// Whether `other` is this part, or lies in it.
+    pub fn holds(&self, other: &Self) -> bool {
+        self.dev == other.dev && self.fs_type == other.fs_type && other.shown.starts_with(&self.shown)
+    }
+}
+
 impl Mounted {
+    /// What it shows.
+    pub fn part(&self) -> Part {
+        Part { dev: self.dev, fs_type: self.fs_type.clone(), shown: self.shown().to_owned() }
+    }
+
     /// Whether both show the same directory of the same file system.
     pub fn is_same_tree(&self, other: &Self) -> bool {
         self.dev == other.dev && self.shown() == other.shown()
@@ -90,6 +126,8 @@ mod tests {
             nosuid: false,
             nodev: false,
             noexec: false,
+            times: AccessTimes::Some,
+            no_directory_times: false,
             shared: false,
         }
     }
@@ -106,5 +144,10 @@ mod tests {
         assert!(one.is_same_tree(&nfs("nas:/srv/a")) && !one.is_same_tree(&nfs("nas:/srv/b")));
         assert!(nfs("nas:/srv/a/b").is_within(&one) && !nfs("nas:/srv/ab").is_within(&one));
         assert!(one.is_within(&nfs("nas:/srv")) && !nfs("nas:/srv").is_within(&one));
+        let (share, tree) = (nfs("nas:/srv").part(), one.part());
+        assert!(
+            share.holds(&tree) && tree.holds(&tree) && !tree.holds(&share) && !tree.holds(&nfs("nas:/srv/ab").part())
+        );
+        assert!(!ext4("/", "").part().holds(&mounted("xfs", 7, "/", "").part()), "the number is another's by now");
     }
 }

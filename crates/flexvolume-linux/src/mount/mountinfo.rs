@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt, path::PathBuf};
 
-use super::{MountId, Mounted};
+use super::{AccessTimes, MountId, Mounted};
 use crate::{Error, ErrorKind, Result};
 
 const FILE: &str = "/proc/thread-self/mountinfo";
@@ -88,6 +88,12 @@ fn parse_line(line: &[u8]) -> Option<Row> {
         nosuid: has(b"nosuid"),
         nodev: has(b"nodev"),
         noexec: has(b"noexec"),
+        times: match (has(b"noatime"), has(b"relatime")) {
+            (true, _) => AccessTimes::None,
+            (false, true) => AccessTimes::Some,
+            (false, false) => AccessTimes::Every,
+        },
+        no_directory_times: has(b"nodiratime"),
         shared: peers.is_some(),
     };
     Some(Row { mounted, peers, follows })

@@ -4,12 +4,13 @@
 use std::{ffi::OsString, io, os::unix::ffi::OsStringExt, path::PathBuf};
 
 use linux_raw_sys::general::{
-    LSMT_ROOT, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MS_RDONLY, MS_SHARED,
-    STATMOUNT_FS_SUBTYPE, STATMOUNT_FS_TYPE, STATMOUNT_MNT_BASIC, STATMOUNT_MNT_POINT, STATMOUNT_MNT_ROOT,
-    STATMOUNT_SB_BASIC, STATMOUNT_SB_SOURCE,
+    LSMT_ROOT, MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOUNT_ATTR_STRICTATIME, MS_RDONLY, MS_SHARED, STATMOUNT_FS_SUBTYPE,
+    STATMOUNT_FS_TYPE, STATMOUNT_MNT_BASIC, STATMOUNT_MNT_POINT, STATMOUNT_MNT_ROOT, STATMOUNT_SB_BASIC,
+    STATMOUNT_SB_SOURCE,
 };
 
-use super::{MountId, Mounted, mountinfo, raw};
+use super::{AccessTimes, MountId, Mounted, mountinfo, raw};
 use crate::{Error, Result};
 
 const WANTED: u32 = STATMOUNT_SB_BASIC
@@ -98,6 +99,12 @@ fn row(id: u64) -> Result<Option<Row>> {
         nosuid: attr(MOUNT_ATTR_NOSUID),
         nodev: attr(MOUNT_ATTR_NODEV),
         noexec: attr(MOUNT_ATTR_NOEXEC),
+        times: match fixed.mnt_attr & u64::from(MOUNT_ATTR__ATIME) {
+            none if none == u64::from(MOUNT_ATTR_NOATIME) => AccessTimes::None,
+            every if every == u64::from(MOUNT_ATTR_STRICTATIME) => AccessTimes::Every,
+            _ => AccessTimes::Some,
+        },
+        no_directory_times: attr(MOUNT_ATTR_NODIRATIME),
         shared: fixed.mnt_propagation & u64::from(MS_SHARED) != 0,
     };
     Ok(Some(Row { mounted, old_id: u64::from(fixed.mnt_id_old), complete: has(STATMOUNT_SB_SOURCE) }))

@@ -60,6 +60,7 @@ fn call() -> impl Strategy<Value = Call> {
             VerbName::GetCapacity => o().prop_map(|options| GetCapacity { options }.into()).boxed(),
             VerbName::ListVolumes => o().prop_map(|options| ListVolumes { options }.into()).boxed(),
             VerbName::GetHealth => o().prop_map(|options| GetHealth { options }.into()).boxed(),
+            VerbName::ModifyVolume => o().prop_map(|options| ModifyVolume { options }.into()).boxed(),
         }
     })
 }
@@ -146,6 +147,7 @@ fn h_20_argv_is_that_of_the_contract_for_every_call() {
         (GetCapacity { options: o() }.into(), vec!["getcapacity", json]),
         (ListVolumes { options: o() }.into(), vec!["listvolumes", json]),
         (GetHealth { options: o() }.into(), vec!["gethealth", json]),
+        (ModifyVolume { options: o() }.into(), vec!["modifyvolume", json]),
     ];
     assert_eq!(table.iter().map(|(call, _)| call.verb()).collect::<Vec<_>>(), VerbName::ALL);
     for (call, argv) in table {
@@ -230,7 +232,7 @@ fn every_extension_is_served_by_its_calls() {
         let verbs = VerbName::ALL.iter().filter(|verb| verb.extension() == Some(extension));
         verbs.map(|verb| verb.as_str()).collect()
     };
-    let table: [(Extension, &[&str]); 11] = [
+    let table: [(Extension, &[&str]); 12] = [
         (Extension::Staged, &[]),
         (Extension::Local, &[]),
         (Extension::Stdin, &[]),
@@ -242,6 +244,7 @@ fn every_extension_is_served_by_its_calls() {
         (Extension::Capacity, &["getcapacity"]),
         (Extension::List, &["listvolumes"]),
         (Extension::Health, &["gethealth"]),
+        (Extension::Modify, &["modifyvolume"]),
     ];
     assert_eq!(table.map(|(extension, _)| extension), Extension::ALL);
     for (extension, verbs) in table {

@@ -120,7 +120,7 @@ fn h_33_a_known_key_of_the_wrong_type_fails_the_call() {
 #[test]
 fn in_progress_counts_for_extension_calls_that_change_something() {
     let text = r#"{"status":"In progress"}"#;
-    let lasting = ["expandvolume", "createvolume", "deletevolume", "createsnapshot", "deletesnapshot"];
+    let lasting = ["expandvolume", "createvolume", "deletevolume", "createsnapshot", "deletesnapshot", "modifyvolume"];
     for verb in VerbName::ALL {
         let verdict = strict::<()>(*verb, &said(text, true));
         assert_eq!(verdict == Ok(Came::InProgress), lasting.contains(&verb.as_str()), "{verb}");

@@ -93,7 +93,7 @@ fn what_is_not_implemented_is_not_supported_with_exit_code_0() {
         assert_eq!(read::<()>(verb, &answered), Ok(Came::NotSupported), "{verb}");
         assert_eq!(answered.text, r#"{"status":"Not supported"}"#);
     }
-    for unknown in ["umount", "INIT", "", "modifyvolume"] {
+    for unknown in ["umount", "INIT", "", "modifyvolumes"] {
         let answered = call(&[unknown, "{", "?"]).dispatch(&Idle);
         assert!(answered.success && answered.text.contains("Not supported"), "{unknown}");
     }

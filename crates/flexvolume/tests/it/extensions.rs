@@ -4,8 +4,8 @@ use std::{cell::RefCell, collections::BTreeMap};
 
 use flexvolume::{
     Capacity, Code, Condition, CreateSnapshot, CreateVolume, Created, DeleteSnapshot, DeleteVolume, Dispatcher, Driver,
-    Extension, Failure, GetCapacity, GetHealth, Health, Id, ListSnapshots, ListVolumes, OptionsExt, Page, Result,
-    Snapshot, SnapshotList, Source, Timestamp, VerbName, VolumeList, World, keys,
+    Extension, Failure, GetCapacity, GetHealth, Health, Id, ListSnapshots, ListVolumes, ModifyVolume, OptionsExt, Page,
+    Result, Snapshot, SnapshotList, Source, Timestamp, VerbName, VolumeList, World, keys,
 };
 use flexvolume_protocol::{Answer, Came, Failed, InitReply, Said, Verdict, strict};
 use serde_json::{Value, json};
@@ -17,6 +17,8 @@ const ROOM: u64 = 10_000;
 struct Shelf {
     volumes: RefCell<BTreeMap<String, (u64, Option<Source>)>>,
     snapshots: RefCell<BTreeMap<String, Id>>,
+    /// The one thing of a volume that can be changed.
+    colours: RefCell<BTreeMap<String, String>>,
     busy: RefCell<u32>,
 }
 
@@ -45,6 +47,7 @@ impl Driver for Shelf {
         Extension::Capacity,
         Extension::List,
         Extension::Health,
+        Extension::Modify,
     ];
 
     fn createvolume(&self, call: &CreateVolume, _: &World) -> Result<Created> {
@@ -58,11 +61,13 @@ impl Driver for Shelf {
             }
             Some(Source::Snapshot(_)) | None => {}
         }
+        let colour = colour(&call.options.mutable()?)?;
         let wish = (bytes, source);
         let mut volumes = self.volumes.borrow_mut();
         if *volumes.entry(name.clone()).or_insert_with(|| wish.clone()) != wish {
             return Err(Failure::new(Code::Conflict, format!("{name} is there already, and is another")));
         }
+        self.colours.borrow_mut().extend(colour.map(|colour| (name.clone(), colour)));
         Ok(Created { id: id_of("v", &name)?, bytes: Some(bytes), options: [("name".to_owned(), name)].into() })
     }
 
@@ -119,6 +124,13 @@ impl Driver for Shelf {
         Ok(VolumeList { volumes, next })
     }
 
+    fn modifyvolume(&self, call: &ModifyVolume, _: &World) -> Result<()> {
+        let name = self.find(&call.options.required(keys::ID)?)?;
+        let colour = colour(&call.options.changes())?;
+        self.colours.borrow_mut().extend(colour.map(|colour| (name, colour)));
+        Ok(())
+    }
+
     fn gethealth(&self, call: &GetHealth, _: &World) -> Result<Health> {
         match call.options.optional::<Id>(keys::ID)? {
             Some(id) => self.find(&id).map(|_| Health { condition: Condition::Ok, message: String::new() }),
@@ -128,6 +140,14 @@ impl Driver for Shelf {
                 Ok(Health { condition: Condition::Degraded, message: format!("the shelf leans{login}") })
             }
         }
+    }
+}
+
+/// What the volume's colour shall be; nothing else of it can be changed.
+fn colour(wanted: &BTreeMap<&str, &str>) -> Result<Option<String>> {
+    match wanted.keys().find(|name| **name != "colour") {
+        Some(name) => Err(Failure::new(Code::Invalid, format!("no volume has a {name}"))),
+        None => Ok(wanted.get("colour").map(|colour| (*colour).to_owned())),
     }
 }
 
@@ -230,9 +250,48 @@ fn a_driver_serves_all_that_it_announces() {
     assert_eq!(refused(&shelf, VerbName::ListVolumes, json!({keys::MAX: "many"})), Some(Code::Invalid));
 }
 
+#[test]
+fn what_can_be_changed_is_known_from_what_is_made_for_good() {
+    let shelf = Shelf::default();
+    let colour = |name: &str| shelf.colours.borrow().get(name).cloned();
+    let make = |name: &str, more: Value| {
+        let mut wish = json!({keys::NAME: name, keys::REQUIRED_BYTES: "100"});
+        wish.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        wish
+    };
+    // A parameter that nobody will change is passed over if it is unknown.
+    done::<Created>(&shelf, VerbName::CreateVolume, make("a", json!({"shape": "round", "colour": "red"})));
+    assert_eq!(colour("a"), None);
+    let red = json!({"shape": "round", "colour": "red", keys::MUTABLE: "colour"});
+    done::<Created>(&shelf, VerbName::CreateVolume, make("b", red));
+    assert_eq!(colour("b").as_deref(), Some("red"));
+    let both = json!({"shape": "round", "colour": "red", keys::MUTABLE: "colour,shape"});
+    assert_eq!(refused(&shelf, VerbName::CreateVolume, make("c", both)), Some(Code::Invalid));
+    assert_eq!(refused(&shelf, VerbName::GetHealth, json!({keys::ID: "v/c"})), Some(Code::NotFound), "nothing is made");
+
+    let host = json!({"kubernetes.io/secret/login": "aHVudGVyMjI=", "kubernetes.io/fsType": "ext4"});
+    let modify = |id: &str, more: Value| {
+        let mut wish = json!({keys::ID: id});
+        for more in [&host, &more] {
+            wish.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        }
+        wish
+    };
+    for _ in 0..2 {
+        done::<()>(&shelf, VerbName::ModifyVolume, modify("v/b", json!({"colour": "blue"})));
+        assert_eq!(colour("b").as_deref(), Some("blue"));
+    }
+    done::<()>(&shelf, VerbName::ModifyVolume, modify("v/b", json!({})));
+    let odd = json!({"colour": "green", "shape": "flat"});
+    assert_eq!(refused(&shelf, VerbName::ModifyVolume, modify("v/b", odd)), Some(Code::Invalid));
+    assert_eq!(colour("b").as_deref(), Some("blue"), "nothing of it");
+    let none = modify("v/none", json!({"colour": "green"}));
+    assert_eq!(refused(&shelf, VerbName::ModifyVolume, none), Some(Code::NotFound));
+}
+
 /// An empty volume would pass for the copy that was asked for.
 #[test]
-fn a_source_is_refused_for_a_driver_that_announces_no_clone() {
+fn what_a_driver_does_not_announce_is_refused_when_a_volume_is_made() {
     struct Empty;
     impl Driver for Empty {
         const EXTENSIONS: &'static [Extension] = &[Extension::Provision];
@@ -243,6 +302,8 @@ fn a_source_is_refused_for_a_driver_that_announces_no_clone() {
     for key in [keys::SOURCE_VOLUME, keys::SOURCE_SNAPSHOT] {
         assert_eq!(refused(&Empty, VerbName::CreateVolume, json!({key: "v/a"})), Some(Code::Unsupported), "{key}");
     }
+    let mutable = json!({keys::NAME: "a", "colour": "red", keys::MUTABLE: "colour"});
+    assert_eq!(refused(&Empty, VerbName::CreateVolume, mutable), Some(Code::Unsupported));
     done::<Created>(&Empty, VerbName::CreateVolume, json!({keys::NAME: "a"}));
 }
 

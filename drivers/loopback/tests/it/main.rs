@@ -11,6 +11,7 @@ mod copies_sweep;
 mod expand;
 mod list;
 mod loss;
+mod modify;
 mod provision;
 mod refusals;
 mod shared;

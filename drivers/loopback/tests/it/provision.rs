@@ -65,7 +65,20 @@ fn in_a_directory_of_the_class() {
     assert_eq!(files(&other).len(), 0);
     delete(&bed, "etc/shadow").ok();
     delete(&bed, "never-was").ok();
-    for id in ["", "..", "/", "a/", "/etc/..", "nowhere/at/all/v"] {
+    // What was never an id of this driver's leads nowhere, and is as good as deleted.
+    let way_round = format!("{}/../other/v", text(&other).trim_start_matches('/'));
+    create(&bed, "v", 8 * MIB, 0).ok();
+    bed.twice(&["createvolume", &wish]);
+    for id in ["..", "/", "a/", "/etc/..", "../images/v", &way_round] {
+        delete(&bed, id).ok();
+        let by_id = format!(r#"{{"flexvol/id":"{id}"}}"#);
+        for verb in ["gethealth", "modifyvolume"] {
+            bed.call(&[verb, &by_id]).fails("notFound", &["there is no volume"]);
+        }
+        bed.call(&["attach", &by_id, "node"]).fails("notFound", &["there is no volume"]);
+    }
+    assert!(bed.image("v").exists() && other.join("v.img").exists(), "reached by another way");
+    for id in ["", "nowhere/at/all/v"] {
         assert_ne!(delete(&bed, id).get("status"), "Success", "{id:?}");
     }
     assert!(std::path::Path::new("/etc/shadow").exists());

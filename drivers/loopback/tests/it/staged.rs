@@ -149,8 +149,20 @@ fn what_it_says_of_itself() {
     let said = bed.twice(&["init"]);
     assert_eq!(said.get("capabilities")["attach"], false, "strangers must not attach");
     let extensions: Vec<_> = said.get("extensions").as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
-    let all =
-        ["staged", "local", "stdin", "block", "provision", "expand", "snapshot", "clone", "capacity", "list", "health"];
+    let all = [
+        "staged",
+        "local",
+        "stdin",
+        "block",
+        "provision",
+        "expand",
+        "snapshot",
+        "clone",
+        "capacity",
+        "list",
+        "health",
+        "modify",
+    ];
     assert_eq!(extensions, all);
     assert_eq!(bed.call(&["getvolumename", "{}"]).get("status"), "Not supported");
     assert_eq!(bed.names(), Vec::<String>::new());

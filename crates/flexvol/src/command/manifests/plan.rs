@@ -79,6 +79,12 @@ impl Plan {
         self.has(Extension::Local)
     }
 
+    /// Volumes can be changed by whoever finds out that they shall be: one for all, who reaches them all. What lives on one node has
+    /// what it was made with: the one resizer that there is would ask its own node for it, which may know another volume by that id.
+    pub(super) fn modifies(&self) -> bool {
+        self.has(Extension::Modify) && !self.is_local()
+    }
+
     /// The scheduler is told how much room each node has.
     pub(super) fn tells_capacity(&self) -> bool {
         self.is_local() && self.has(Extension::Capacity) && self.has(Extension::Provision)
@@ -90,7 +96,7 @@ impl Plan {
         let wanted = [
             (Sidecar::Provisioner, self.has(Extension::Provision)),
             (Sidecar::Snapshotter, self.has(Extension::Snapshot)),
-            (Sidecar::Resizer, self.offer.expands()),
+            (Sidecar::Resizer, self.offer.expands() || self.modifies()),
             (Sidecar::Attacher, self.offer.attaches_by_controller()),
         ];
         wanted.into_iter().filter_map(|(sidecar, is_wanted)| is_wanted.then_some(sidecar)).collect()
@@ -143,6 +149,12 @@ impl Plan {
             ],
             (Part::Node, Sidecar::Snapshotter) => &["--node-deployment"],
             // A volume in use can be made larger, so nobody needs to watch pods.
+            (Part::Controller, Sidecar::Resizer) if self.modifies() => {
+                &["--handle-volume-inuse-error=false", "--modify-timeout=60s"]
+            }
+            (Part::Node, Sidecar::Resizer) if self.has(Extension::Modify) => {
+                &["--handle-volume-inuse-error=false", "--feature-gates=VolumeAttributesClass=false"]
+            }
             (_, Sidecar::Resizer) => &["--handle-volume-inuse-error=false"],
             (Part::Controller, Sidecar::Provisioner | Sidecar::Snapshotter) | (_, Sidecar::Attacher) => &[],
         };

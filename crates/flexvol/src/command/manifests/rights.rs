@@ -91,6 +91,10 @@ fn of_cluster(plan: &Plan) -> Vec<PolicyRule> {
                 if plan.offer.attaches_by_controller() {
                     rules.push(rule(STORAGE, "volumeattachments", READ));
                 }
+                // It is not in the provisioner's own list, and what a claim's class says it reads all the same.
+                if plan.has(Extension::Modify) {
+                    rules.push(rule(STORAGE, "volumeattributesclasses", &["get"]));
+                }
             }
             Sidecar::Snapshotter => {
                 rules.push(rule(SNAPSHOT, "volumesnapshotclasses", READ));
@@ -101,6 +105,9 @@ fn of_cluster(plan: &Plan) -> Vec<PolicyRule> {
                 rules.push(rule("", "persistentvolumes", &["get", "list", "watch", "patch"]));
                 rules.push(rule("", "persistentvolumeclaims", READ));
                 rules.push(rule("", "persistentvolumeclaims/status", &["patch"]));
+                if plan.modifies() {
+                    rules.push(rule(STORAGE, "volumeattributesclasses", READ));
+                }
             }
             Sidecar::Attacher => {
                 rules.push(rule("", "persistentvolumes", &["get", "list", "watch", "patch"]));

@@ -25,6 +25,7 @@ const LOCAL: &[Extension] = &[
     Extension::Capacity,
     Extension::List,
     Extension::Health,
+    Extension::Modify,
 ];
 
 const SHARED: &[Extension] = &[
@@ -137,6 +138,14 @@ fn what_lives_on_a_node_is_made_there_and_anything_else_by_one_for_all() {
     let binding = |plan: &Plan| of_kind(plan, "StorageClass").unwrap()["volumeBindingMode"].clone();
     assert_eq!((binding(&local), binding(&shared)), ("WaitForFirstConsumer".into(), "Immediate".into()));
 
+    // The one resizer for the cluster reaches one node.
+    assert!(line(&local, Sidecar::Resizer).contains("--feature-gates=VolumeAttributesClass=false"));
+    let modified = plan(false, &[Extension::Modify], AttachBy::Node);
+    assert_eq!((modified.part(), modified.sidecars()), (Part::Controller, vec![Sidecar::Resizer]));
+    assert!(line(&modified, Sidecar::Resizer).contains("--modify-timeout=60s"));
+    let here = plan(false, &[Extension::Modify, Extension::Local], AttachBy::Node);
+    assert_eq!(here.sidecars(), [], "nobody who could ask the right node");
+
     let blind = plan(false, &[Extension::Local, Extension::Provision], AttachBy::Node);
     assert!(line(&blind, Sidecar::Provisioner).contains("--node-deployment-immediate-binding=false"));
     assert!(!line(&blind, Sidecar::Provisioner).contains("capacity"));
@@ -168,6 +177,12 @@ fn nobody_may_more_than_its_sidecars_do() {
         of(&local).contains_key("/persistentvolumeclaims/status")
             && !of(&shared).contains_key("/persistentvolumeclaims/status")
     );
+    let classes = "storage.k8s.io/volumeattributesclasses";
+    assert_eq!(of(&local)[classes], ["get".to_owned()].into(), "read when a volume is made, and no more");
+    assert!(!of(&shared).contains_key(classes));
+    let [_, _, mut modified, _] = plans();
+    modified.offer.extensions.insert(Extension::Modify);
+    assert_eq!(of(&modified)[classes], ["get", "list", "watch"].map(str::to_owned).into());
     assert!(of(&attached)["storage.k8s.io/volumeattachments"].contains("patch"));
     assert!(!of(&attached).keys().any(|key| key.starts_with("snapshot")));
     let rooms =

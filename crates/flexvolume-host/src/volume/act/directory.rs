@@ -18,7 +18,7 @@ use super::Hands;
 use crate::{
     error::{Error, Kind, Result},
     task::{Done, Power, Task},
-    volume::{record::Made, state::Seen},
+    volume::{record::Made, state::Seen, trace::Trace},
 };
 
 /// Mode of every directory we make, as the kubelet has it.
@@ -119,6 +119,9 @@ impl Hands<'_> {
                     let wrong = mounted.map_or_else(|| "nowhere".to_owned(), |m| m.point.display().to_string());
                     return Err(Error::new(Kind::Refused, format!("the mount for {path} lies at {wrong}"))
                         .hint("somebody changed the path while the driver worked; see who can write there"));
+                }
+                if let Some(mounted) = &mounted {
+                    self.record.remember(Trace::of(mounted));
                 }
                 let power = self.power(read_only)?;
                 // Write access is taken from the mount itself, also where the file system has none for the time being.

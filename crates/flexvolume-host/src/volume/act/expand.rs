@@ -2,14 +2,18 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use flexvolume_protocol::{Bytes, Came, Device, Dir, ExpandFs, ExpandVolume, Extension};
 
 use super::{Ended, Hands};
 use crate::{
-    drivers::driver::Driver,
+    drivers::{
+        call::{PATIENCE, PAUSE},
+        driver::Driver,
+    },
     error::{Error, Kind, Result},
     task::Task,
     volume::state::Seen,
@@ -82,16 +86,21 @@ impl Hands<'_> {
             new: Bytes(self.record.capacity_wanted),
             old: Bytes(self.record.capacity),
         };
-        match self.call(driver, &secrets, &verb)? {
-            Came::Done(expanded) => Ok(expanded.bytes),
-            // The call itself makes a failure of this; were it to pass, a file system would be grown over a device that was not.
-            Came::NotSupported => Err(Error::new(
-                Kind::Driver,
-                format!("driver {} announces expand and does not grow volumes", driver.name),
-            )),
-            Came::InProgress => {
-                Err(Error::new(Kind::Driver, format!("driver {} is still growing the volume", driver.name))
-                    .hint("ask again (flexvol up): it goes on where it is"))
+        let start = Instant::now();
+        loop {
+            match self.call(driver, &secrets, &verb)? {
+                Came::Done(expanded) => return Ok(expanded.bytes),
+                // The call itself makes a failure of this; were it to pass, a file system would be grown over a device that was not.
+                Came::NotSupported => {
+                    let name = &driver.name;
+                    let what = format!("driver {name} announces expand and does not grow volumes");
+                    return Err(Error::new(Kind::Driver, what));
+                }
+                Came::InProgress if start.elapsed() >= PATIENCE => {
+                    return Err(Error::new(Kind::Busy, format!("driver {} is still growing the volume", driver.name))
+                        .hint("ask again (flexvol up): it goes on where it is"));
+                }
+                Came::InProgress => sleep(PAUSE),
             }
         }
     }

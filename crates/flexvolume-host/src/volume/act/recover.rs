@@ -61,6 +61,7 @@ pub fn boot_changed(record: &mut Record, ident: &Ident) -> bool {
     record.probe = None;
     record.stage = None;
     record.places.clear();
+    record.traces.clear();
     true
 }
 

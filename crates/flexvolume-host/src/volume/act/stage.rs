@@ -23,6 +23,7 @@ use crate::{
     volume::{
         record::Made,
         state::{Op, Seen},
+        trace::Trace,
     },
 };
 
@@ -136,12 +137,15 @@ impl Hands<'_> {
                 ),
             )
             .hint("that is a fault of the driver, or the volume is none of those that it can give raw")),
-            (Raw::Writable, true) => Err(Error::new(
+            (Raw::Writable(..), true) => Err(Error::new(
                 Kind::Refused,
                 format!("the driver gave a writable device, {shown}, for a volume that is to be read only"),
             )
             .hint(format!("ask for the volume writable, or see why driver {} overlooks readwrite: ro", driver.name))),
-            (Raw::ReadOnly, true | false) | (Raw::Writable, false) => Ok(device),
+            (Raw::ReadOnly(major, minor), true | false) | (Raw::Writable(major, minor), false) => {
+                self.record.remember(Trace::Device(major, minor));
+                Ok(device)
+            }
         }
     }
 
