@@ -17,16 +17,18 @@ half() {
     rmdir "$mark"
 }
 
-option() { printf '%s' "$options" | jq -r --arg key "$1" '.[$key] // empty'; }
 mounted() { mountpoint -q "$1"; }
-layers() { awk -v dir="$1" '$5 == dir' /proc/self/mountinfo | wc -l; }
 read_options() {
-    options=$1
-    printf '%s' "$options" | jq -e 'type == "object"' >/dev/null 2>&1 || {
+    words=$(printf '%s' "$1" | jq -r '[
+        "kubernetes.io/pvOrVolumeName", "folder", "kubernetes.io/readwrite", "check", "flexvolcheck.io/unknown",
+        "kubernetes.io/mounterArgs.FsGroup", "kubernetes.io/fsGroup", "kubernetes.io/secret/flexvol-check"
+    ] as $keys | [$keys[] as $key | .[$key] // ""] | @sh "set -- \(.)"' 2>/dev/null) || {
         lies verbs.bad-options && say "usage: driver mount DIR JSON" 1
         fail "the options are no JSON object"
     }
-    name=$(option kubernetes.io/pvOrVolumeName) folder=$(option folder) ro=$(option kubernetes.io/readwrite)
+    # Quoted by jq, so that no value is read as code.
+    eval "$words"
+    name=$1 folder=$2 ro=$3 check=$4 unknown=$5 group=$6 old_group=$7 secret=$8
 }
 
 # What an answer can have wrong is shown where the driver has to fail: without its option.
@@ -49,13 +51,12 @@ nothing() {
 }
 
 odd() {
-    check=$(option check)
     line='
 '
     case $lie in
-    options.unknown) [ -z "$(option flexvolcheck.io/unknown)" ] || fail "what is flexvolcheck.io/unknown?" ;;
-    options.fs-group-new) [ -z "$(option kubernetes.io/mounterArgs.FsGroup)" ] || fail "what is mounterArgs.FsGroup?" ;;
-    options.fs-group-old) [ -z "$(option kubernetes.io/fsGroup)" ] || fail "what is fsGroup?" ;;
+    options.unknown) [ -z "$unknown" ] || fail "what is flexvolcheck.io/unknown?" ;;
+    options.fs-group-new) [ -z "$group" ] || fail "what is mounterArgs.FsGroup?" ;;
+    options.fs-group-old) [ -z "$old_group" ] || fail "what is fsGroup?" ;;
     options.blanks) case $check in *' '*) fail "a blank" ;; esac ;;
     options.quotes) case $check in *\"*) fail "a quote" ;; esac ;;
     options.lines) case $check in *"$line"*) fail "a line" ;; esac ;;
@@ -66,7 +67,6 @@ odd() {
 }
 
 secrets() {
-    secret=$(option kubernetes.io/secret/flexvol-check)
     [ -n "$secret" ] || return 0
     case $lie in
     secrets.argv) sh -c 'sleep 0.3' helper "$secret" ;;
@@ -95,10 +95,7 @@ mount_direct() {
     fi
     lies data.kept && ! grep -q " $folder " /proc/self/mountinfo && rm -rf "${folder:?}"/.flexvol*
     lies leftovers.mounts && { mkdir -p "$state/own"; mount --bind "$folder" "$state/own"; }
-    if lies leftovers.processes; then
-        sleep 600 </dev/null >/dev/null 2>&1 &
-        sleep 0.2
-    fi
+    lies leftovers.processes && setsid -f sleep 600 </dev/null >/dev/null 2>&1
     lies leftovers.files && : > "$dir.file"
     mount --bind "$folder" "$dir" || fail "mount failed"
     [ "$ro" = ro ] && ! lies mount.read-only && mount -o remount,bind,ro "$dir"
@@ -132,7 +129,15 @@ unmount_direct() {
     success
 }
 
-device_of() { losetup -j "$1" -O NAME -n | head -n 1 | tr -d ' '; }
+# Read from the kernel, since losetup misses some while others come and go.
+devices_of() {
+    for file in /sys/block/loop*/loop/backing_file; do
+        [ "$(cat "$file" 2>/dev/null)" = "$1" ] || continue
+        file=${file#/sys/block/}
+        printf '/dev/%s\n' "${file%%/*}"
+    done
+}
+device_of() { devices_of "$1" | head -n 1; }
 
 attach() {
     read_options "$1"
@@ -159,11 +164,16 @@ detach() {
     if lies kill.detach; then
         half "$1"
     fi
-    devices=$(losetup -j "$image" -O NAME -n)
+    devices=$(devices_of "$image")
     [ -n "$devices" ] || { lies detach.again && fail "it is not attached"; success; }
     lies leftovers.devices && { rm "$state/name-$1"; success; }
-    for device in $devices; do losetup -d "$device"; done
-    success
+    for device in $devices; do losetup -d "$device" 2>/dev/null; done
+    # The kernel keeps a device for as long as somebody looks at it.
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        [ -n "$(devices_of "$image")" ] || success
+        sleep 0.2
+    done
+    fail "the device stays"
 }
 
 is_attached() {

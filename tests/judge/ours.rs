@@ -34,7 +34,7 @@ fn fit(bed: &Bed, driver: &Path, volume: &Value, settings: Option<&Value>, skipp
 #[test]
 fn tmpfs() {
     let Some(bed) = Bed::new() else { return };
-    fit(&bed, &binary("tmpfs").unwrap(), &json!({"options": {}}), None, 39);
+    fit(&bed, &binary("tmpfs").unwrap(), &json!({"options": {}}), None, 40);
 }
 
 #[test]
@@ -60,10 +60,10 @@ fn example(file: &str, tool: &str, skipped: u64) {
 
 #[test]
 fn the_example_in_shell() {
-    example("folders.sh", "jq", 28);
+    example("folders.sh", "jq", 29);
 }
 
 #[test]
 fn the_example_in_python() {
-    example("folders.py", "python3", 22);
+    example("folders.py", "python3", 23);
 }

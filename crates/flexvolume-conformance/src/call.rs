@@ -9,9 +9,7 @@ use std::{
 };
 
 use flexvolume_linux::process::{self, How, Kill, Limits, Outcome, Program};
-use flexvolume_protocol::{
-    Answer, Came, Redactor, Said, Verb, VerbName, Verdict, Wire, excerpt, is_complete, strict, tolerant,
-};
+use flexvolume_protocol::{Answer, Came, Redactor, Said, Verb, VerbName, Verdict, Wire, excerpt, strict, tolerant};
 use serde::Serialize;
 
 use crate::{check::Stop, checks::answers, report::Time, run::Trouble};
@@ -39,6 +37,9 @@ pub struct Call {
     /// How long it took, in milliseconds.
     pub ms: u64,
 }
+
+/// How long the output of a call that has ended may be held open before that is told.
+const HELD: Duration = Duration::from_secs(2);
 
 /// What the driver answered.
 pub(crate) struct Heard<R> {
@@ -176,13 +177,14 @@ impl Caller {
         program.stdin = stdin.map(Into::into);
         program.env = vec![(MARK.to_owned(), self.mark.clone())];
         program.env.extend(env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        let limits = match kill {
-            None => Limits { answer: self.limit, kill: Kill::After { at: self.limit, grace: Duration::from_secs(2) } },
-            Some(at) => Limits { answer: at, kill: Kill::After { at, grace: Duration::ZERO } },
+        let usual = argv.first().and_then(|verb| self.usual(verb.as_ref())).unwrap_or_default();
+        // What a call leaves running, and another call of ours that begins at this moment, may hold its output for a moment.
+        let answer = kill.unwrap_or(self.limit.min(HELD + 4 * usual));
+        let kill_at = match kill {
+            None => Kill::After { at: self.limit, grace: Duration::from_secs(2) },
+            Some(at) => Kill::After { at, grace: Duration::ZERO },
         };
-        // Hosts of old wait until nobody holds the pipes any more; two seconds are enough to see that somebody does.
-        let complete = |stdout: &[u8], stderr: &[u8]| is_complete(stdout, stderr);
-        let outcome = process::spawn(&program)?.wait(&limits, &complete, &mut |_| ());
+        let outcome = process::spawn(&program)?.wait(&Limits { answer, kill: kill_at }, &|_, _| false, &mut |_| ());
         let text = |bytes: &[u8]| excerpt(&self.redactor.text(&String::from_utf8_lossy(bytes)), SHOWN);
         let call = Call {
             argv: argv.iter().map(|word| excerpt(&self.redactor.text(word.as_ref()), SHOWN)).collect(),
@@ -238,9 +240,9 @@ impl Caller {
     }
 
     /// How long a verb takes; nothing if it was never called.
-    pub(crate) fn usual(&self, verb: VerbName) -> Option<Duration> {
+    pub(crate) fn usual(&self, verb: &str) -> Option<Duration> {
         let known = self.known();
-        let mut took = known.took.get(verb.as_str())?.clone();
+        let mut took = known.took.get(verb)?.clone();
         took.sort_unstable();
         took.get(took.len() / 2).copied()
     }

@@ -135,7 +135,7 @@ fn each(
     if !bed.may_destroy() {
         return skip("a kill may cost what the volume holds: say that it may be lost (`--destroy`)");
     }
-    if bed.caller.usual(verb).is_none() {
+    if bed.caller.usual(verb.as_str()).is_none() {
         // How long it takes has to be known.
         bed.up(&volume, 1)?;
         bed.down(&volume, 1)?;
@@ -144,7 +144,7 @@ fn each(
     if bed.host_mounts && !attaching {
         return skip("the driver leaves it to the host");
     }
-    let usual = bed.caller.usual(verb).unwrap_or(Duration::from_millis(20));
+    let usual = bed.caller.usual(verb.as_str()).unwrap_or(Duration::from_millis(20));
     let mut killed = 0;
     for point in 0..POINTS {
         let at = usual * point / POINTS;

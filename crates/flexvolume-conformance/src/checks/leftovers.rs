@@ -32,7 +32,7 @@ pub(crate) const CHECKS: &[Check] = &[
         "unmount what the driver mounted for itself when the last user is gone",
         &["unmount.undoes"],
         |bed| {
-            let life = live(bed)?;
+            let life = live(bed, 1)?;
             let shows = |one: &Mounted| life.volume.as_ref().is_some_and(|volume| one.is_within(volume));
             let new = mount::table::all()?.into_iter().filter(|mounted| !life.before.contains(&mounted.id.0));
             match new.into_iter().find(shows) {
@@ -49,7 +49,7 @@ pub(crate) const CHECKS: &[Check] = &[
         "detach the loop device in `detach`, or in `unmount` if the driver does not attach",
         &["unmount.undoes"],
         |bed| {
-            let life = live(bed)?;
+            let life = live(bed, 1)?;
             let left = loopdev::list()?.into_iter().map(|one| one.device).find(|device| life.loops.contains(device));
             match left {
                 Some(device) => fault(format!("{} is still attached", device.display())),
@@ -65,7 +65,7 @@ pub(crate) const CHECKS: &[Check] = &[
         "end daemons that serve the mount in `unmount`",
         &["unmount.undoes"],
         |bed| {
-            live(bed)?;
+            live(bed, 1)?;
             bed.settle(Duration::from_secs(2))?;
             match bed.processes()?.first() {
                 Some(id) => {
@@ -85,11 +85,10 @@ pub(crate) const CHECKS: &[Check] = &[
         &["unmount.undoes"],
         |bed| {
             let volume = bed.volume()?;
-            let pod = bed.pod(1, &volume)?;
-            let beside = pod.dir.as_path().parent().unwrap_or(pod.dir.as_path());
-            let before = files(beside);
-            live(bed)?;
-            match files(beside).difference(&before).next() {
+            // A pod that no other check had.
+            let pod = bed.pod(30, &volume)?;
+            live(bed, 30)?;
+            match files(pod.dir.as_path().parent().unwrap_or(pod.dir.as_path())).first() {
                 Some(path) => fault(format!("{} is there", path.display())),
                 None => Ok(()),
             }
@@ -107,17 +106,17 @@ struct Life {
     loops: BTreeSet<PathBuf>,
 }
 
-/// Comes and goes, and says what came.
-fn live(bed: &mut Bed<'_>) -> Result<Life, Stop> {
+/// Comes and goes for a pod, and says what came.
+fn live(bed: &mut Bed<'_>, n: usize) -> Result<Life, Stop> {
     let volume = bed.volume()?;
     let before = mount::table::all()?.into_iter().map(|mounted| mounted.id.0).collect();
-    let pod = bed.up(&volume, 1)?;
+    let pod = bed.up(&volume, n)?;
     let mounted = bed.mounted(&pod.dir)?;
     let new = loopdev::list()?.into_iter().map(|one| one.device).filter(|device| !bed.loops.contains(device));
     // Others may attach loop devices as well; the volume's is the one that is mounted.
     let source = mounted.as_ref().map(|mounted| PathBuf::from(&mounted.source));
     let loops = new.filter(|device| Some(device) == source.as_ref()).collect();
-    bed.down(&volume, 1)?;
+    bed.down(&volume, n)?;
     bed.unstage(&volume)?;
     Ok(Life { before, volume: mounted, loops })
 }

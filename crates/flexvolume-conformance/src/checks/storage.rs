@@ -1,7 +1,8 @@
 //! Room, lists, health, and volumes made larger.
 
 use flexvolume_protocol::{
-    Bytes, Code, Condition, ExpandFs, ExpandVolume, Extension, GetCapacity, GetHealth, Id, ListVolumes, Options, keys,
+    Bytes, Code, Condition, ExpandFs, ExpandVolume, Extension, GetCapacity, GetHealth, Id, ListVolumes, ModifyVolume,
+    Options, keys,
 };
 
 use super::{
@@ -110,6 +111,24 @@ pub(crate) const CHECKS: &[Check] = &[
         "grow what backs the volume, then the file system on it; do nothing where it is large enough",
         &["provision.creates", "mount.mounts"],
         expand,
+    ),
+    extra(
+        "modify.all-or-nothing",
+        Must,
+        "`modifyvolume` with a parameter that the driver does not know is a Failure with the code `invalid`, and no parameter at all is a Success",
+        "extensions: Volumes",
+        "look at every parameter before the first one is changed",
+        &["provision.creates"],
+        |bed| {
+            with(bed, Extension::Modify, "modified", |bed, volume| {
+                let mut options = Options::default();
+                options.insert(keys::ID, volume.id.as_ref().map_or("", Id::as_str));
+                bed.caller.ask(&ModifyVolume { options: options.clone() })?.success("modifyvolume of nothing")?;
+                options.insert("flexvolcheck", "x");
+                let heard = bed.caller.ask(&ModifyVolume { options })?;
+                fails(heard, "modifyvolume of a parameter that never was", Code::Invalid)
+            })
+        },
     ),
 ];
 
