@@ -148,6 +148,8 @@ pub(crate) enum Command {
         #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
         args: Vec<String>,
     },
+    /// Judge a driver by the contract: is it fit for the hosts there are, and if not, why, and how is that mended?
+    Check(Box<Check>),
     /// Serve drivers to Kubernetes or Nomad as CSI drivers, each at a socket of its own, until ended
     Csi(Box<Csi>),
     /// Print the completion script of a shell
@@ -175,6 +177,50 @@ pub(crate) enum Command {
 impl LogFormat {
     /// The variable that sets it, also where the command line cannot be read.
     pub(crate) const ENV: &str = "FLEXVOL_LOG_FORMAT";
+}
+
+/// Which driver is judged, by which volume, and how far that may go.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Check {
+    /// The executable, or the name of a driver in the plugin directory
+    #[arg(value_hint = ValueHint::FilePath, required_unless_present = "list")]
+    pub(crate) driver: Option<String>,
+    /// The volume to judge it by, as JSON: the options alone, or an object with options, fsType, name, second, secrets, create, bytes
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) options: Option<PathBuf>,
+    /// Who has to be content with it
+    #[arg(long, default_value = "kubernetes")]
+    pub(crate) level: CheckLevel,
+    /// What the volume holds may be lost: calls are killed in their middle
+    #[arg(long)]
+    pub(crate) destroy: bool,
+    /// Only checks whose names begin so; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) only: Vec<String>,
+    /// No checks whose names begin so; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) skip: Vec<String>,
+    /// Name every check, what it demands and why, and judge nothing
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// The longest a call of the driver may take
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = crate::duration::parse)]
+    pub(crate) timeout: Duration,
+    /// Write a report that build servers read, too
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) junit: Option<PathBuf>,
+    /// Where the folders are made that a host would have; a path of two components, since drivers count them
+    #[arg(long, value_name = "DIR", default_value = "/var/lib", value_hint = ValueHint::DirPath)]
+    pub(crate) scratch: PathBuf,
+}
+
+/// Who has to be content with a driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckLevel {
+    /// Kubernetes: the contract alone
+    Kubernetes,
+    /// flexvol: the extensions that the driver announces as well
+    Flexvol,
 }
 
 /// What is served to CSI clients, and how.

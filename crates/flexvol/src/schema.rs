@@ -10,6 +10,7 @@ const ALL: &[(&str, &str)] = &[
     ("doctor", include_str!("../../../docs/schema/doctor.json")),
     ("install", include_str!("../../../docs/schema/install.json")),
     ("call", include_str!("../../../docs/schema/call.json")),
+    ("check", include_str!("../../../docs/schema/check.json")),
     ("man", include_str!("../../../docs/schema/man.json")),
     ("log", include_str!("../../../docs/schema/log.json")),
 ];

@@ -21,7 +21,7 @@ pub(crate) const EXIT_CODES: &[(&str, &str)] = &[
 /// What the codes do not say by themselves.
 pub(crate) const EXIT_CODES_REST: &str = "If several things fail, the code is that of the first. In exec the code is \
     the command's own; 127 if there is no such command, 126 if it cannot be run. In doctor it is 1 if a problem was \
-    found.";
+    found, in check if the driver is not fit.";
 
 /// Variables that are no flag's.
 pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
@@ -141,6 +141,25 @@ pub(crate) const VERBS: &[Verb] = &[
         examples: &[
             ("See whether a driver answers:", "flexvol call example.com/nfs init"),
             ("Mount by hand:", "flexvol call example.com/nfs mount /mnt/try '{\"share\":\"nas:/export\"}'"),
+        ],
+    },
+    Verb {
+        name: "check",
+        more: "Every call is made as hosts make it, and what came of it is looked at in the kernel. Without --destroy nothing \
+            is done that may cost what the volume holds, beyond mounting it and writing a file of its own. A driver that makes \
+            volumes is judged by its own at --level flexvol, if the description has `create`, their parameters. The exit \
+            code is 1 if a check failed that must not. Needs root.",
+        examples: &[
+            (
+                "Judge a driver by a volume that may be lost:",
+                "flexvol check ./mydriver --options volume.json --destroy",
+            ),
+            ("What is demanded, and why:", "flexvol check --list"),
+            (
+                "An installed driver, with its extensions, for a build server:",
+                "flexvol check --level flexvol --junit report.xml example.com/folders --options volume.json",
+            ),
+            ("One group, to see each call:", "flexvol -v check --only mount ./mydriver --options volume.json"),
         ],
     },
     Verb {

@@ -1,6 +1,7 @@
 //! The verbs of the command, a file each.
 
 mod call;
+mod check;
 mod completions;
 mod csi;
 mod doctor;
@@ -37,6 +38,7 @@ pub(crate) fn run(cli: &Cli, show: &Show) -> Done {
         Command::Doctor { drivers } => doctor::doctor(cli, show, drivers),
         Command::Install { driver, name } => install::install(cli, show, driver, name.as_deref()),
         Command::Call { driver, verb, args } => call::call(cli, show, driver, verb, args),
+        Command::Check(wanted) => check::check(cli, show, wanted),
         Command::Csi(wanted) => csi::csi(cli, show, wanted),
         Command::Completions { shell } => completions::completions(*shell),
         Command::Man { verb, to } => man::man(show, verb.as_deref(), to.as_deref()),

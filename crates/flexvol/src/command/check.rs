@@ -1,0 +1,219 @@
+//! `flexvol check`: the judge asked, and its report for people, programs and build servers.
+
+mod junit;
+
+use std::{fs, path::Path};
+
+use flexvolume_conformance::{
+    ALL, Count, Described, Finding, Job, Level, NOT_ASKED, Outcome, Report, Severity, Trouble,
+};
+use flexvolume_protocol::DriverName;
+use serde::Serialize;
+
+use super::ground::{Done, settings};
+use crate::{
+    cli::{Check, CheckLevel, Cli},
+    output::Show,
+    problem::Problems,
+    speak::{say, tell},
+};
+
+/// The report as programs get it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Whole<'a> {
+    fit: bool,
+    #[serde(flatten)]
+    count: Count,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
+/// A check as `--list` shows it.
+#[derive(Serialize)]
+struct Row {
+    name: &'static str,
+    severity: Severity,
+    level: Level,
+    why: &'static str,
+    section: &'static str,
+}
+
+pub(super) fn check(cli: &Cli, show: &Show, wanted: &Check) -> Done {
+    if wanted.list {
+        return list(show);
+    }
+    let job = job(cli, wanted)?;
+    let junit = wanted.junit.as_ref().map(std::path::absolute).transpose();
+    let junit = junit.map_err(|error| Problems::usage(format!("--junit: {error}"), "give a path that exists"))?;
+    let _ = flexvolume_linux::process::settle();
+    let mut groups = Groups { people: show.is_table(), all: cli.verbose > 0, ..Groups::default() };
+    let report = flexvolume_conformance::check(&job, &mut |finding| groups.hear(finding)).map_err(problem)?;
+    groups.tell();
+    if let Some(file) = junit {
+        write(&file, &junit::text(&report))?;
+    }
+    let count = report.count();
+    if show.is_table() {
+        summary(&report, count);
+    } else {
+        show.value(&Whole { fit: report.is_fit(), count, report: &report })?;
+    }
+    if report.is_fit() { Ok(()) } else { Err(Problems::told(1)) }
+}
+
+fn job(cli: &Cli, wanted: &Check) -> Done<Job> {
+    let driver = wanted.driver.as_deref().unwrap_or_default();
+    let mut job = Job::new(executable(cli, driver)?);
+    if let Some(file) = &wanted.options {
+        let text = fs::read_to_string(file).map_err(|error| {
+            Problems::usage(
+                format!("cannot read {}: {error}", file.display()),
+                "give a JSON file that describes the volume: {\"options\": {…}}",
+            )
+        })?;
+        job.volume = Described::parse(&text).map_err(|error| {
+            Problems::usage(format!("{}: {error}", file.display()), "docs/check.md shows such a file")
+        })?;
+    }
+    job.level = match wanted.level {
+        CheckLevel::Kubernetes => Level::Kubernetes,
+        CheckLevel::Flexvol => Level::Flexvol,
+    };
+    job.may_destroy = wanted.destroy;
+    job.limit = wanted.timeout;
+    job.root = std::path::absolute(&wanted.scratch)
+        .map_err(|error| Problems::usage(format!("--scratch: {error}"), "give a path that exists"))?;
+    (job.only, job.skip) = (wanted.only.clone(), wanted.skip.clone());
+    Ok(job)
+}
+
+/// A file, or the driver of that name in the plugin directory.
+fn executable(cli: &Cli, driver: &str) -> Done<std::path::PathBuf> {
+    let path = Path::new(driver);
+    let installed = DriverName::parse(driver)
+        .ok()
+        .and_then(|name| Some(settings(cli).ok()?.plugin_dir.join(name.dir()).join(name.executable())));
+    match installed.filter(|installed| installed.is_file() && !path.is_file()) {
+        Some(installed) => Ok(installed),
+        None => std::path::absolute(path)
+            .map_err(|error| Problems::usage(format!("{driver}: {error}"), "give the driver's executable")),
+    }
+}
+
+fn problem(trouble: Trouble) -> Problems {
+    match trouble {
+        Trouble::Linux(error) => error.into(),
+        trouble @ (Trouble::Path(_) | Trouble::Unknown(_)) => {
+            Problems::usage(trouble.to_string(), "flexvol check --help shows examples")
+        }
+    }
+}
+
+fn write(file: &Path, text: &str) -> Done {
+    fs::write(file, text).map_err(|error| {
+        Problems::usage(format!("cannot write {}: {error}", file.display()), "name a file that can be written")
+    })
+}
+
+fn list(show: &Show) -> Done {
+    let all = ALL.iter().flat_map(|room| room.iter());
+    let rows: Vec<_> = all
+        .map(|check| Row {
+            name: check.name,
+            severity: check.severity,
+            level: check.level,
+            why: check.why,
+            section: check.section,
+        })
+        .collect();
+    show.rows(
+        &["CHECK", "SEVERITY", "LEVEL", "DEMAND"],
+        &rows,
+        |row| {
+            let (severity, level) = (row.severity.as_str().to_owned(), row.level.as_str().to_owned());
+            vec![row.name.to_owned(), severity, level, format!("{} [{}]", row.why, row.section)]
+        },
+        "",
+    )
+}
+
+/// Findings come one by one, and are told group by group.
+#[derive(Default)]
+struct Groups {
+    people: bool,
+    all: bool,
+    group: String,
+    findings: Vec<Finding>,
+}
+
+impl Groups {
+    fn hear(&mut self, finding: &Finding) {
+        let group = finding.name.split('.').next().unwrap_or_default();
+        if self.group != group {
+            self.tell();
+            self.group = group.to_owned();
+        }
+        self.findings.push(finding.clone());
+    }
+
+    fn tell(&mut self) {
+        let mut findings = std::mem::take(&mut self.findings);
+        findings.retain(|one| !matches!(&one.outcome, Outcome::Skipped { reason } if reason == NOT_ASKED));
+        if !self.people || findings.is_empty() {
+            return;
+        }
+        let mut passed = 0;
+        let mut reasons: Vec<(&str, usize)> = Vec::new();
+        for finding in &findings {
+            match &finding.outcome {
+                Outcome::Passed => passed += 1,
+                Outcome::Skipped { reason } => match reasons.iter_mut().find(|(known, _)| known == reason) {
+                    Some((_, count)) => *count += 1,
+                    None => reasons.push((reason, 1)),
+                },
+                Outcome::Failed { .. } => {}
+            }
+        }
+        let failed = findings.iter().filter(|finding| matches!(finding.outcome, Outcome::Failed { .. })).count();
+        let of = findings.len();
+        let colour = if failed > 0 {
+            "1;31"
+        } else if passed > 0 {
+            "32"
+        } else {
+            "2"
+        };
+        say!("\x1b[{colour}m{:<12}\x1b[0m {passed} of {of} passed", self.group);
+        for (reason, count) in &reasons {
+            say!("  skipped {count}: {reason}");
+        }
+        for finding in &findings {
+            let is_failed = matches!(finding.outcome, Outcome::Failed { .. });
+            if is_failed || self.all {
+                finding.to_string().lines().for_each(|line| say!("  {line}"));
+            }
+        }
+    }
+}
+
+fn summary(report: &Report, count: Count) {
+    let Count { passed, failed, warned, skipped } = count;
+    say!("");
+    if let Some(slowest) = report.times.iter().max_by_key(|time| time.longest_ms) {
+        let calls: usize = report.times.iter().map(|time| time.calls).sum();
+        say!("{calls} calls; the longest was {} with {} ms", slowest.verb, slowest.longest_ms);
+    }
+    for left in &report.left {
+        say!("left behind: {left}");
+    }
+    let verdict = if report.is_fit() { "\x1b[32mfit\x1b[0m" } else { "\x1b[1;31mnot fit\x1b[0m" };
+    let level = report.level.as_str();
+    say!(
+        "{}: {verdict} for {level}: {passed} passed, {failed} failed, {warned} warned, {skipped} skipped",
+        report.driver
+    );
+    if skipped > 0 && !report.findings.is_empty() {
+        tell!("flexvol -v check shows every check");
+    }
+}

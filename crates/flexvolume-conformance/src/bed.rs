@@ -1,0 +1,243 @@
+//! Where a driver is judged: folders as hosts have them, the volumes, and what is up at the moment.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use flexvolume_linux::{
+    loopdev,
+    mount::{self, Mounted},
+    process,
+};
+use flexvolume_protocol::{
+    Device, Dir, Extension, HostKeys, Id, InitReply, Options, PodKeys, Secret, Secrets, UserOptions, keys,
+};
+
+use crate::{
+    call::{Caller, MARK},
+    check::{Stop, fault},
+    job::Job,
+    run::Trouble,
+};
+
+/// The node that calls are made for.
+pub(crate) const NODE: &str = "flexvol-check-node";
+
+/// A volume to judge by.
+#[derive(Clone, Debug)]
+pub(crate) struct Volume {
+    pub(crate) name: String,
+    pub(crate) options: UserOptions,
+    /// Set if the judge made it.
+    pub(crate) id: Option<Id>,
+}
+
+/// A place of one pod.
+#[derive(Clone, Debug)]
+pub(crate) struct Pod {
+    pub(crate) uid: String,
+    pub(crate) dir: Dir,
+}
+
+/// Where a driver is judged.
+pub(crate) struct Bed<'a> {
+    pub(crate) job: &'a Job,
+    pub(crate) caller: Caller,
+    /// What the driver said it is; all by default until it was asked.
+    pub(crate) init: InitReply,
+    /// The volume, once there is one.
+    pub(crate) volume: Option<Volume>,
+    /// Random, in all names that the judge makes.
+    pub(crate) id: String,
+    /// A secret that is given to `mount` and must be seen nowhere.
+    pub(crate) token: String,
+    home: PathBuf,
+    /// Loop devices that were there before the driver was called.
+    pub(crate) loops: BTreeSet<PathBuf>,
+    /// What is up at the moment.
+    pub(crate) up: Up,
+    /// The driver leaves `mount` to the host; known once it was asked.
+    pub(crate) host_mounts: bool,
+    /// What could not be taken away.
+    pub(crate) left: Vec<String>,
+}
+
+/// What was begun and not undone.
+#[derive(Default)]
+pub(crate) struct Up {
+    pub(crate) pods: BTreeSet<usize>,
+    pub(crate) staged: BTreeMap<String, Device>,
+    pub(crate) attached: BTreeSet<String>,
+}
+
+impl<'a> Bed<'a> {
+    pub(crate) fn new(job: &'a Job) -> Result<Self, Trouble> {
+        let id = fresh()?;
+        let token = format!("{}{}", fresh()?, fresh()?);
+        let home = job.root.join(format!("flexvol-check-{id}"));
+        fs::create_dir(&home).map_err(|error| Trouble::io("make the folder", &home, error))?;
+        let secrets = secrets(job, Some(&token));
+        let redactor = flexvolume_protocol::Redactor::new(&secrets);
+        let caller = Caller::new(job.driver.clone(), id.clone(), job.limit, redactor);
+        let loops = loopdev::list()?.into_iter().map(|one| one.device).collect();
+        let (init, volume) = (InitReply::default(), None);
+        Ok(Self {
+            job,
+            caller,
+            init,
+            volume,
+            id,
+            token,
+            home,
+            loops,
+            up: Up::default(),
+            host_mounts: false,
+            left: Vec::new(),
+        })
+    }
+
+    /// Whether the driver announces it, and this level is about that.
+    pub(crate) fn has(&self, extension: Extension) -> bool {
+        self.job.level == crate::check::Level::Flexvol && self.init.extensions.contains(&extension)
+    }
+
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// The directory of a volume on the node.
+    pub(crate) fn global(&self, volume: &Volume) -> Result<Dir, Stop> {
+        let driver = self.job.name.as_str();
+        dir(&self.home.join(format!("plugins/kubernetes.io/flexvolume/{driver}/mounts/{}", volume.name)))
+    }
+
+    /// The place of the n-th pod.
+    pub(crate) fn pod(&self, n: usize, volume: &Volume) -> Result<Pod, Stop> {
+        let uid = format!("{}-0000-4000-8000-{n:012}", self.id);
+        let dir = dir(&self.home.join(format!("pods/{uid}/volumes/{}/{}", self.job.name.dir(), volume.name)))?;
+        Ok(Pod { uid, dir })
+    }
+
+    /// The volume that everything is tried with.
+    pub(crate) fn volume(&mut self) -> Result<Volume, Stop> {
+        if let Some(volume) = &self.volume {
+            return Ok(volume.clone());
+        }
+        let name = self.job.volume.name.clone().unwrap_or_else(|| format!("check-{}", self.id));
+        let volume = match &self.job.volume.create {
+            Some(parameters) if self.has(Extension::Provision) => {
+                let parameters = parameters.clone();
+                self.create(&name, &parameters, &[])?
+            }
+            Some(_) | None => Volume { name, options: self.job.volume.options.clone(), id: None },
+        };
+        self.volume = Some(volume.clone());
+        Ok(volume)
+    }
+
+    /// Whether what the volume holds may be lost.
+    pub(crate) fn may_destroy(&self) -> bool {
+        self.job.may_destroy || self.volume.as_ref().is_some_and(|volume| volume.id.is_some())
+    }
+
+    /// The options of a call that is not about a pod.
+    pub(crate) fn options(&self, volume: &Volume) -> Options {
+        let mut options = Options::compose(&self.host_keys(volume, false), None, &volume.options);
+        identify(&mut options, volume);
+        options
+    }
+
+    /// The options of `mount`, the volume's secrets included.
+    pub(crate) fn pod_options(&self, volume: &Volume, pod: &Pod, read_only: bool) -> Options {
+        let keys = PodKeys {
+            name: "flexvol-check".into(),
+            namespace: "default".into(),
+            uid: pod.uid.clone(),
+            service_account: "default".into(),
+            fs_group: None,
+        };
+        let mut options = Options::compose(&self.host_keys(volume, read_only), Some(&keys), &volume.options);
+        identify(&mut options, volume);
+        match self.job.volume.secrets.is_empty() {
+            true => options,
+            false => options.with_secrets(secrets(self.job, None)),
+        }
+    }
+
+    /// Secrets with the judge's own among them.
+    pub(crate) fn secrets(&self) -> Secrets {
+        secrets(self.job, Some(&self.token))
+    }
+
+    fn host_keys(&self, volume: &Volume, read_only: bool) -> HostKeys {
+        HostKeys { fs_type: self.job.volume.fs_type.clone(), read_only, name: volume.name.clone() }
+    }
+
+    /// Does something that reaches into the volume, in a thread that is left behind if it does not come back.
+    pub(crate) fn reach<T: Send + 'static>(
+        &self,
+        what: &str,
+        act: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<io::Result<T>, Stop> {
+        let (to, from) = mpsc::channel();
+        thread::spawn(move || drop(to.send(act())));
+        let Ok(done) = from.recv_timeout(self.caller.limit()) else {
+            return fault(format!("{what} did not come back within {} s", self.caller.limit().as_secs()));
+        };
+        Ok(done)
+    }
+
+    /// Processes of the driver's that live.
+    pub(crate) fn processes(&self) -> Result<Vec<process::ProcessId>, Stop> {
+        Ok(process::marked(MARK, &self.id)?)
+    }
+
+    /// Waits until no process of the driver's lives, or for `most`.
+    pub(crate) fn settle(&self, most: Duration) -> Result<(), Stop> {
+        let end = std::time::Instant::now() + most;
+        while !self.processes()?.is_empty() && std::time::Instant::now() < end {
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// What is mounted there, the one on top.
+    pub(crate) fn mounted(&self, dir: &Dir) -> Result<Option<Mounted>, Stop> {
+        Ok(mount::table::at(dir.as_path())?)
+    }
+}
+
+fn identify(options: &mut Options, volume: &Volume) {
+    if let Some(id) = &volume.id {
+        options.insert(keys::ID, id.as_str());
+    }
+}
+
+fn secrets(job: &Job, token: Option<&str>) -> Secrets {
+    let mut secrets = Secrets::default();
+    for (key, value) in &job.volume.secrets {
+        secrets.insert(key.clone(), Secret::new(value.clone().into_bytes()));
+    }
+    if let Some(token) = token {
+        secrets.insert("flexvol-check", Secret::new(token.as_bytes().to_vec()));
+    }
+    secrets
+}
+
+fn dir(path: &Path) -> Result<Dir, Stop> {
+    let text = path.to_str().ok_or_else(|| Trouble::path(path))?;
+    Dir::parse(text).map_err(|_| Trouble::path(path).into())
+}
+
+/// Eight random letters.
+fn fresh() -> Result<String, Trouble> {
+    let mut bytes = [0; 4];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| Trouble::io("get random bytes", "/dev/urandom", error.into()))?;
+    Ok(bytes.map(|byte| format!("{byte:02x}")).concat())
+}

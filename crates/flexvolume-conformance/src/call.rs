@@ -1,0 +1,309 @@
+//! One call of the driver: run as hosts run it, read twice, and remembered with all that was wrong in its answer.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use flexvolume_linux::process::{self, How, Kill, Limits, Outcome, Program};
+use flexvolume_protocol::{Answer, Came, Redactor, Said, Verb, VerbName, Verdict, Wire, excerpt, strict, tolerant};
+use serde::Serialize;
+
+use crate::{check::Stop, checks::answers, report::Time, run::Trouble};
+
+/// The variable by which the driver's processes are found again.
+pub(crate) const MARK: &str = "FLEXVOL_CHECK";
+
+/// The longest text of a driver, and the longest argument, that is shown.
+const SHOWN: usize = 600;
+
+/// A call as it is shown: secrets are taken out and texts are bounded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Call {
+    /// What followed the executable.
+    pub argv: Vec<String>,
+    /// What came on standard input, if anything did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stdin: Option<String>,
+    /// What it said.
+    pub stdout: String,
+    /// What it said besides.
+    pub stderr: String,
+    /// How it ended, in words.
+    pub ended: String,
+    /// How long it took, in milliseconds.
+    pub ms: u64,
+}
+
+/// How long the output of a call that has ended may be held open before that is told.
+const HELD: Duration = Duration::from_secs(2);
+
+/// What the driver answered.
+pub(crate) struct Heard<R> {
+    /// As it is meant, however it is dressed: what is wrong with the dress is told by checks of its own.
+    pub(crate) came: Result<Came<R>, String>,
+    /// The code of a failure.
+    pub(crate) code: Option<flexvolume_protocol::Code>,
+    /// Both streams as they came. Not to be shown.
+    pub(crate) raw: Vec<u8>,
+    /// How it ended.
+    pub(crate) how: How,
+}
+
+impl<R> Heard<R> {
+    /// The answer if there is one: "Not supported" is none.
+    pub(crate) fn done(self, what: &str) -> Result<Option<R>, Stop> {
+        match self.came {
+            Ok(Came::Done(reply)) => Ok(Some(reply)),
+            Ok(Came::NotSupported) => Ok(None),
+            Ok(Came::InProgress) => Err(Stop::Fault(format!("{what} answered \"In progress\" to the end"))),
+            Err(why) => Err(Stop::Fault(format!("{what}: {why}"))),
+        }
+    }
+
+    /// The answer; "Not supported" is a fault.
+    pub(crate) fn success(self, what: &str) -> Result<R, Stop> {
+        self.done(what)?.ok_or_else(|| Stop::Fault(format!("{what} answered \"Not supported\"")))
+    }
+}
+
+/// Calls the driver. Any thread may.
+pub(crate) struct Caller {
+    exe: PathBuf,
+    mark: String,
+    limit: Duration,
+    redactor: Redactor,
+    heard: Mutex<Known>,
+}
+
+/// What is known of all calls so far.
+#[derive(Default)]
+struct Known {
+    calls: Vec<Call>,
+    /// By verb, how long each took.
+    took: BTreeMap<&'static str, Vec<Duration>>,
+    /// What was found by a check that listens to all calls.
+    faults: BTreeMap<&'static str, Vec<String>>,
+    /// Verbs that answered "Not supported", and that answered something else.
+    unsupported: BTreeMap<&'static str, bool>,
+}
+
+impl Caller {
+    pub(crate) fn new(exe: PathBuf, mark: String, limit: Duration, redactor: Redactor) -> Self {
+        Self { exe, mark, limit, redactor, heard: Mutex::default() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long a call may take.
+    pub(crate) fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// `text` without secrets.
+    pub(crate) fn clean(&self, text: &str) -> String {
+        self.redactor.text(text)
+    }
+
+    /// Calls `verb`.
+    pub(crate) fn ask<V: Verb>(&self, verb: &V) -> Result<Heard<V::Reply>, Trouble> {
+        self.ask_by(verb, false)
+    }
+
+    /// Calls `verb` with its options on standard input.
+    pub(crate) fn ask_by<V: Verb>(&self, verb: &V, by_stdin: bool) -> Result<Heard<V::Reply>, Trouble> {
+        let wire = Wire::render(verb, by_stdin);
+        let outcome = self.run(&wire.argv, wire.stdin.as_deref().map(|text| text.as_bytes().to_vec()), None)?;
+        let said = said(&outcome);
+        let reading = tolerant::<V::Reply>(V::NAME, &said);
+        self.listen::<V>(&outcome, &said, &reading.verdict);
+        let code = reading.verdict.as_ref().err().and_then(Verdict::code);
+        let came = match ended(&outcome.how) {
+            Some(cut) => Err(cut),
+            None => reading.verdict.map_err(|verdict| verdict.redacted(&self.redactor).to_string()),
+        };
+        Ok(Heard { came, code, raw: [&outcome.stdout[..], &outcome.stderr].concat(), how: outcome.how })
+    }
+
+    /// Calls with words that the contract does not have; no check listens.
+    pub(crate) fn ask_words(&self, words: &[&str]) -> Result<Heard<()>, Trouble> {
+        self.ask_program(self.exe.clone(), words, &[])
+    }
+
+    /// Runs another program that runs the driver.
+    pub(crate) fn ask_program(&self, exe: PathBuf, words: &[&str], env: &[(&str, &str)]) -> Result<Heard<()>, Trouble> {
+        let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
+        let outcome = self.run_at(exe, &words, None, None, env)?;
+        let reading = tolerant::<()>(VerbName::Init, &said(&outcome));
+        let came = match ended(&outcome.how) {
+            Some(cut) => Err(cut),
+            None => reading.verdict.map_err(|verdict| verdict.redacted(&self.redactor).to_string()),
+        };
+        Ok(Heard { came, code: None, raw: [&outcome.stdout[..], &outcome.stderr].concat(), how: outcome.how })
+    }
+
+    /// Calls `verb` and kills it and its process group after `at`. Whether it was still running then.
+    pub(crate) fn kill<V: Verb>(&self, verb: &V, at: Duration) -> Result<bool, Trouble> {
+        let wire = Wire::render(verb, false);
+        let outcome = self.run(&wire.argv, None, Some(at))?;
+        Ok(matches!(outcome.how, How::Killed { .. } | How::Stuck(_)))
+    }
+
+    fn run<S: AsRef<str>>(
+        &self,
+        argv: &[S],
+        stdin: Option<Vec<u8>>,
+        kill: Option<Duration>,
+    ) -> Result<Outcome, Trouble> {
+        self.run_at(self.exe.clone(), argv, stdin, kill, &[])
+    }
+
+    fn run_at<S: AsRef<str>>(
+        &self,
+        exe: PathBuf,
+        argv: &[S],
+        stdin: Option<Vec<u8>>,
+        kill: Option<Duration>,
+        env: &[(&str, &str)],
+    ) -> Result<Outcome, Trouble> {
+        let shown_input = stdin.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let mut program = Program::new(exe);
+        program.args = argv.iter().map(|word| word.as_ref().to_owned().into()).collect();
+        program.stdin = stdin.map(Into::into);
+        program.env = vec![(MARK.to_owned(), self.mark.clone())];
+        program.env.extend(env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        let usual = argv.first().and_then(|verb| self.usual(verb.as_ref())).unwrap_or_default();
+        // What a call leaves running, and another call of ours that begins at this moment, may hold its output for a moment.
+        let answer = kill.unwrap_or(self.limit.min(HELD + 4 * usual));
+        let kill_at = match kill {
+            None => Kill::After { at: self.limit, grace: Duration::from_secs(2) },
+            Some(at) => Kill::After { at, grace: Duration::ZERO },
+        };
+        let outcome = process::spawn(&program)?.wait(&Limits { answer, kill: kill_at }, &|_, _| false, &mut |_| ());
+        let text = |bytes: &[u8]| excerpt(&self.redactor.text(&String::from_utf8_lossy(bytes)), SHOWN);
+        let call = Call {
+            argv: argv.iter().map(|word| excerpt(&self.redactor.text(word.as_ref()), SHOWN)).collect(),
+            stdin: shown_input.map(|input| excerpt(&self.redactor.text(&input), SHOWN)),
+            stdout: text(&outcome.stdout),
+            stderr: text(&outcome.stderr),
+            ended: words(&outcome.how, kill.is_some()),
+            ms: u64::try_from(outcome.took.as_millis()).unwrap_or(u64::MAX),
+        };
+        self.known().calls.push(call);
+        Ok(outcome)
+    }
+
+    /// Notes what is wrong with an answer, whatever it says.
+    fn listen<V: Verb>(&self, outcome: &Outcome, said: &Said<'_>, meant: &Result<Came<V::Reply>, Verdict>)
+    where
+        V::Reply: Answer,
+    {
+        let verb = V::NAME.as_str();
+        let mut known = self.known();
+        known.took.entry(verb).or_default().push(outcome.took);
+        if ended(&outcome.how).is_none() {
+            let is_unsupported = matches!(meant, Ok(Came::NotSupported));
+            let before = *known.unsupported.entry(verb).or_insert(is_unsupported);
+            // A failure says nothing of what the driver can do.
+            if before != is_unsupported && meant.is_ok() {
+                let seen = format!("{verb} answered \"Not supported\" once and something else another time");
+                known.faults.entry(answers::NOT_SUPPORTED).or_default().push(seen);
+            }
+        }
+        let strict = strict::<V::Reply>(V::NAME, said);
+        for (check, seen) in answers::faults(verb, outcome, said, &strict, meant) {
+            let seen = self.redactor.text(&seen);
+            known.faults.entry(check).or_default().push(seen);
+        }
+    }
+
+    /// What a check that listens to all calls has found.
+    pub(crate) fn faults(&self, check: &str) -> Vec<String> {
+        self.known().faults.get(check).cloned().unwrap_or_default()
+    }
+
+    /// A mark in the list of calls.
+    pub(crate) fn place(&self) -> usize {
+        self.known().calls.len()
+    }
+
+    /// The last calls since that mark.
+    pub(crate) fn since(&self, place: usize) -> Vec<Call> {
+        const LAST: usize = 4;
+        let calls = &self.known().calls;
+        calls.get(place.max(calls.len().saturating_sub(LAST))..).unwrap_or_default().to_vec()
+    }
+
+    /// How long a verb takes; nothing if it was never called.
+    pub(crate) fn usual(&self, verb: &str) -> Option<Duration> {
+        let known = self.known();
+        let mut took = known.took.get(verb)?.clone();
+        took.sort_unstable();
+        took.get(took.len() / 2).copied()
+    }
+
+    /// How long each verb took.
+    pub(crate) fn times(&self) -> Vec<Time> {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let known = self.known();
+        let time = |(verb, took): (&&str, &Vec<Duration>)| {
+            let mut took = took.clone();
+            took.sort_unstable();
+            let at = |place: usize| took.get(place).copied().map_or(0, ms);
+            Time {
+                verb: (*verb).to_owned(),
+                calls: took.len(),
+                median_ms: at(took.len() / 2),
+                longest_ms: at(took.len().saturating_sub(1)),
+            }
+        };
+        known.took.iter().map(time).collect()
+    }
+}
+
+fn said(outcome: &Outcome) -> Said<'_> {
+    Said { stdout: &outcome.stdout, stderr: &outcome.stderr, exit_ok: matches!(outcome.how, How::Exited(0)) }
+}
+
+/// Why there is no answer to be read, if there is none.
+fn ended(how: &How) -> Option<String> {
+    match how {
+        How::Exited(_) | How::Signalled(_) | How::Stayed(_) => None,
+        How::Killed { .. } => Some("it did not answer in time, and was ended".to_owned()),
+        How::Stuck(process) => Some(format!("it did not answer in time, and pid {} cannot be ended", process.pid)),
+    }
+}
+
+fn words(how: &How, wanted: bool) -> String {
+    match how {
+        How::Exited(code) => format!("exit {code}"),
+        How::Signalled(signal) => format!("died of signal {signal}"),
+        How::Killed { .. } if wanted => "killed by the judge in its middle".to_owned(),
+        How::Killed { .. } => "did not end in time, and was ended".to_owned(),
+        How::Stayed(process) => format!("answered, and stayed as pid {}", process.pid),
+        How::Stuck(process) => format!("did not end: pid {} is held by the kernel", process.pid),
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "         call:   ")?;
+        for word in &self.argv {
+            // In a shell's quotes, so that it can be typed.
+            let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:@".contains(c)) && !word.is_empty();
+            if plain { write!(f, "{word} ") } else { write!(f, "'{}' ", word.replace('\'', r"'\''")) }?;
+        }
+        write!(f, "({}, {} ms)", self.ended, self.ms)?;
+        for (name, text) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+            if !text.trim().is_empty() {
+                write!(f, "\n         {name}: {}", text.trim_end())?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,186 @@
+//! Killed in the middle: whatever was half done, the same call again makes it whole, and the way back is clean.
+
+use std::time::Duration;
+
+use flexvolume_protocol::{Attach, Detach, Device, Mount, Unmount, UnmountDevice, VerbName};
+
+use super::{attach::mount_device_call, row};
+use crate::{
+    bed::{Bed, NODE, Volume},
+    check::{Check, Severity::Must, Verdict, fault, skip},
+};
+
+const WHY_UP: &str = "a call that was killed in its middle succeeds when it is called again: hosts are killed and restarted at any moment";
+const WHY_DOWN: &str = "a way back that was killed in its middle is gone to its end when it is called again";
+const MEND_UP: &str = "make each step such that finding it done, or half done, is no failure";
+const MEND_DOWN: &str = "look at what is there, not at a record of what should be";
+const SECTION: &str = "contract: Demands on drivers";
+
+pub(crate) const CHECKS: &[Check] = &[
+    row("kill.attach", Must, WHY_UP, SECTION, MEND_UP, &["attach.again", "detach.again"], |bed| {
+        each(bed, VerbName::Attach, true, |bed, volume, at| {
+            let call = Attach { options: bed.options(volume), node: NODE.into() };
+            bed.up.attached.insert(volume.name.clone());
+            let was_killed = bed.caller.kill(&call, at)?;
+            rest(bed)?;
+            bed.attach(volume)?;
+            bed.unstage(volume)?;
+            Ok(was_killed)
+        })
+    }),
+    row("kill.detach", Must, WHY_DOWN, SECTION, MEND_DOWN, &["attach.again", "detach.again"], |bed| {
+        each(bed, VerbName::Detach, true, |bed, volume, at| {
+            bed.attach(volume)?;
+            let was_killed = bed.caller.kill(&Detach { name: volume.name.clone(), node: NODE.into() }, at)?;
+            rest(bed)?;
+            bed.detach(volume)?;
+            // And it comes back.
+            bed.attach(volume)?;
+            bed.unstage(volume)?;
+            Ok(was_killed)
+        })
+    }),
+    row(
+        "kill.mountdevice",
+        Must,
+        WHY_UP,
+        SECTION,
+        MEND_UP,
+        &["mountdevice.again", "unmountdevice.undoes", "detach.again"],
+        |bed| {
+            each(bed, VerbName::MountDevice, true, |bed, volume, at| {
+                let device = bed.attach(volume)?;
+                let device = bed.wait(volume, &device)?;
+                let call = mount_device_call(bed, volume, &device)?;
+                make(call.dir.as_path())?;
+                bed.up.staged.insert(volume.name.clone(), device.clone());
+                let was_killed = bed.caller.kill(&call, at)?;
+                rest(bed)?;
+                staged_once(bed, volume, &device)?;
+                bed.unstage(volume)?;
+                Ok(was_killed)
+            })
+        },
+    ),
+    row(
+        "kill.unmountdevice",
+        Must,
+        WHY_DOWN,
+        SECTION,
+        MEND_DOWN,
+        &["mountdevice.again", "unmountdevice.again", "detach.again"],
+        |bed| {
+            each(bed, VerbName::UnmountDevice, true, |bed, volume, at| {
+                let device = bed.attach(volume)?;
+                let device = bed.wait(volume, &device)?;
+                if !bed.mount_device(volume, &device)? {
+                    return skip("mountdevice is not supported");
+                }
+                let dir = bed.global(volume)?;
+                let was_killed = bed.caller.kill(&UnmountDevice { dir }, at)?;
+                rest(bed)?;
+                bed.unmount_device(volume)?;
+                bed.unstage(volume)?;
+                Ok(was_killed)
+            })
+        },
+    ),
+    row("kill.mount", Must, WHY_UP, SECTION, MEND_UP, &["mount.again", "unmount.undoes"], |bed| {
+        each(bed, VerbName::Mount, false, |bed, volume, at| {
+            bed.ready(volume)?;
+            let pod = bed.pod(1, volume)?;
+            make(pod.dir.as_path())?;
+            bed.up.pods.insert(1);
+            let options = bed.pod_options(volume, &pod, false);
+            let was_killed = bed.caller.kill(&Mount { dir: pod.dir.clone(), options }, at)?;
+            rest(bed)?;
+            bed.up(volume, 1)?;
+            match flexvolume_linux::mount::table::stacked(pod.dir.as_path())?.len() {
+                1 => {}
+                many => return fault(format!("killed after {at:?} and called again, {many} mounts lie on each other")),
+            }
+            bed.down(volume, 1)?;
+            Ok(was_killed)
+        })
+    }),
+    row("kill.unmount", Must, WHY_DOWN, SECTION, MEND_DOWN, &["mount.mounts", "unmount.again"], |bed| {
+        each(bed, VerbName::Unmount, false, |bed, volume, at| {
+            let pod = bed.up(volume, 1)?;
+            let was_killed = bed.caller.kill(&Unmount { dir: pod.dir.clone() }, at)?;
+            rest(bed)?;
+            make(pod.dir.as_path())?;
+            bed.down(volume, 1)?;
+            // And it comes back.
+            bed.up(volume, 1)?;
+            bed.down(volume, 1)?;
+            Ok(was_killed)
+        })
+    }),
+];
+
+/// At how many points of its usual time a call is killed.
+const POINTS: u32 = 8;
+
+/// Kills `verb` at points spread over the time that it usually takes.
+fn each(
+    bed: &mut Bed<'_>,
+    verb: VerbName,
+    attaching: bool,
+    act: fn(&mut Bed<'_>, &Volume, Duration) -> Result<bool, crate::check::Stop>,
+) -> Verdict {
+    if attaching {
+        bed.attaching()?;
+    }
+    let volume = bed.volume()?;
+    if !bed.may_destroy() {
+        return skip("a kill may cost what the volume holds: say that it may be lost (`--destroy`)");
+    }
+    if bed.caller.usual(verb.as_str()).is_none() {
+        // How long it takes has to be known.
+        bed.up(&volume, 1)?;
+        bed.down(&volume, 1)?;
+        bed.unstage(&volume)?;
+    }
+    if bed.host_mounts && !attaching {
+        return skip("the driver leaves it to the host");
+    }
+    let usual = bed.caller.usual(verb.as_str()).unwrap_or(Duration::from_millis(20));
+    let mut killed = 0;
+    for point in 0..POINTS {
+        let at = usual * point / POINTS;
+        killed += u32::from(act(bed, &volume, at).map_err(|stop| told(stop, verb, at))?);
+    }
+    match killed {
+        0 => skip(format!("{} ends too soon to be killed in its middle", verb.as_str())),
+        _ => Ok(()),
+    }
+}
+
+fn told(stop: crate::check::Stop, verb: VerbName, at: Duration) -> crate::check::Stop {
+    match stop {
+        crate::check::Stop::Fault(seen) => {
+            crate::check::Stop::Fault(format!("killed {} ms into {}: {seen}", at.as_millis(), verb.as_str()))
+        }
+        other @ (crate::check::Stop::Skip(_) | crate::check::Stop::Trouble(_)) => other,
+    }
+}
+
+/// What the killed call started may live a moment longer.
+fn rest(bed: &Bed<'_>) -> Verdict {
+    bed.settle(Duration::from_secs(2))
+}
+
+fn make(dir: &std::path::Path) -> Verdict {
+    Ok(std::fs::create_dir_all(dir).map_err(|error| crate::run::Trouble::io("make the folder", dir, error))?)
+}
+
+fn staged_once(bed: &mut Bed<'_>, volume: &Volume, device: &Device) -> Verdict {
+    if !bed.mount_device(volume, device)? {
+        return skip("mountdevice is not supported");
+    }
+    let dir = bed.global(volume)?;
+    match flexvolume_linux::mount::table::stacked(dir.as_path())?.len() {
+        1 => Ok(()),
+        many => fault(format!("called again, {many} mounts lie at {}", dir.as_str())),
+    }
+}

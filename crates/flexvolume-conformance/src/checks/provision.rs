@@ -1,0 +1,200 @@
+//! Volumes made and deleted by the driver.
+
+use flexvolume_protocol::{Code, Created, DeleteVolume, Extension, Options, UserOptions, keys};
+
+use super::{extensions::announced, extra};
+use crate::{
+    bed::Bed,
+    call::Heard,
+    check::{
+        Check,
+        Severity::{Must, Should},
+        Stop, Verdict, fault, skip,
+    },
+};
+
+pub(crate) const CHECKS: &[Check] = &[
+    extra(
+        "provision.creates",
+        Must,
+        "`createvolume` answers an `id`, by which alone the volume is found again",
+        "extensions: Volumes",
+        "put what is needed to find the volume into its id, or keep it with the volume",
+        &["init.answers"],
+        |bed| {
+            let parameters = parameters(bed)?;
+            let name = name(bed, "one");
+            let volume = bed.create(&name, &parameters, &[])?;
+            bed.delete(&volume)
+        },
+    ),
+    extra(
+        "provision.again",
+        Must,
+        "`createvolume` of the same name and size answers the same volume",
+        "extensions: Rules",
+        "look for a volume of that name before making one",
+        &["provision.creates"],
+        |bed| {
+            let parameters = parameters(bed)?;
+            let name = name(bed, "again");
+            let one = bed.create(&name, &parameters, &[])?;
+            let other = bed.create(&name, &parameters, &[]);
+            let verdict = match other {
+                Ok(other) if other.id == one.id => Ok(()),
+                Ok(other) => {
+                    bed.delete(&other)?;
+                    fault("the second call made another volume")
+                }
+                Err(stop) => Err(stop),
+            };
+            bed.delete(&one)?;
+            verdict
+        },
+    ),
+    extra(
+        "provision.conflict",
+        Must,
+        "`createvolume` of a name that is taken by a volume of another size is a Failure with the code `conflict`",
+        "extensions: Rules",
+        "compare what is there with what is asked for",
+        &["provision.creates"],
+        conflict,
+    ),
+    extra(
+        "provision.size",
+        Must,
+        "a volume has at least the bytes that were asked for, and at most the limit, and says how many",
+        "extensions: Volumes",
+        "round up, and answer `bytes`",
+        &["provision.creates"],
+        |bed| {
+            let parameters = parameters(bed)?;
+            let wanted = bed.job.volume.bytes.unwrap_or(64 << 20);
+            let limit = (wanted + (64 << 20)).to_string();
+            let name = name(bed, "size");
+            let heard = bed.ask_create(&name, &parameters, &[(keys::LIMIT_BYTES, &limit)])?;
+            let created = heard.success("createvolume")?;
+            drop_created(bed, &created)?;
+            match created.bytes {
+                Some(bytes) if bytes < wanted => fault(format!("{wanted} bytes were asked for, and it has {bytes}")),
+                Some(bytes) if bytes > wanted + (64 << 20) => fault(format!("it has {bytes} bytes, beyond the limit")),
+                Some(_) | None => Ok(()),
+            }
+        },
+    ),
+    extra(
+        "provision.deletes-again",
+        Must,
+        "`deletevolume` of what is deleted, or of an id that never was, succeeds",
+        "extensions: Rules",
+        "take an unknown id for success",
+        &["provision.creates"],
+        |bed| {
+            let parameters = parameters(bed)?;
+            let name = name(bed, "gone");
+            let volume = bed.create(&name, &parameters, &[])?;
+            bed.delete(&volume)?;
+            bed.delete(&volume)?;
+            let mut options = Options::default();
+            options.insert(keys::ID, format!("flexvol-check-never-{}", bed.id));
+            bed.caller.ask(&DeleteVolume { options })?.success("deletevolume of an unknown id")
+        },
+    ),
+    extra(
+        "provision.long-name",
+        Should,
+        "names have up to 128 characters",
+        "extensions: Rules",
+        "make a name of your own of a hash, and keep the long one beside it",
+        &["provision.creates"],
+        |bed| {
+            let parameters = parameters(bed)?;
+            let name = format!("{}-{}", name(bed, "long"), "n".repeat(128)).chars().take(128).collect::<String>();
+            let volume = bed.create(&name, &parameters, &[])?;
+            bed.delete(&volume)
+        },
+    ),
+    extra(
+        "provision.hostile-id",
+        Must,
+        "an id that leads out of where volumes are is none: nothing is deleted by it",
+        "extensions: Rules",
+        "judge an id before it becomes a part of a path",
+        &["provision.creates"],
+        hostile_id,
+    ),
+];
+
+/// Parameters of volumes to be made.
+pub(crate) fn parameters(bed: &Bed<'_>) -> Result<UserOptions, Stop> {
+    announced(bed, Extension::Provision)?;
+    match &bed.job.volume.create {
+        Some(parameters) => Ok(parameters.clone()),
+        None => skip("the description of the volume does not say with which parameters volumes are made (`create`)"),
+    }
+}
+
+pub(crate) fn name(bed: &Bed<'_>, what: &str) -> String {
+    format!("flexvol-check-{}-{what}", bed.id)
+}
+
+pub(crate) fn drop_created(bed: &mut Bed<'_>, created: &Created) -> Verdict {
+    let options = UserOptions::parse(created.options.clone()).unwrap_or_default();
+    bed.delete(&crate::bed::Volume { name: String::new(), options, id: Some(created.id.clone()) })
+}
+
+/// That a call failed, with this code.
+pub(crate) fn fails<R>(heard: Heard<R>, what: &str, code: Code) -> Verdict {
+    match (heard.came.is_ok(), heard.code) {
+        (true, _) => fault(format!("{what} did not fail")),
+        (false, Some(said)) if said == code => Ok(()),
+        (false, said) => {
+            let said = said.map_or("none", Code::as_str);
+            fault(format!("{what} failed with the code {said}, where {} is meant", code.as_str()))
+        }
+    }
+}
+
+fn conflict(bed: &mut Bed<'_>) -> Verdict {
+    let parameters = parameters(bed)?;
+    let name = name(bed, "conflict");
+    let one = bed.create(&name, &parameters, &[])?;
+    let other = (2 * bed.job.volume.bytes.unwrap_or(64 << 20)).to_string();
+    let heard = bed.ask_create(&name, &parameters, &[(keys::REQUIRED_BYTES, &other)])?;
+    if let Ok(flexvolume_protocol::Came::Done(created)) = &heard.came
+        && Some(&created.id) != one.id.as_ref()
+    {
+        let created = created.clone();
+        drop_created(bed, &created)?;
+    }
+    let verdict = fails(heard, "createvolume of a taken name with twice the size", Code::Conflict);
+    bed.delete(&one)?;
+    verdict
+}
+
+/// A folder that nobody made for the driver must outlive every id.
+fn hostile_id(bed: &mut Bed<'_>) -> Verdict {
+    parameters(bed)?;
+    let folder = bed.home().join("not-the-drivers");
+    let file = folder.join("kept");
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::write(&file, "kept"))
+        .map_err(|error| crate::run::Trouble::io("write", &file, error))?;
+    let up = "../".repeat(12);
+    let absolute = folder.to_string_lossy().into_owned();
+    for id in
+        [format!("{up}{}", absolute.trim_start_matches('/')), absolute.clone(), "..".into(), ".".into(), String::new()]
+    {
+        let mut options = Options::default();
+        options.insert(keys::ID, id.clone());
+        // Success or not: it never made them.
+        bed.caller.ask(&DeleteVolume { options })?;
+        if !file.exists() {
+            return fault(format!("deletevolume of the id {id:?} removed {absolute}"));
+        }
+    }
+    let _ = std::fs::remove_file(&file);
+    let _ = std::fs::remove_dir(&folder);
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! Secrets: the driver gets one that is like no other text, and nobody else may see it.
+
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use flexvolume_linux::process;
+use flexvolume_protocol::Mount;
+
+use super::row;
+use crate::{
+    bed::Bed,
+    check::{
+        Check,
+        Severity::{Must, Should},
+        Verdict, fault, skip,
+    },
+    run::Trouble,
+};
+
+pub(crate) const CHECKS: &[Check] = &[
+    row(
+        "secrets.answer",
+        Must,
+        "no answer repeats a secret: hosts write answers to logs and events",
+        "contract: Options",
+        "take secrets out of what is printed, also of what other programs print",
+        &["mount.mounts"],
+        answer,
+    ),
+    row(
+        "secrets.argv",
+        Should,
+        "no other program is given a secret in its arguments: everybody on the node can read them in /proc",
+        "contract: Options",
+        "hand secrets to programs by a pipe, a file for root alone, or the environment",
+        &["mount.mounts"],
+        argv,
+    ),
+    row(
+        "secrets.files",
+        Should,
+        "no secret stays in a file beside the volume once it is down",
+        "contract: Options",
+        "remove the file of credentials when the volume goes, or as soon as it was read",
+        &["mount.mounts", "unmount.undoes"],
+        files,
+    ),
+];
+
+/// The secret, plain and as it came.
+fn needles(bed: &Bed<'_>) -> [String; 2] {
+    [bed.token.clone(), STANDARD.encode(&bed.token)]
+}
+
+fn shows(bed: &Bed<'_>, text: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(text);
+    needles(bed).iter().any(|needle| text.contains(needle.as_str()))
+}
+
+/// The mount of a pod, with the judge's secret.
+fn call(bed: &mut Bed<'_>, n: usize) -> Result<Mount, crate::check::Stop> {
+    let volume = bed.volume()?;
+    bed.ready(&volume)?;
+    let pod = bed.pod(n, &volume)?;
+    fs::create_dir_all(pod.dir.as_path()).map_err(|error| Trouble::io("make the folder", pod.dir.as_path(), error))?;
+    bed.up.pods.insert(n);
+    let options = bed.pod_options(&volume, &pod, false).with_secrets(bed.secrets());
+    Ok(Mount { dir: pod.dir, options })
+}
+
+fn answer(bed: &mut Bed<'_>) -> Verdict {
+    let good = call(bed, 1)?;
+    let mut bad = call(bed, 2)?;
+    // One that is likely to fail, for failures say the most.
+    bad.options.insert("kubernetes.io/fsType", "flexvol-check-none");
+    for call in [good, bad] {
+        let heard = bed.caller.ask(&call)?;
+        if shows(bed, &heard.raw) {
+            return fault("the answer to mount holds the secret that it was given");
+        }
+    }
+    Ok(())
+}
+
+fn argv(bed: &mut Bed<'_>) -> Verdict {
+    let call = call(bed, 1)?;
+    if bed.host_mounts {
+        return skip("the driver leaves mount to the host");
+    }
+    let done = AtomicBool::new(false);
+    let needles = needles(bed);
+    let (own, exe) = (std::process::id(), bed.job.driver.display().to_string());
+    let watch = || {
+        let mut seen = None;
+        while seen.is_none() && !done.load(Ordering::Relaxed) {
+            for (pid, words) in process::command_lines().unwrap_or_default() {
+                // The driver itself has it there by the contract; so has whatever runs it.
+                let is_driver = words.contains(&exe);
+                if pid != own
+                    && !is_driver
+                    && words.iter().any(|word| needles.iter().any(|n| word.contains(n.as_str())))
+                {
+                    seen = words.first().cloned();
+                }
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        seen
+    };
+    let caller = &bed.caller;
+    let (seen, heard) = thread::scope(|scope| {
+        let watcher = scope.spawn(watch);
+        let heard = caller.ask(&call);
+        done.store(true, Ordering::Relaxed);
+        (watcher.join().ok().flatten(), heard)
+    });
+    heard?;
+    match seen {
+        Some(program) => fault(format!("{program} was given the secret in its arguments")),
+        None => Ok(()),
+    }
+}
+
+fn files(bed: &mut Bed<'_>) -> Verdict {
+    let volume = bed.volume()?;
+    let call = call(bed, 1)?;
+    bed.caller.ask(&call)?.done("mount")?;
+    bed.down(&volume, 1)?;
+    bed.unstage(&volume)?;
+    match holds(bed, bed.home(), 12) {
+        Some(path) => fault(format!("{path} holds the secret after the volume went")),
+        None => Ok(()),
+    }
+}
+
+fn holds(bed: &Bed<'_>, dir: &Path, deep: usize) -> Option<String> {
+    fs::read_dir(dir).ok()?.flatten().find_map(|entry| {
+        let (path, kind) = (entry.path(), entry.file_type().ok()?);
+        if kind.is_dir() {
+            return if deep > 0 { holds(bed, &path, deep - 1) } else { None };
+        }
+        let is_small = kind.is_file() && entry.metadata().is_ok_and(|meta| meta.len() < 1 << 20);
+        (is_small && shows(bed, &fs::read(&path).ok()?)).then(|| path.display().to_string())
+    })
+}

@@ -1,0 +1,73 @@
+//! Verbs that a driver does not know, and calls that make no sense.
+
+use super::row;
+use crate::{
+    bed::Bed,
+    check::{
+        Check,
+        Severity::{Must, Should},
+        Verdict, fault,
+    },
+};
+use flexvolume_protocol::{Came, GetVolumeName};
+
+pub(crate) const CHECKS: &[Check] = &[
+    row(
+        "verbs.unknown",
+        Must,
+        "a verb that the driver does not know is \"Not supported\": hosts then do what they do by default, and new hosts have new verbs",
+        "contract: Call-outs",
+        "end the case statement with `*) echo '{\"status\": \"Not supported\"}' ;;`",
+        &["init.answers"],
+        |bed| {
+            let heard = bed.caller.ask_words(&["flexvolcheck", "{}"])?;
+            match heard.came {
+                Ok(Came::NotSupported) => Ok(()),
+                Ok(Came::Done(()) | Came::InProgress) => fault("the verb `flexvolcheck` was answered with Success"),
+                Err(why) => fault(format!("the verb `flexvolcheck`: {why}")),
+            }
+        },
+    ),
+    row(
+        "verbs.bad-options",
+        Should,
+        "options that are no JSON are a Failure in JSON: what fails must be told",
+        "contract: Options",
+        "look whether the options could be read before anything is done with them",
+        &["init.answers"],
+        bad_options,
+    ),
+    row(
+        "verbs.getvolumename",
+        Must,
+        "`getvolumename` never fails: hosts look at its status alone, and a failure keeps the volume from being attached and mounted",
+        "contract: Call-outs",
+        "answer \"Not supported\", which is the best answer",
+        &["init.answers"],
+        |bed| {
+            let volume = bed.volume()?;
+            let call = GetVolumeName { options: bed.options(&volume) };
+            bed.caller.ask(&call)?.done("getvolumename").map(drop)
+        },
+    ),
+];
+
+fn bad_options(bed: &mut Bed<'_>) -> Verdict {
+    let volume = bed.volume()?;
+    let pod = bed.pod(90, &volume)?;
+    std::fs::create_dir_all(pod.dir.as_path())
+        .map_err(|error| crate::run::Trouble::io("make the folder", pod.dir.as_path(), error))?;
+    bed.up.pods.insert(90);
+    let heard = bed.caller.ask_words(&["mount", pod.dir.as_str(), "{\"broken"])?;
+    let said = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&heard.raw);
+    if bed.mounted(&pod.dir)?.is_some() {
+        return fault("`mount` with options that are no JSON mounted something");
+    }
+    match (said, heard.came) {
+        (Ok(answer), Err(_)) if answer.contains_key("status") => Ok(()),
+        // A driver for which the host mounts by default does not look at them.
+        (Ok(_), Ok(Came::NotSupported)) => Ok(()),
+        (_, Ok(_)) => fault("`mount` with options that are no JSON succeeded"),
+        (_, Err(why)) => fault(format!("`mount` with options that are no JSON was not answered in JSON: {why}")),
+    }
+}

@@ -1,0 +1,29 @@
+//! The judge: is a FlexVolume driver fit for the hosts there are? Any executable is called as the contract says, and what
+//! came of it is looked at in the kernel: mounts, bytes, devices, processes.
+//!
+//! It knows nothing of our own host, whose leniency would hide what others fail for. One function does it all:
+//!
+//! ```no_run
+//! use flexvolume_conformance::{Job, check};
+//!
+//! let report = check(&Job::new("/usr/libexec/my/driver"), &mut |_| ())?;
+//! assert!(report.is_fit(), "{report}");
+//! # Ok::<(), flexvolume_conformance::Trouble>(())
+//! ```
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod bed;
+mod call;
+mod check;
+mod checks;
+mod job;
+mod life;
+mod report;
+mod run;
+
+pub use call::Call;
+pub use check::{Check, Level, Severity};
+pub use checks::ALL;
+pub use job::{Described, Job, VolumeError};
+pub use report::{Count, Finding, Outcome, Report};
+pub use run::{NOT_ASKED, Trouble, check};

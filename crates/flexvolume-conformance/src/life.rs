@@ -1,0 +1,348 @@
+//! A volume's life as Kubernetes leads it: each step with what a host does around it and by default.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use flexvolume_linux::{
+    ErrorKind,
+    mount::{self, Flags, Unmount},
+    process,
+};
+use flexvolume_protocol::{
+    Attach, Came, Detach, Device, Dir, Extension, IsAttached, Mount, MountDevice, Options, Unmount as UnmountVerb,
+    UnmountDevice, UserOptions, WaitForAttach, keys,
+};
+
+use crate::{
+    bed::{Bed, NODE, Pod, Volume},
+    check::{Stop, Verdict, fault, skip},
+    run::Trouble,
+};
+
+/// How long processes of the driver's get to end by themselves after a check.
+const PARTING: Duration = Duration::from_secs(2);
+
+impl Bed<'_> {
+    /// Whether strangers attach before they mount.
+    pub(crate) fn attaches(&self) -> bool {
+        self.init.capabilities.attach
+    }
+
+    /// Checks of `attach` and its like are skipped where the driver has none.
+    pub(crate) fn attaching(&self) -> Verdict {
+        if self.attaches() || self.has(Extension::Staged) {
+            return Ok(());
+        }
+        skip("the driver says attach: false, so nobody calls this")
+    }
+
+    /// `attach`; "Not supported" is an empty device.
+    pub(crate) fn attach(&mut self, volume: &Volume) -> Result<Device, Stop> {
+        self.up.attached.insert(volume.name.clone());
+        let call = Attach { options: self.options(volume), node: NODE.into() };
+        Ok(self.caller.ask(&call)?.done("attach")?.unwrap_or_default())
+    }
+
+    /// `waitforattach`; "Not supported" is the device as it came.
+    pub(crate) fn wait(&mut self, volume: &Volume, device: &Device) -> Result<Device, Stop> {
+        let call = WaitForAttach { device: device.clone(), options: self.options(volume) };
+        Ok(self.caller.ask(&call)?.done("waitforattach")?.unwrap_or_else(|| device.clone()))
+    }
+
+    /// What `isattached` says; nothing if it is not supported.
+    pub(crate) fn is_attached(&mut self, volume: &Volume) -> Result<Option<bool>, Stop> {
+        let call = IsAttached { options: self.options(volume), node: NODE.into() };
+        Ok(self.caller.ask(&call)?.done("isattached")?.map(|attached| attached.0))
+    }
+
+    /// `mountdevice`. Whether the driver did it: by default the host would format and mount, which is not the driver's.
+    pub(crate) fn mount_device(&mut self, volume: &Volume, device: &Device) -> Result<bool, Stop> {
+        let dir = self.global(volume)?;
+        make(&dir)?;
+        self.up.staged.insert(volume.name.clone(), device.clone());
+        let call = MountDevice { dir, device: device.clone(), options: self.options(volume) };
+        Ok(self.caller.ask(&call)?.done("mountdevice")?.is_some())
+    }
+
+    /// Attached, waited for, and mounted for the node.
+    pub(crate) fn stage(&mut self, volume: &Volume) -> Result<Device, Stop> {
+        let device = self.attach(volume)?;
+        let device = self.wait(volume, &device)?;
+        if !self.mount_device(volume, &device)? && !device.0.is_empty() {
+            return skip(
+                "the driver leaves it to the host to format and mount its device, which the judge does not do",
+            );
+        }
+        Ok(device)
+    }
+
+    /// `mount` with these options; by default the host binds what is mounted for the node.
+    pub(crate) fn mount_with(&mut self, volume: &Volume, n: usize, options: Options) -> Verdict {
+        let pod = self.pod(n, volume)?;
+        make(&pod.dir)?;
+        self.up.pods.insert(n);
+        let heard = self.caller.ask(&Mount { dir: pod.dir.clone(), options })?;
+        self.host_mounts = matches!(heard.came, Ok(Came::NotSupported));
+        if heard.done("mount")?.is_some() {
+            return Ok(());
+        }
+        if !self.attaches() {
+            return fault(
+                "mount answered \"Not supported\", and the driver says attach: false: nothing can mount the volume",
+            );
+        }
+        let global = self.global(volume)?;
+        Ok(mount::bind(global.as_path(), pod.dir.as_path(), Flags::default())?)
+    }
+
+    /// `mount` for the n-th pod.
+    pub(crate) fn mount(&mut self, volume: &Volume, n: usize) -> Verdict {
+        let pod = self.pod(n, volume)?;
+        self.mount_with(volume, n, self.pod_options(volume, &pod, false))
+    }
+
+    /// All that has to be before `mount` can be called.
+    pub(crate) fn ready(&mut self, volume: &Volume) -> Verdict {
+        if self.attaches() && !self.up.staged.contains_key(&volume.name) {
+            self.stage(volume)?;
+        }
+        Ok(())
+    }
+
+    /// Up for the n-th pod, and really mounted.
+    pub(crate) fn up(&mut self, volume: &Volume, n: usize) -> Result<Pod, Stop> {
+        self.ready(volume)?;
+        self.mount(volume, n)?;
+        let pod = self.pod(n, volume)?;
+        if self.mounted(&pod.dir)?.is_none() {
+            return fault(format!("mount succeeded, and nothing is mounted at {}", pod.dir.as_str()));
+        }
+        Ok(pod)
+    }
+
+    /// `unmount`; by default the host unmounts. The folder goes as hosts have it go.
+    pub(crate) fn unmount(&mut self, pod: &Pod) -> Verdict {
+        let heard = self.caller.ask(&UnmountVerb { dir: pod.dir.clone() })?;
+        if heard.done("unmount")?.is_none() {
+            by_default(&pod.dir)?;
+        }
+        Ok(())
+    }
+
+    /// Unmounted, with nothing mounted there and nothing in the folder.
+    pub(crate) fn down(&mut self, volume: &Volume, n: usize) -> Verdict {
+        let pod = self.pod(n, volume)?;
+        self.unmount(&pod)?;
+        self.is_clean("unmount", &pod.dir)?;
+        self.up.pods.remove(&n);
+        remove(&pod.dir);
+        Ok(())
+    }
+
+    /// Nothing is mounted there, and nothing lies there.
+    pub(crate) fn is_clean(&self, verb: &str, dir: &Dir) -> Verdict {
+        if let Some(mounted) = self.mounted(dir)? {
+            return fault(format!("after {verb} {} is still mounted at {}", mounted.source, dir.as_str()));
+        }
+        match fs::read_dir(dir.as_path()).map(|mut all| all.next().is_some()) {
+            Ok(true) => fault(format!("after {verb} there are files in {}", dir.as_str())),
+            Ok(false) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Trouble::io("look into", dir.as_path(), error).into()),
+        }
+    }
+
+    /// `unmountdevice`; by default the host unmounts.
+    pub(crate) fn unmount_device(&mut self, volume: &Volume) -> Verdict {
+        let dir = self.global(volume)?;
+        if self.caller.ask(&UnmountDevice { dir: dir.clone() })?.done("unmountdevice")?.is_none() {
+            by_default(&dir)?;
+        }
+        Ok(())
+    }
+
+    /// `detach`, which knows the name alone.
+    pub(crate) fn detach(&mut self, volume: &Volume) -> Verdict {
+        let call = Detach { name: volume.name.clone(), node: NODE.into() };
+        self.caller.ask(&call)?.done("detach").map(drop)
+    }
+
+    /// Not mounted for the node any more, and detached.
+    pub(crate) fn unstage(&mut self, volume: &Volume) -> Verdict {
+        if self.up.staged.contains_key(&volume.name) {
+            let dir = self.global(volume)?;
+            // Hosts do not call where nothing is mounted.
+            if self.mounted(&dir)?.is_some() {
+                self.unmount_device(volume)?;
+            }
+            self.is_clean("unmountdevice", &dir)?;
+            remove(&dir);
+            self.up.staged.remove(&volume.name);
+        }
+        if self.up.attached.contains(&volume.name) {
+            self.detach(volume)?;
+            self.up.attached.remove(&volume.name);
+        }
+        Ok(())
+    }
+
+    /// Makes a volume of its own.
+    pub(crate) fn create(
+        &mut self,
+        name: &str,
+        parameters: &UserOptions,
+        more: &[(&str, &str)],
+    ) -> Result<Volume, Stop> {
+        let created = self.ask_create(name, parameters, more)?.success("createvolume")?;
+        let options = UserOptions::parse(created.options)
+            .map_err(|error| Stop::Fault(format!("createvolume answers options that no volume may have: {error}")))?;
+        Ok(Volume { name: name.to_owned(), options, id: Some(created.id) })
+    }
+
+    /// `createvolume`, called again as long as it is in progress.
+    pub(crate) fn ask_create(
+        &mut self,
+        name: &str,
+        parameters: &UserOptions,
+        more: &[(&str, &str)],
+    ) -> Result<crate::call::Heard<flexvolume_protocol::Created>, Stop> {
+        let mut options = Options::default();
+        for (key, value) in parameters.iter() {
+            options.insert(key, value);
+        }
+        options.insert(keys::NAME, name);
+        options.insert(keys::REQUIRED_BYTES, self.job.volume.bytes.unwrap_or(64 << 20).to_string());
+        for (key, value) in more {
+            options.insert(*key, *value);
+        }
+        let end = Instant::now() + self.caller.limit();
+        loop {
+            let heard = self.caller.ask(&flexvolume_protocol::CreateVolume { options: options.clone() })?;
+            if !matches!(heard.came, Ok(Came::InProgress)) || Instant::now() > end {
+                return Ok(heard);
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// `deletevolume` of one that the judge made.
+    pub(crate) fn delete(&mut self, volume: &Volume) -> Verdict {
+        let Some(id) = &volume.id else { return Ok(()) };
+        let mut options = Options::default();
+        for (key, value) in volume.options.iter() {
+            options.insert(key, value);
+        }
+        options.insert(keys::ID, id.as_str());
+        let end = Instant::now() + self.caller.limit();
+        loop {
+            let heard = self.caller.ask(&flexvolume_protocol::DeleteVolume { options: options.clone() })?;
+            if !matches!(heard.came, Ok(Came::InProgress)) || Instant::now() > end {
+                return heard.success("deletevolume");
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// After a check: whatever is up goes down, by the driver first and by the judge where that does not help.
+    pub(crate) fn sweep(&mut self) {
+        let Some(volume) = self.volume.clone() else { return };
+        for n in self.up.pods.clone() {
+            let _ = self.down(&volume, n);
+        }
+        if self.up.staged.contains_key(&volume.name) || self.up.attached.contains(&volume.name) {
+            let _ = self.unstage(&volume);
+        }
+        self.force();
+        self.up = crate::bed::Up::default();
+    }
+
+    /// What is still mounted beneath the judge's own folder is unmounted.
+    fn force(&mut self) {
+        let home = self.home().to_owned();
+        for _ in 0..64 {
+            let Ok(mut there) = mount::table::beneath(&home) else { return };
+            there.retain(|mounted| mounted.point != home);
+            let Some(deepest) = there.into_iter().max_by_key(|mounted| mounted.point.components().count()) else {
+                return;
+            };
+            let point = deepest.point.clone();
+            let done = self.reach("unmounting", move || {
+                mount::unmount_ladder(&point, &[]).map_err(|error| io::Error::other(error.to_string()))
+            });
+            if !matches!(done, Ok(Ok(_))) {
+                self.left.push(format!("{} is still mounted at {}", deepest.source, deepest.point.display()));
+                return;
+            }
+        }
+    }
+
+    /// At the end: the volumes that the judge made, the driver's processes, the judge's own folder.
+    pub(crate) fn finish(&mut self) {
+        self.sweep();
+        if let Some(volume) = self.volume.take()
+            && self.delete(&volume).is_err()
+            && let Some(id) = &volume.id
+        {
+            self.left.push(format!("the volume {:?}, which the judge made", id.as_str()));
+        }
+        if let Ok(living) = self.processes() {
+            process::end(&living, PARTING, true)
+                .iter()
+                .for_each(|process| self.left.push(format!("the process {}, which cannot be ended", process.pid)));
+        }
+        let home = self.home().to_owned();
+        if mount::table::beneath(&home).is_ok_and(|all| all.is_empty())
+            && let Ok(meta) = fs::symlink_metadata(&home)
+        {
+            clear(&home, meta.dev(), 12);
+        }
+        if home.exists() {
+            self.left.push(format!("files in {}", home.display()));
+        }
+    }
+}
+
+/// Where a host would mount: with its parents, only for root.
+fn make(dir: &Dir) -> Verdict {
+    Ok(fs::create_dir_all(dir.as_path()).map_err(|error| Trouble::io("make the folder", dir.as_path(), error))?)
+}
+
+/// What hosts do where the driver does not unmount itself.
+fn by_default(dir: &Dir) -> Verdict {
+    match mount::unmount(dir.as_path(), Unmount::Plain) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return fault(format!("{dir} cannot be unmounted by default: {error}", dir = dir.as_str())),
+    }
+    remove(dir);
+    Ok(())
+}
+
+/// The folder goes if it is empty.
+pub(crate) fn remove(dir: &Dir) {
+    let _ = fs::remove_dir(dir.as_path());
+}
+
+/// The judge's own folder goes, which nothing is mounted in: folders, and the files that drivers left beside their
+/// targets. Nothing of another file system is touched.
+fn clear(dir: &Path, dev: u64, deep: usize) {
+    if fs::symlink_metadata(dir).is_ok_and(|meta| meta.dev() != dev) {
+        return;
+    }
+    let Ok(all) = fs::read_dir(dir) else { return };
+    for entry in all.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if deep > 0 {
+                clear(&entry.path(), dev, deep - 1);
+            }
+        } else {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    let _ = fs::remove_dir(dir);
+}

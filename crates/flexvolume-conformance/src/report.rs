@@ -1,0 +1,159 @@
+//! What the judge found, as a value and in words.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::{
+    call::Call,
+    check::{Check, Level, Severity},
+};
+
+/// What came of one check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase", tag = "outcome")]
+pub enum Outcome {
+    /// As it should be.
+    Passed,
+    /// The driver is at fault.
+    Failed {
+        /// What was seen.
+        seen: String,
+        /// The calls that led to it, the last ones last; redacted.
+        calls: Vec<Call>,
+    },
+    /// It was not made.
+    Skipped {
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// A check and what came of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// Its name.
+    pub name: &'static str,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What is demanded, and why.
+    pub why: &'static str,
+    /// Where in the book that is written.
+    pub section: &'static str,
+    /// What an author does about it.
+    pub mend: &'static str,
+    /// What came of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+impl Finding {
+    pub(crate) fn new(check: &Check, outcome: Outcome) -> Self {
+        let Check { name, severity, why, section, mend, .. } = *check;
+        Self { name, severity, why, section, mend, outcome }
+    }
+}
+
+/// All that was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The driver's name.
+    pub driver: String,
+    /// Who has to be content.
+    pub level: Level,
+    /// Every check there is for that level, in order.
+    pub findings: Vec<Finding>,
+    /// What the driver left behind and the judge could not take away.
+    pub left: Vec<String>,
+    /// How long each verb took at most, in milliseconds, and how often it was called.
+    pub times: Vec<Time>,
+}
+
+/// How long a verb took.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Time {
+    /// The verb.
+    pub verb: String,
+    /// How often it was called.
+    pub calls: usize,
+    /// The median of these, in milliseconds.
+    pub median_ms: u64,
+    /// The longest of these, in milliseconds.
+    pub longest_ms: u64,
+}
+
+/// How many checks came to what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// As they should be.
+    pub passed: usize,
+    /// Failed that must not.
+    pub failed: usize,
+    /// Failed that should not, or that are good to know.
+    pub warned: usize,
+    /// Not made.
+    pub skipped: usize,
+}
+
+impl Report {
+    /// Nothing failed that must not.
+    pub fn is_fit(&self) -> bool {
+        self.count().failed == 0
+    }
+
+    /// How many came to what.
+    pub fn count(&self) -> Count {
+        let mut count = Count::default();
+        for finding in &self.findings {
+            match (&finding.outcome, finding.severity) {
+                (Outcome::Passed, _) => count.passed += 1,
+                (Outcome::Failed { .. }, Severity::Must) => count.failed += 1,
+                (Outcome::Failed { .. }, Severity::Should | Severity::Note) => count.warned += 1,
+                (Outcome::Skipped { .. }, _) => count.skipped += 1,
+            }
+        }
+        count
+    }
+
+    /// The names of the checks that failed, in order.
+    pub fn failed(&self) -> Vec<&'static str> {
+        let failed = self.findings.iter().filter(|finding| matches!(finding.outcome, Outcome::Failed { .. }));
+        failed.map(|finding| finding.name).collect()
+    }
+}
+
+/// What failed, in words, and a line of numbers.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for finding in &self.findings {
+            if let Outcome::Failed { .. } = finding.outcome {
+                writeln!(f, "{finding}")?;
+            }
+        }
+        for left in &self.left {
+            writeln!(f, "left behind: {left}")?;
+        }
+        let Count { passed, failed, warned, skipped } = self.count();
+        let (driver, level) = (&self.driver, self.level.as_str());
+        write!(f, "{driver}, level {level}: {passed} passed, {failed} failed, {warned} warned, {skipped} skipped")
+    }
+}
+
+/// A failed check with all that an author needs; others in one line.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.outcome {
+            Outcome::Passed => write!(f, "passed   {}", self.name),
+            Outcome::Skipped { reason } => write!(f, "skipped  {}: {reason}", self.name),
+            Outcome::Failed { seen, calls } => {
+                let word = if self.severity == Severity::Must { "FAILED" } else { "warning" };
+                writeln!(f, "{word:8} {} ({})", self.name, self.severity.as_str())?;
+                writeln!(f, "         demand: {} [{}]", self.why, self.section)?;
+                writeln!(f, "         seen:   {seen}")?;
+                write!(f, "         mend:   {}", self.mend)?;
+                calls.iter().try_for_each(|call| write!(f, "\n{call}"))
+            }
+        }
+    }
+}

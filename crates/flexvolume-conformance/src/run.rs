@@ -1,0 +1,151 @@
+//! The run: every check there is for the level, in order, each from a clean state; and what is left at the end.
+
+use std::{io, path::Path};
+
+use crate::{
+    bed::Bed,
+    check::{Act, Check, Stop},
+    checks,
+    job::Job,
+    report::{Finding, Outcome, Report},
+};
+
+/// The judge itself cannot go on; the driver is not to blame.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// The kernel did not let it.
+    #[error(transparent)]
+    Linux(#[from] flexvolume_linux::Error),
+    /// A path cannot be used.
+    #[error(
+        "the path {0:?} cannot be given to a driver: it must be absolute, in UTF-8, and without `..`; choose another root"
+    )]
+    Path(String),
+    /// No check has such a name.
+    #[error("no check has a name that begins with {0:?}; `flexvol check --list` names them")]
+    Unknown(String),
+}
+
+impl Trouble {
+    pub(crate) fn io(what: &str, path: impl AsRef<Path>, error: io::Error) -> Self {
+        Self::Linux(flexvolume_linux::Error::io(what, path, error))
+    }
+
+    pub(crate) fn path(path: &Path) -> Self {
+        Self::Path(path.display().to_string())
+    }
+}
+
+/// The reason of checks that nobody asked for.
+pub const NOT_ASKED: &str = "not asked for";
+
+/// Judges a driver. `told` hears of every finding as soon as it is there.
+///
+/// # Errors
+/// Only when the judge itself cannot go on: see [`Trouble`]. What the driver does wrong is in the report.
+pub fn check(job: &Job, told: &mut dyn FnMut(&Finding)) -> Result<Report, Trouble> {
+    for prefix in job.only.iter().chain(&job.skip) {
+        if !checks::ALL.iter().flat_map(|room| room.iter()).any(|check| check.name.starts_with(prefix)) {
+            return Err(Trouble::Unknown(prefix.clone()));
+        }
+    }
+    if let Some(why) = flexvolume_linux::process::refusal(&job.driver) {
+        return Err(why.into());
+    }
+    let mut bed = Bed::new(job)?;
+    let findings = all(&mut bed, told);
+    bed.finish();
+    let findings = findings?;
+    Ok(Report {
+        driver: job.name.as_str().to_owned(),
+        level: job.level,
+        findings,
+        left: std::mem::take(&mut bed.left),
+        times: bed.caller.times(),
+    })
+}
+
+fn all(bed: &mut Bed<'_>, told: &mut dyn FnMut(&Finding)) -> Result<Vec<Finding>, Trouble> {
+    let of_level = |check: &&Check| check.level <= bed.job.level;
+    let wanted: Vec<&Check> = checks::ALL.iter().flat_map(|room| room.iter()).filter(of_level).collect();
+    // What is known of a driver by its `init` is known before anything else.
+    bed.init = bed.caller.ask(&flexvolume_protocol::Init {})?.done("init").ok().flatten().unwrap_or_default();
+    let mut findings: Vec<Option<Finding>> = vec![None; wanted.len()];
+    for act_last in [false, true] {
+        for (place, check) in wanted.iter().enumerate() {
+            if matches!(check.act, Act::Heard) != act_last {
+                continue;
+            }
+            let outcome = match left_out(bed.job, check, &wanted).or_else(|| missing(check, &wanted, &findings)) {
+                Some(reason) => Outcome::Skipped { reason },
+                None => one(bed, check)?,
+            };
+            let finding = Finding::new(check, outcome);
+            told(&finding);
+            findings[place] = Some(finding);
+        }
+    }
+    Ok(findings.into_iter().flatten().collect())
+}
+
+/// Why it is not made although nothing speaks against it.
+fn left_out(job: &Job, check: &Check, wanted: &[&Check]) -> Option<String> {
+    if begins(&job.skip, check) {
+        return Some("left out by name".to_owned());
+    }
+    (!job.only.is_empty() && !is_asked(&job.only, check, wanted)).then(|| NOT_ASKED.to_owned())
+}
+
+fn begins(names: &[String], check: &Check) -> bool {
+    names.iter().any(|name| check.name.starts_with(name.as_str()))
+}
+
+/// Asked for by name, or needed by one that is.
+fn is_asked(only: &[String], check: &Check, wanted: &[&Check]) -> bool {
+    let needed = |other: &&Check| other.needs.contains(&check.name) && is_asked(only, other, wanted);
+    begins(only, check) || wanted.iter().any(|other| needed(other))
+}
+
+/// How a reason begins if it is that another check failed.
+const NEEDS: &str = "it needs ";
+
+/// The check that this one needs and that failed, or was not made for the same reason. One that does not apply to the
+/// driver is not missed.
+fn missing(check: &Check, wanted: &[&Check], findings: &[Option<Finding>]) -> Option<String> {
+    check.needs.iter().find_map(|need| {
+        let place = wanted.iter().position(|other| other.name == *need)?;
+        match &findings.get(place)?.as_ref()?.outcome {
+            Outcome::Passed => None,
+            Outcome::Failed { .. } => Some(format!("{NEEDS}{need}, which failed")),
+            Outcome::Skipped { reason } => reason.starts_with(NEEDS).then(|| reason.clone()),
+        }
+    })
+}
+
+fn one(bed: &mut Bed<'_>, check: &Check) -> Result<Outcome, Trouble> {
+    let place = bed.caller.place();
+    let verdict = match check.act {
+        Act::Do(act) => {
+            let verdict = act(bed);
+            let calls = bed.caller.since(place);
+            bed.sweep();
+            verdict.map_err(|stop| (stop, calls))
+        }
+        Act::Heard => {
+            let faults = bed.caller.faults(check.name);
+            match faults.split_first() {
+                None => Ok(()),
+                Some((first, [])) => Err((Stop::Fault(first.clone()), Vec::new())),
+                Some((first, more)) => {
+                    Err((Stop::Fault(format!("{first}; and {} times more", more.len())), Vec::new()))
+                }
+            }
+        }
+    };
+    match verdict {
+        Ok(()) => Ok(Outcome::Passed),
+        Err((Stop::Fault(seen), calls)) => Ok(Outcome::Failed { seen: bed.caller.clean(&seen), calls }),
+        Err((Stop::Skip(reason), _)) => Ok(Outcome::Skipped { reason }),
+        Err((Stop::Trouble(trouble), _)) => Err(trouble),
+    }
+}

@@ -1,0 +1,260 @@
+#!/bin/sh
+# A driver that does all that the contract demands, and lies in at most one way: what stands for @LIE@ says in which.
+# It is `direct` (folders, bound) or `attached` (images on loop devices), and has a folder of its own.
+kind='@KIND@' lie='@LIE@' state='@STATE@' net='@NET@' verb=$1
+
+say() { printf '%s\n' "$1"; exit "${2:-0}"; }
+success() { [ "$lie" = answer.one-json ] && [ "$verb" = mount ] && echo "mounted it" >&2; say '{"status": "Success"}'; }
+fail() { say "{\"status\": \"Failure\", \"message\": \"$1\"}" 1; }
+unsupported() { say '{"status": "Not supported"}'; }
+lies() { [ "$lie" = "$1" ]; }
+
+# What breaks if it is killed in its middle, once.
+half() {
+    mark=$state/half-$(printf '%s' "$1" | cksum | tr -d ' ')
+    mkdir "$mark" 2>/dev/null || { rmdir "$mark"; fail "half done"; }
+    sleep 0.1
+    rmdir "$mark"
+}
+
+mounted() { mountpoint -q "$1"; }
+read_options() {
+    words=$(printf '%s' "$1" | jq -r '[
+        "kubernetes.io/pvOrVolumeName", "folder", "kubernetes.io/readwrite", "check", "flexvolcheck.io/unknown",
+        "kubernetes.io/mounterArgs.FsGroup", "kubernetes.io/fsGroup", "kubernetes.io/secret/flexvol-check"
+    ] as $keys | [$keys[] as $key | .[$key] // ""] | @sh "set -- \(.)"' 2>/dev/null) || {
+        lies verbs.bad-options && say "usage: driver mount DIR JSON" 1
+        fail "the options are no JSON object"
+    }
+    # Quoted by jq, so that no value is read as code.
+    eval "$words"
+    name=$1 folder=$2 ro=$3 check=$4 unknown=$5 group=$6 old_group=$7 secret=$8
+}
+
+# What an answer can have wrong is shown where the driver has to fail: without its option.
+nothing() {
+    case $lie in
+    mount.all-or-nothing) mount -t tmpfs half "$dir" ;;
+    options.base-only) success ;;
+    answer.types) say '{"status": "Failure", "message": 7}' 1 ;;
+    answer.status) say '{"status": "Failed", "message": "no folder"}' 1 ;;
+    answer.exit) say '{"status": "Success"}' 3 ;;
+    answer.crash) echo '{"status": "Failure", "message": "no folder"}'; kill -SEGV $$ ;;
+    answer.in-time) exec sleep 60 ;;
+    answer.held) sleep 5 & ;;
+    answer.not-supported) unsupported ;;
+    answer.failure-message) say '{"status": "Failure"}' 1 ;;
+    answer.stdout) echo '{"status": "Failure", "message": "no folder"}' >&2; exit 1 ;;
+    answer.keys) say '{"Status": "Failure", "message": "no folder"}' 1 ;;
+    esac
+    fail "the option folder is missing"
+}
+
+odd() {
+    line='
+'
+    case $lie in
+    options.unknown) [ -z "$unknown" ] || fail "what is flexvolcheck.io/unknown?" ;;
+    options.fs-group-new) [ -z "$group" ] || fail "what is mounterArgs.FsGroup?" ;;
+    options.fs-group-old) [ -z "$old_group" ] || fail "what is fsGroup?" ;;
+    options.blanks) case $check in *' '*) fail "a blank" ;; esac ;;
+    options.quotes) case $check in *\"*) fail "a quote" ;; esac ;;
+    options.lines) case $check in *"$line"*) fail "a line" ;; esac ;;
+    options.unicode) printf '%s' "$check" | LC_ALL=C grep -q '[^ -~[:space:]]' && fail "strange letters" ;;
+    options.large) [ ${#check} -lt 65536 ] || fail "too much" ;;
+    options.injection) (eval "x=$check") >/dev/null 2>&1 ;;
+    esac
+}
+
+secrets() {
+    [ -n "$secret" ] || return 0
+    case $lie in
+    secrets.argv) sh -c 'sleep 0.3' helper "$secret" ;;
+    secrets.files) printf '%s' "$secret" > "$dir.secret" ;;
+    esac
+}
+
+mount_direct() {
+    read_options "$2"
+    [ -n "$folder" ] || nothing
+    [ -d "$dir" ] || fail "$dir is no directory"
+    odd
+    secrets
+    lies mount.mounts && success
+    if mounted "$dir"; then
+        lies mount.again && mount --bind "$folder" "$dir"
+        success
+    fi
+    if lies together.volumes; then
+        mkdir "$state/busy" 2>/dev/null || fail "another call is under way"
+        sleep 0.3
+        rmdir "$state/busy"
+    fi
+    if lies kill.mount; then
+        half "$dir"
+    fi
+    lies data.kept && ! grep -q " $folder " /proc/self/mountinfo && rm -rf "${folder:?}"/.flexvol*
+    lies leftovers.mounts && { mkdir -p "$state/own"; mount --bind "$folder" "$state/own"; }
+    lies leftovers.processes && setsid -f sleep 600 </dev/null >/dev/null 2>&1
+    lies leftovers.files && : > "$dir.file"
+    mount --bind "$folder" "$dir" || fail "mount failed"
+    [ "$ro" = ro ] && ! lies mount.read-only && mount -o remount,bind,ro "$dir"
+    mkdir -p "$state/records"
+    printf '%s\n' "$dir" >> "$state/records/all"
+    lies secrets.answer && say "{\"status\": \"Success\", \"message\": \"with $secret\"}"
+    success
+}
+
+unmount_direct() {
+    known=no
+    grep -qxF "$dir" "$state/records/all" 2>/dev/null && known=yes
+    if ! mounted "$dir"; then
+        lies unmount.again && [ $known = yes ] && [ -d "$dir" ] && fail "it is not mounted"
+        lies unmount.never-mounted && [ $known = no ] && [ -d "$dir" ] && fail "it was never mounted"
+        lies unmount.no-directory && [ ! -d "$dir" ] && fail "there is no such directory"
+        success
+    fi
+    if lies kill.unmount; then
+        half "$dir"
+    fi
+    if lies mount.two-pods; then
+        while read -r other; do while mounted "$other"; do umount "$other" 2>/dev/null; done; done < "$state/records/all"
+    fi
+    if lies unmount.stacked; then
+        umount "$dir" || fail "umount failed"
+        success
+    fi
+    while mounted "$dir"; do umount "$dir" || fail "umount failed"; done
+    lies unmount.undoes && : > "$dir/left"
+    success
+}
+
+# Read from the kernel, since losetup misses some while others come and go.
+devices_of() {
+    for file in /sys/block/loop*/loop/backing_file; do
+        [ "$(cat "$file" 2>/dev/null)" = "$1" ] || continue
+        file=${file#/sys/block/}
+        printf '/dev/%s\n' "${file%%/*}"
+    done
+}
+device_of() { devices_of "$1" | head -n 1; }
+
+attach() {
+    read_options "$1"
+    lies attach.succeeds && fail "it cannot be attached"
+    [ -n "$folder" ] || fail "the option folder is missing"
+    if lies kill.attach; then
+        half "$1"
+    fi
+    image=$folder/image
+    [ -e "$image" ] || { truncate -s 32M "$image"; mkfs.ext4 -q "$image" >/dev/null 2>&1; }
+    device=$(device_of "$image")
+    lies attach.again && device=
+    [ -n "$device" ] || device=$(losetup -f --show "$image") || fail "no loop device"
+    printf '%s' "$image" > "$state/name-$name"
+    say "{\"status\": \"Success\", \"device\": \"$device\"}"
+}
+
+detach() {
+    image=$(cat "$state/name-$1" 2>/dev/null)
+    if [ -z "$image" ]; then
+        lies detach.unknown && fail "nobody knows $1"
+        success
+    fi
+    if lies kill.detach; then
+        half "$1"
+    fi
+    devices=$(devices_of "$image")
+    [ -n "$devices" ] || { lies detach.again && fail "it is not attached"; success; }
+    lies leftovers.devices && { rm "$state/name-$1"; success; }
+    for device in $devices; do losetup -d "$device" 2>/dev/null; done
+    # The kernel keeps a device for as long as somebody looks at it.
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        [ -n "$(devices_of "$image")" ] || success
+        sleep 0.2
+    done
+    fail "the device stays"
+}
+
+is_attached() {
+    read_options "$1"
+    lies isattached.true && success
+    lies leftovers.devices && [ ! -e "$state/name-$name" ] && say '{"status": "Success", "attached": false}'
+    [ -n "$(device_of "$folder/image")" ] && say '{"status": "Success", "attached": true}'
+    lies detach.undoes && say '{"status": "Success", "attached": true}'
+    say '{"status": "Success", "attached": false}'
+}
+
+wait_for_attach() {
+    read_options "$2"
+    device=$(device_of "$folder/image")
+    lies waitforattach.device && success
+    lies waitforattach.strange && [ "$1" != "$device" ] && exec sleep 60
+    say "{\"status\": \"Success\", \"device\": \"$device\"}"
+}
+
+mount_device() {
+    read_options "$3"
+    lies mountdevice.mounts && success
+    if mounted "$1"; then
+        lies mountdevice.again && mount --bind "$1" "$1"
+        success
+    fi
+    if lies kill.mountdevice; then
+        half "$1"
+    fi
+    mount "$2" "$1" || fail "mount failed"
+    success
+}
+
+unmount_device() {
+    if ! mounted "$1"; then
+        lies unmountdevice.again && fail "it is not mounted"
+        success
+    fi
+    if lies kill.unmountdevice; then
+        half "$1"
+    fi
+    while mounted "$1"; do umount "$1" || fail "umount failed"; done
+    lies unmountdevice.undoes && : > "$1/left"
+    success
+}
+
+init() {
+    attach=false
+    [ "$kind" = attached ] && attach=true
+    case $lie in
+    init.answers) fail "not today" ;;
+    init.capabilities) say '{"status": "Success", "capabilities": null}' ;;
+    init.again)
+        echo >> "$state/inits"
+        [ $(($(wc -l < "$state/inits") % 2)) = 0 ] && say '{"status": "Success", "capabilities": {"attach": false, "fsGroup": false}}'
+        ;;
+    init.bare) [ -n "$HOME" ] || fail "HOME is not set" ;;
+    init.offline) [ "$(readlink /proc/self/ns/net)" = "$net" ] || fail "no network" ;;
+    esac
+    say "{\"status\": \"Success\", \"capabilities\": {\"attach\": $attach}}"
+}
+
+case $verb in
+init) init ;;
+getvolumename) lies verbs.getvolumename && fail "it has no name"; unsupported ;;
+esac
+if [ "$kind" = attached ]; then
+    case $verb in
+    attach) attach "$2" ;;
+    detach) detach "$2" ;;
+    isattached) is_attached "$2" ;;
+    waitforattach) wait_for_attach "$2" "$3" ;;
+    mountdevice) mount_device "$2" "$3" "$4" ;;
+    unmountdevice) unmount_device "$2" ;;
+    esac
+else
+    dir=$2
+    case $verb in
+    mount) mount_direct "$2" "$3" ;;
+    unmount) unmount_direct ;;
+    esac
+fi
+lies verbs.unknown && fail "unknown verb $verb"
+unsupported

@@ -1,0 +1,69 @@
+//! Our own drivers, and the examples of the book, are fit.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+
+use flexvolume_testkit::{binary, skip};
+use serde_json::{Value, json};
+
+use crate::bed::{Bed, Ran};
+
+/// Judged at level flexvol, with all that may be done; nothing fails, and so many are skipped.
+fn fit(bed: &Bed, driver: &Path, volume: &Value, settings: Option<&Value>, skipped: u64) {
+    let file = bed.sandbox.path().join("volume.json");
+    fs::write(&file, volume.to_string()).unwrap();
+    let scratch = bed.sandbox.dir("s").unwrap();
+    let mut command = bed.command(["-o", "json", "check", "--level", "flexvol", "--destroy", "--options"]);
+    command.arg(&file).arg("--scratch").arg(&scratch).arg(driver);
+    if let Some(settings) = settings {
+        let file = bed.sandbox.path().join("settings.json");
+        fs::write(&file, settings.to_string()).unwrap();
+        command.env("FLEXVOL_SETTINGS", file);
+    }
+    let ran = Ran::of(command.output().unwrap());
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {ran:?}"));
+    let failed: Vec<_> =
+        report["findings"].as_array().unwrap().iter().filter(|one| one["outcome"] == "failed").collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    assert_eq!(ran.code, 0);
+    assert_eq!(report["skipped"], skipped, "{report:#}");
+    assert_eq!(report["left"], json!([]));
+    assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0, "the judge left something");
+    bed.assert_clean();
+}
+
+#[test]
+fn tmpfs() {
+    let Some(bed) = Bed::new() else { return };
+    fit(&bed, &binary("tmpfs").unwrap(), &json!({"options": {}}), None, 40);
+}
+
+#[test]
+fn loopback() {
+    let Some(bed) = Bed::new() else { return };
+    let images = bed.sandbox.dir("images").unwrap();
+    fs::set_permissions(&images, PermissionsExt::from_mode(0o700)).unwrap();
+    let volume = json!({"create": {}, "fsType": "xfs", "bytes": 300 << 20});
+    fit(&bed, &binary("loopback").unwrap(), &volume, Some(&json!({"directory": images})), 1);
+}
+
+fn example(file: &str, tool: &str, skipped: u64) {
+    let Some(bed) = Bed::new() else { return };
+    if Command::new(tool).arg("--version").output().is_err() {
+        skip(&format!("no {tool}, which examples/{file} needs"));
+        return;
+    }
+    let folder = bed.sandbox.dir("folder").unwrap();
+    let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(file);
+    let volume = json!({"create": {}, "bytes": 1 << 20});
+    fit(&bed, &driver, &volume, Some(&json!({"directory": folder})), skipped);
+}
+
+#[test]
+fn the_example_in_shell() {
+    example("folders.sh", "jq", 29);
+}
+
+#[test]
+fn the_example_in_python() {
+    example("folders.py", "python3", 23);
+}
