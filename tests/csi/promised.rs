@@ -13,7 +13,6 @@ use flexvolume_testkit::{
     binary,
     hung::{abort_at, waiting_at},
     scripted::{Answer, Script},
-    skip,
 };
 use rustix::{
     process::{Gid, Uid},

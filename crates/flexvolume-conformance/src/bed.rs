@@ -20,9 +20,9 @@ use flexvolume_protocol::{
 
 use crate::{
     call::{Caller, MARK},
-    check::{Stop, fault},
     job::Job,
-    run::Trouble,
+    stop::{Stop, fault},
+    trouble::Trouble,
 };
 
 /// The node that calls are made for.
@@ -103,7 +103,7 @@ impl<'a> Bed<'a> {
 
     /// Whether the driver announces it, and this level is about that.
     pub(crate) fn has(&self, extension: Extension) -> bool {
-        self.job.level == crate::check::Level::Flexvol && self.init.extensions.contains(&extension)
+        self.job.level == crate::level::Level::Flexvol && self.init.extensions.contains(&extension)
     }
 
     pub(crate) fn home(&self) -> &Path {

@@ -12,7 +12,7 @@ use flexvolume_linux::process::{self, How, Kill, Limits, Outcome, Program};
 use flexvolume_protocol::{Answer, Came, Redactor, Said, Verb, VerbName, Verdict, Wire, excerpt, strict, tolerant};
 use serde::Serialize;
 
-use crate::{check::Stop, checks::answers, report::Time, run::Trouble};
+use crate::{heard, stop::Stop, trouble::Trouble};
 
 /// The variable by which the driver's processes are found again.
 pub(crate) const MARK: &str = "FLEXVOL_CHECK";
@@ -36,6 +36,20 @@ pub struct Call {
     pub ended: String,
     /// How long it took, in milliseconds.
     pub ms: u64,
+}
+
+/// How long a verb took.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Time {
+    /// The verb.
+    pub verb: String,
+    /// How often it was called.
+    pub calls: usize,
+    /// The median of these, in milliseconds.
+    pub median_ms: u64,
+    /// The longest of these, in milliseconds.
+    pub longest_ms: u64,
 }
 
 /// How long the output of a call that has ended may be held open before that is told.
@@ -212,11 +226,11 @@ impl Caller {
             // A failure says nothing of what the driver can do.
             if before != is_unsupported && meant.is_ok() {
                 let seen = format!("{verb} answered \"Not supported\" once and something else another time");
-                known.faults.entry(answers::NOT_SUPPORTED).or_default().push(seen);
+                known.faults.entry(heard::NOT_SUPPORTED).or_default().push(seen);
             }
         }
         let strict = strict::<V::Reply>(V::NAME, said);
-        for (check, seen) in answers::faults(verb, outcome, said, &strict, meant) {
+        for (check, seen) in heard::faults(verb, outcome, said, &strict, meant) {
             let seen = self.redactor.text(&seen);
             known.faults.entry(check).or_default().push(seen);
         }

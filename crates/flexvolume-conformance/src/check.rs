@@ -2,31 +2,11 @@
 
 use std::fmt;
 
-use serde::Serialize;
-
-use crate::{bed::Bed, run::Trouble};
-
-/// Who has to be content with a driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// Kubernetes: the contract alone.
-    Kubernetes,
-    /// flexvol: the extensions that the driver announces as well.
-    Flexvol,
-}
-
-/// How much a check matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Who fails it is not fit.
-    Must,
-    /// Who fails it will make trouble some day.
-    Should,
-    /// Good to know.
-    Note,
-}
+use crate::{
+    bed::Bed,
+    level::{Level, Severity},
+    stop::Verdict,
+};
 
 /// A check.
 #[derive(Clone, Copy, Debug)]
@@ -57,36 +37,6 @@ pub(crate) enum Act {
     Heard,
 }
 
-/// What came of it: nothing wrong, or why it stopped.
-pub(crate) type Verdict = Result<(), Stop>;
-
-/// Why a check stopped.
-#[derive(Debug)]
-pub(crate) enum Stop {
-    /// The driver is at fault: what was seen.
-    Fault(String),
-    /// It cannot be made here, and why.
-    Skip(String),
-    /// The judge itself cannot go on.
-    Trouble(Trouble),
-}
-
-/// A fault of the driver.
-pub(crate) fn fault<T>(seen: impl Into<String>) -> Result<T, Stop> {
-    Err(Stop::Fault(seen.into()))
-}
-
-/// A reason not to make this check.
-pub(crate) fn skip<T>(why: impl Into<String>) -> Result<T, Stop> {
-    Err(Stop::Skip(why.into()))
-}
-
-impl<E: Into<Trouble>> From<E> for Stop {
-    fn from(error: E) -> Self {
-        Self::Trouble(error.into())
-    }
-}
-
 impl fmt::Debug for Act {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -96,23 +46,39 @@ impl fmt::Debug for Act {
     }
 }
 
-impl Level {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Kubernetes => "kubernetes",
-            Self::Flexvol => "flexvol",
-        }
-    }
+/// A row of the table: a check of the contract that makes calls of its own.
+pub(crate) const fn row(
+    name: &'static str,
+    severity: Severity,
+    why: &'static str,
+    section: &'static str,
+    mend: &'static str,
+    needs: &'static [&'static str],
+    act: fn(&mut Bed<'_>) -> Verdict,
+) -> Check {
+    Check { name, severity, level: Level::Kubernetes, why, section, mend, needs, act: Act::Do(act) }
 }
 
-impl Severity {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Must => "must",
-            Self::Should => "should",
-            Self::Note => "note",
-        }
-    }
+/// The same, of an extension.
+pub(crate) const fn extra(
+    name: &'static str,
+    severity: Severity,
+    why: &'static str,
+    section: &'static str,
+    mend: &'static str,
+    needs: &'static [&'static str],
+    act: fn(&mut Bed<'_>) -> Verdict,
+) -> Check {
+    Check { level: Level::Flexvol, ..row(name, severity, why, section, mend, needs, act) }
+}
+
+/// The same as [`row`], of a check that listens to all calls.
+pub(crate) const fn heard(
+    name: &'static str,
+    severity: Severity,
+    why: &'static str,
+    section: &'static str,
+    mend: &'static str,
+) -> Check {
+    Check { name, severity, level: Level::Kubernetes, why, section, mend, needs: &[], act: Act::Heard }
 }

@@ -9,7 +9,7 @@ use std::{
 use flexvolume_protocol::{DriverName, ReservedKey, UserOptions};
 use serde::Deserialize;
 
-use crate::check::Level;
+use crate::level::Level;
 
 /// What is to be judged. Paths must be absolute.
 #[derive(Clone, Debug)]

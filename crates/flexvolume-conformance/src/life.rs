@@ -20,8 +20,8 @@ use flexvolume_protocol::{
 
 use crate::{
     bed::{Bed, NODE, Pod, Volume},
-    check::{Stop, Verdict, fault, skip},
-    run::Trouble,
+    stop::{Stop, Verdict, fault, skip},
+    trouble::Trouble,
 };
 
 /// How long processes of the driver's get to end by themselves after a check.

@@ -5,8 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::{
-    call::Call,
-    check::{Check, Level, Severity},
+    call::{Call, Time},
+    level::{Level, Severity},
 };
 
 /// What came of one check.
@@ -47,13 +47,6 @@ pub struct Finding {
     pub outcome: Outcome,
 }
 
-impl Finding {
-    pub(crate) fn new(check: &Check, outcome: Outcome) -> Self {
-        let Check { name, severity, why, section, mend, .. } = *check;
-        Self { name, severity, why, section, mend, outcome }
-    }
-}
-
 /// All that was found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -67,20 +60,6 @@ pub struct Report {
     pub left: Vec<String>,
     /// How long each verb took at most, in milliseconds, and how often it was called.
     pub times: Vec<Time>,
-}
-
-/// How long a verb took.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Time {
-    /// The verb.
-    pub verb: String,
-    /// How often it was called.
-    pub calls: usize,
-    /// The median of these, in milliseconds.
-    pub median_ms: u64,
-    /// The longest of these, in milliseconds.
-    pub longest_ms: u64,
 }
 
 /// How many checks came to what.

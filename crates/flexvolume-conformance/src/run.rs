@@ -1,40 +1,14 @@
 //! The run: every check there is for the level, in order, each from a clean state; and what is left at the end.
 
-use std::{io, path::Path};
-
 use crate::{
     bed::Bed,
-    check::{Act, Check, Stop},
+    check::{Act, Check},
     checks,
     job::Job,
     report::{Finding, Outcome, Report},
+    stop::Stop,
+    trouble::Trouble,
 };
-
-/// The judge itself cannot go on; the driver is not to blame.
-#[derive(Debug, thiserror::Error)]
-pub enum Trouble {
-    /// The kernel did not let it.
-    #[error(transparent)]
-    Linux(#[from] flexvolume_linux::Error),
-    /// A path cannot be used.
-    #[error(
-        "the path {0:?} cannot be given to a driver: it must be absolute, in UTF-8, and without `..`; choose another root"
-    )]
-    Path(String),
-    /// No check has such a name.
-    #[error("no check has a name that begins with {0:?}; `flexvol check --list` names them")]
-    Unknown(String),
-}
-
-impl Trouble {
-    pub(crate) fn io(what: &str, path: impl AsRef<Path>, error: io::Error) -> Self {
-        Self::Linux(flexvolume_linux::Error::io(what, path, error))
-    }
-
-    pub(crate) fn path(path: &Path) -> Self {
-        Self::Path(path.display().to_string())
-    }
-}
 
 /// The reason of checks that nobody asked for.
 pub const NOT_ASKED: &str = "not asked for";
@@ -80,7 +54,7 @@ fn all(bed: &mut Bed<'_>, told: &mut dyn FnMut(&Finding)) -> Result<Vec<Finding>
                 Some(reason) => Outcome::Skipped { reason },
                 None => one(bed, check)?,
             };
-            let finding = Finding::new(check, outcome);
+            let finding = finding(check, outcome);
             told(&finding);
             findings[place] = Some(finding);
         }
@@ -103,7 +77,7 @@ fn begins(names: &[String], check: &Check) -> bool {
 /// Asked for by name, or needed by one that is.
 fn is_asked(only: &[String], check: &Check, wanted: &[&Check]) -> bool {
     let needed = |other: &&Check| other.needs.contains(&check.name) && is_asked(only, other, wanted);
-    begins(only, check) || wanted.iter().any(|other| needed(other))
+    begins(only, check) || wanted.iter().any(needed)
 }
 
 /// How a reason begins if it is that another check failed.
@@ -148,4 +122,9 @@ fn one(bed: &mut Bed<'_>, check: &Check) -> Result<Outcome, Trouble> {
         Err((Stop::Skip(reason), _)) => Ok(Outcome::Skipped { reason }),
         Err((Stop::Trouble(trouble), _)) => Err(trouble),
     }
+}
+
+fn finding(check: &Check, outcome: Outcome) -> Finding {
+    let Check { name, severity, why, section, mend, .. } = *check;
+    Finding { name, severity, why, section, mend, outcome }
 }

@@ -2,14 +2,11 @@
 
 use flexvolume_protocol::{Detach, Device, MountDevice, UnmountDevice};
 
-use super::row;
 use crate::{
     bed::{Bed, NODE, Volume},
-    check::{
-        Check,
-        Severity::{Must, Should},
-        Stop, Verdict, fault, skip,
-    },
+    check::{Check, row},
+    level::Severity::{Must, Should},
+    stop::{Stop, Verdict, fault, skip},
 };
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -146,7 +143,7 @@ pub(crate) const CHECKS: &[Check] = &[
                 bed.unmount_device(volume)?;
                 let dir = bed.global(volume)?;
                 std::fs::create_dir_all(dir.as_path())
-                    .map_err(|error| crate::run::Trouble::io("make the folder", dir.as_path(), error))?;
+                    .map_err(|error| crate::trouble::Trouble::io("make the folder", dir.as_path(), error))?;
                 bed.caller.ask(&UnmountDevice { dir })?.done("the second unmountdevice").map(drop)
             })
         },

@@ -6,10 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::row;
 use crate::{
     bed::Bed,
-    check::{Check, Severity::Must, Verdict, fault, skip},
+    check::{Check, row},
+    level::Severity::Must,
+    stop::{Verdict, fault, skip},
 };
 
 pub(crate) const CHECKS: &[Check] = &[

@@ -5,15 +5,13 @@ use std::{fs, os::unix::fs::FileTypeExt};
 use flexvolume_linux::mount::{Flags, bind};
 use flexvolume_protocol::{Extension, Mount};
 
-use super::{data, extra};
+use super::data;
 use crate::{
     bed::Bed,
-    check::{
-        Check,
-        Severity::{Must, Note},
-        Verdict, fault, skip,
-    },
-    run::Trouble,
+    check::{Check, extra},
+    level::Severity::{Must, Note},
+    stop::{Verdict, fault, skip},
+    trouble::Trouble,
 };
 
 pub(crate) const CHECKS: &[Check] = &[

@@ -6,14 +6,11 @@ use flexvolume_linux::process;
 use flexvolume_protocol::{Init, InitReply};
 use serde_json::Value;
 
-use super::row;
 use crate::{
     bed::Bed,
-    check::{
-        Check,
-        Severity::{Must, Should},
-        Verdict, fault, skip,
-    },
+    check::{Check, row},
+    level::Severity::{Must, Should},
+    stop::{Verdict, fault, skip},
 };
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -67,7 +64,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
 ];
 
-fn ask(bed: &mut Bed<'_>) -> Result<InitReply, crate::check::Stop> {
+fn ask(bed: &mut Bed<'_>) -> Result<InitReply, crate::stop::Stop> {
     bed.caller.ask(&Init {})?.success("init")
 }
 

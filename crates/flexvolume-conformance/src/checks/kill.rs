@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use flexvolume_protocol::{Attach, Detach, Device, Mount, Unmount, UnmountDevice, VerbName};
 
-use super::{attach::mount_device_call, row};
+use super::attach::mount_device_call;
 use crate::{
     bed::{Bed, NODE, Volume},
-    check::{Check, Severity::Must, Verdict, fault, skip},
+    check::{Check, row},
+    level::Severity::Must,
+    stop::{Verdict, fault, skip},
 };
 
 const WHY_UP: &str = "a call that was killed in its middle succeeds when it is called again: hosts are killed and restarted at any moment";
@@ -126,7 +128,7 @@ fn each(
     bed: &mut Bed<'_>,
     verb: VerbName,
     attaching: bool,
-    act: fn(&mut Bed<'_>, &Volume, Duration) -> Result<bool, crate::check::Stop>,
+    act: fn(&mut Bed<'_>, &Volume, Duration) -> Result<bool, crate::stop::Stop>,
 ) -> Verdict {
     if attaching {
         bed.attaching()?;
@@ -156,12 +158,12 @@ fn each(
     }
 }
 
-fn told(stop: crate::check::Stop, verb: VerbName, at: Duration) -> crate::check::Stop {
+fn told(stop: crate::stop::Stop, verb: VerbName, at: Duration) -> crate::stop::Stop {
     match stop {
-        crate::check::Stop::Fault(seen) => {
-            crate::check::Stop::Fault(format!("killed {} ms into {}: {seen}", at.as_millis(), verb.as_str()))
+        crate::stop::Stop::Fault(seen) => {
+            crate::stop::Stop::Fault(format!("killed {} ms into {}: {seen}", at.as_millis(), verb.as_str()))
         }
-        other @ (crate::check::Stop::Skip(_) | crate::check::Stop::Trouble(_)) => other,
+        other @ (crate::stop::Stop::Skip(_) | crate::stop::Stop::Trouble(_)) => other,
     }
 }
 
@@ -171,7 +173,7 @@ fn rest(bed: &Bed<'_>) -> Verdict {
 }
 
 fn make(dir: &std::path::Path) -> Verdict {
-    Ok(std::fs::create_dir_all(dir).map_err(|error| crate::run::Trouble::io("make the folder", dir, error))?)
+    Ok(std::fs::create_dir_all(dir).map_err(|error| crate::trouble::Trouble::io("make the folder", dir, error))?)
 }
 
 fn staged_once(bed: &mut Bed<'_>, volume: &Volume, device: &Device) -> Verdict {

@@ -13,14 +13,11 @@ use flexvolume_linux::{
     process,
 };
 
-use super::row;
 use crate::{
     bed::Bed,
-    check::{
-        Check,
-        Severity::{Must, Note, Should},
-        Stop, fault,
-    },
+    check::{Check, row},
+    level::Severity::{Must, Note, Should},
+    stop::{Stop, fault},
 };
 
 pub(crate) const CHECKS: &[Check] = &[

@@ -17,8 +17,7 @@ mod together;
 mod unmount;
 mod verbs;
 
-use crate::bed::Bed;
-use crate::check::{Act, Check, Level, Severity, Verdict};
+use crate::check::Check;
 
 /// Every check, by its room.
 pub const ALL: &[&[Check]] = &[
@@ -39,32 +38,6 @@ pub const ALL: &[&[Check]] = &[
     storage::CHECKS,
     answers::CHECKS,
 ];
-
-/// A row of the table: a check of the contract that makes calls of its own.
-const fn row(
-    name: &'static str,
-    severity: Severity,
-    why: &'static str,
-    section: &'static str,
-    mend: &'static str,
-    needs: &'static [&'static str],
-    act: fn(&mut Bed<'_>) -> Verdict,
-) -> Check {
-    Check { name, severity, level: Level::Kubernetes, why, section, mend, needs, act: Act::Do(act) }
-}
-
-/// The same, of an extension.
-const fn extra(
-    name: &'static str,
-    severity: Severity,
-    why: &'static str,
-    section: &'static str,
-    mend: &'static str,
-    needs: &'static [&'static str],
-    act: fn(&mut Bed<'_>) -> Verdict,
-) -> Check {
-    Check { level: Level::Flexvol, ..row(name, severity, why, section, mend, needs, act) }
-}
 
 #[cfg(test)]
 mod tests {

@@ -5,15 +5,12 @@ use std::fs;
 use flexvolume_linux::mount::table::stacked;
 use flexvolume_protocol::{Mount, UserOptions};
 
-use super::row;
 use crate::{
     bed::{Bed, Volume},
-    check::{
-        Check,
-        Severity::{Must, Should},
-        Stop, Verdict, fault, skip,
-    },
-    run::Trouble,
+    check::{Check, row},
+    level::Severity::{Must, Should},
+    stop::{Stop, Verdict, fault, skip},
+    trouble::Trouble,
 };
 
 pub(crate) const CHECKS: &[Check] = &[

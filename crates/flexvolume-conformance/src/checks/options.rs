@@ -4,11 +4,12 @@ use std::fs;
 
 use flexvolume_protocol::{Came, Mount, Options, UserOptions, keys};
 
-use super::row;
 use crate::{
     bed::{Bed, Volume},
-    check::{Check, Severity::Must, Verdict, fault, skip},
-    run::Trouble,
+    check::{Check, row},
+    level::Severity::Must,
+    stop::{Verdict, fault, skip},
+    trouble::Trouble,
 };
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -131,7 +132,7 @@ fn mounts(bed: &mut Bed<'_>, more: &[(&str, String)]) -> Verdict {
 fn no_fs_type(bed: &mut Bed<'_>) -> Verdict {
     let named = !bed.job.volume.fs_type.is_empty();
     match mounts(bed, &[(keys::FS_TYPE, String::new())]) {
-        Err(crate::check::Stop::Fault(_)) if named => skip(
+        Err(crate::stop::Stop::Fault(_)) if named => skip(
             "the volume is described with a type, and without one it does not come up: describe one without a type",
         ),
         verdict => verdict,
@@ -177,8 +178,8 @@ fn injection(bed: &mut Bed<'_>) -> Verdict {
         // Whether it mounts is for the other checks.
         match bed.mount_with(&volume, 1, options) {
             Ok(()) => drop(bed.down(&volume, 1)),
-            Err(crate::check::Stop::Fault(_) | crate::check::Stop::Skip(_)) => {}
-            Err(trouble @ crate::check::Stop::Trouble(_)) => return Err(trouble),
+            Err(crate::stop::Stop::Fault(_) | crate::stop::Stop::Skip(_)) => {}
+            Err(trouble @ crate::stop::Stop::Trouble(_)) => return Err(trouble),
         }
         if canary.exists() {
             let _ = fs::remove_file(&canary);

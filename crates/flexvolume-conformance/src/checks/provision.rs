@@ -2,15 +2,13 @@
 
 use flexvolume_protocol::{Code, Created, DeleteVolume, Extension, Options, UserOptions, keys};
 
-use super::{extensions::announced, extra};
+use super::extensions::announced;
 use crate::{
     bed::Bed,
     call::Heard,
-    check::{
-        Check,
-        Severity::{Must, Should},
-        Stop, Verdict, fault, skip,
-    },
+    check::{Check, extra},
+    level::Severity::{Must, Should},
+    stop::{Stop, Verdict, fault, skip},
 };
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -180,7 +178,7 @@ fn hostile_id(bed: &mut Bed<'_>) -> Verdict {
     let file = folder.join("kept");
     std::fs::create_dir_all(&folder)
         .and_then(|()| std::fs::write(&file, "kept"))
-        .map_err(|error| crate::run::Trouble::io("write", &file, error))?;
+        .map_err(|error| crate::trouble::Trouble::io("write", &file, error))?;
     let up = "../".repeat(12);
     let absolute = folder.to_string_lossy().into_owned();
     for id in

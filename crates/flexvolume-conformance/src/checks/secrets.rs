@@ -12,15 +12,12 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use flexvolume_linux::process;
 use flexvolume_protocol::Mount;
 
-use super::row;
 use crate::{
     bed::Bed,
-    check::{
-        Check,
-        Severity::{Must, Should},
-        Verdict, fault, skip,
-    },
-    run::Trouble,
+    check::{Check, row},
+    level::Severity::{Must, Should},
+    stop::{Verdict, fault, skip},
+    trouble::Trouble,
 };
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -64,7 +61,7 @@ fn shows(bed: &Bed<'_>, text: &[u8]) -> bool {
 }
 
 /// The mount of a pod, with the judge's secret.
-fn call(bed: &mut Bed<'_>, n: usize) -> Result<Mount, crate::check::Stop> {
+fn call(bed: &mut Bed<'_>, n: usize) -> Result<Mount, crate::stop::Stop> {
     let volume = bed.volume()?;
     bed.ready(&volume)?;
     let pod = bed.pod(n, &volume)?;

@@ -5,16 +5,13 @@ use flexvolume_protocol::{CreateSnapshot, DeleteSnapshot, Extension, Id, ListSna
 use super::{
     data,
     extensions::announced,
-    extra,
     provision::{name, parameters},
 };
 use crate::{
     bed::{Bed, Volume},
-    check::{
-        Check,
-        Severity::{Must, Should},
-        Stop, Verdict, fault, skip,
-    },
+    check::{Check, extra},
+    level::Severity::{Must, Should},
+    stop::{Stop, Verdict, fault, skip},
 };
 
 pub(crate) const CHECKS: &[Check] = &[

@@ -7,13 +7,14 @@ use flexvolume_protocol::{
 
 use super::{
     extensions::announced,
-    extra,
     provision::{fails, parameters},
     snapshots::with,
 };
 use crate::{
     bed::{Bed, Volume},
-    check::{Check, Severity::Must, Stop, Verdict, fault},
+    check::{Check, extra},
+    level::Severity::Must,
+    stop::{Stop, Verdict, fault},
 };
 
 pub(crate) const CHECKS: &[Check] = &[

@@ -4,11 +4,12 @@ use std::{fs, thread};
 
 use flexvolume_protocol::{Dir, Extension, Mount, Unmount};
 
-use super::row;
 use crate::{
     bed::{Bed, Volume},
-    check::{Check, Severity::Must, Stop, Verdict, fault, skip},
-    run::Trouble,
+    check::{Check, row},
+    level::Severity::Must,
+    stop::{Stop, Verdict, fault, skip},
+    trouble::Trouble,
 };
 
 pub(crate) const CHECKS: &[Check] = &[row(

@@ -4,14 +4,11 @@ use std::fs;
 
 use flexvolume_linux::mount::{Flags, bind};
 
-use super::row;
 use crate::{
-    check::{
-        Check,
-        Severity::{Must, Should},
-        Verdict, skip,
-    },
-    run::Trouble,
+    check::{Check, row},
+    level::Severity::{Must, Should},
+    stop::{Verdict, skip},
+    trouble::Trouble,
 };
 
 pub(crate) const CHECKS: &[Check] = &[

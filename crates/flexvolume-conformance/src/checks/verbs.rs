@@ -1,13 +1,10 @@
 //! Verbs that a driver does not know, and calls that make no sense.
 
-use super::row;
 use crate::{
     bed::Bed,
-    check::{
-        Check,
-        Severity::{Must, Should},
-        Verdict, fault,
-    },
+    check::{Check, row},
+    level::Severity::{Must, Should},
+    stop::{Verdict, fault},
 };
 use flexvolume_protocol::{Came, GetVolumeName};
 
@@ -56,7 +53,7 @@ fn bad_options(bed: &mut Bed<'_>) -> Verdict {
     let volume = bed.volume()?;
     let pod = bed.pod(90, &volume)?;
     std::fs::create_dir_all(pod.dir.as_path())
-        .map_err(|error| crate::run::Trouble::io("make the folder", pod.dir.as_path(), error))?;
+        .map_err(|error| crate::trouble::Trouble::io("make the folder", pod.dir.as_path(), error))?;
     bed.up.pods.insert(90);
     let heard = bed.caller.ask_words(&["mount", pod.dir.as_str(), "{\"broken"])?;
     let said = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&heard.raw);
