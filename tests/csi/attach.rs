@@ -168,20 +168,6 @@ fn the_controller_attaches_and_the_node_uses_what_it_says() {
 }
 
 #[test]
-fn a_volume_for_reading_is_attached_for_reading() {
-    let Some((mut bed, driver)) = bed(&CONTROLLER, nothing) else { return };
-    let volume = Volume::named("data");
-    for (readonly, word) in [(false, "rw"), (true, "ro")] {
-        let request = ControllerPublishVolumeRequest { readonly, ..wish(&volume, "near") };
-        bed.client.controller_publish_volume(request).unwrap();
-        let options: Value = serde_json::from_str(&last(&driver, "attach")[1]).unwrap();
-        assert_eq!(options["kubernetes.io/readwrite"], word);
-        detach(&bed, &volume, "near").unwrap();
-    }
-    bed.assert_clean();
-}
-
-#[test]
 fn what_nobody_attached_is_not_staged() {
     let Some((mut bed, driver)) = bed(&CONTROLLER, nothing) else { return };
     let volume = Volume::named("data");

@@ -110,9 +110,30 @@ pub fn list() -> Result<Vec<Loop>> {
     numbers.sort_unstable();
     let mut loops = Vec::new();
     for number in numbers {
-        loops.extend(status_of(&PathBuf::from(format!("/dev/loop{number}")))?);
+        loops.extend(status_of_listed(number)?);
     }
     Ok(loops)
+}
+
+/// One that is being made or removed is in `/sys` a moment longer than in `/dev`. One that stays in `/sys` alone may be anybody's.
+fn status_of_listed(number: u32) -> Result<Option<Loop>> {
+    let (device, listed) = (format!("/dev/loop{number}"), format!("/sys/block/loop{number}/loop"));
+    let mut tries = 0;
+    loop {
+        match status_of(Path::new(&device)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                if !Path::new(&listed).exists() {
+                    return Ok(None);
+                }
+                if tries == TRIES {
+                    return Err(error);
+                }
+                tries += 1;
+                sleep(PAUSE);
+            }
+            status => return status,
+        }
+    }
 }
 
 /// The device that was attached under this tag, if there is one. May block as [`list`].
