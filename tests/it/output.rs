@@ -160,6 +160,12 @@ fn what_every_verb_prints_is_what_its_schema_says() {
     let scratch = "{driver: flexvol.io/tmpfs, options: {size: 4Mi}}";
     let good = bed.manifest("good.yaml", &pod("web", &[("disk", &disk), ("scratch", scratch)]));
     let bad = bed.manifest("bad.yaml", &pod("sad", &[("share", "{driver: v/fails}")]));
+    // It announces more than it does.
+    let stdin = Answer::json(&json!({"status": "Success", "capabilities": {"attach": false}, "extensions": ["stdin"]}));
+    let deaf = Answer::success().run(r#"[ "$3" = - ] || mount -t tmpfs none "$2""#);
+    bed.script("v/deaf", direct().on("init", stdin).on("mount", deaf));
+    let judged = bed.sandbox.dir("judged").unwrap();
+    let judged = judged.to_str().unwrap();
     // A driver that is gone while one of its volumes is up.
     let gone = bed.script("v/gone", direct());
     let kept = bed.sandbox.path().join("gone");
@@ -182,6 +188,7 @@ fn what_every_verb_prints_is_what_its_schema_says() {
         (&["call", "v/noisy", "init"], 0),
         (&["call", "v/noisy", "nonsense", "--flag"], 0),
         (&["call", "v/noisy", "listvolumes", "{}"], 0),
+        (&["check", "v/deaf", "--level", "flexvol", "--scratch", judged, "--only", "extensions.stdin"], 1),
         (&["man", "--to", pages.to_str().unwrap()], 0),
     ]);
     formatted_by_the_host(&mut court);

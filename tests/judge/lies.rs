@@ -26,7 +26,6 @@ const DIRECT: &[&str] = &[
     "init.offline",
     "verbs.unknown",
     "verbs.bad-options",
-    "verbs.getvolumename",
     "mount.mounts",
     "mount.again",
     "mount.two-pods",
@@ -72,6 +71,7 @@ const DIRECT: &[&str] = &[
 
 /// What one can lie about that attaches.
 const ATTACHED: &[&str] = &[
+    "verbs.getvolumename",
     "attach.succeeds",
     "attach.again",
     "isattached.true",
@@ -167,6 +167,7 @@ fn a_clean_driver_that_mounts_is_fit() {
         "mountdevice.mounts",
         "unmountdevice.again",
         "unmountdevice.undoes",
+        "verbs.getvolumename",
         "waitforattach.device",
         "waitforattach.strange",
     ];

@@ -34,7 +34,7 @@ fn fit(bed: &Bed, driver: &Path, volume: &Value, settings: Option<&Value>, skipp
 #[test]
 fn tmpfs() {
     let Some(bed) = Bed::new() else { return };
-    fit(&bed, &binary("tmpfs").unwrap(), &json!({"options": {}}), None, 40);
+    fit(&bed, &binary("tmpfs").unwrap(), &json!({"options": {}}), None, 41);
 }
 
 #[test]
@@ -60,10 +60,10 @@ fn example(file: &str, tool: &str, skipped: u64) {
 
 #[test]
 fn the_example_in_shell() {
-    example("folders.sh", "jq", 29);
+    example("folders.sh", "jq", 30);
 }
 
 #[test]
 fn the_example_in_python() {
-    example("folders.py", "python3", 23);
+    example("folders.py", "python3", 24);
 }

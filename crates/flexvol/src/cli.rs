@@ -148,7 +148,7 @@ pub(crate) enum Command {
         #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
         args: Vec<String>,
     },
-    /// Judge a driver by the contract: is it fit for the hosts there are, and if not, why, and how is that mended?
+    /// Judge a driver by the contract: whether it is fit for the hosts there are, why not, and what mends it
     Check(Box<Check>),
     /// Serve drivers to Kubernetes or Nomad as CSI drivers, each at a socket of its own, until ended
     Csi(Box<Csi>),
@@ -203,8 +203,8 @@ pub(crate) struct Check {
     /// Name every check, what it demands and why, and judge nothing
     #[arg(long)]
     pub(crate) list: bool,
-    /// The longest a call of the driver may take
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = crate::duration::parse)]
+    /// The longest a call of the driver may take; then it is ended
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = crate::duration::parse)]
     pub(crate) timeout: Duration,
     /// Write a report that build servers read, too
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]

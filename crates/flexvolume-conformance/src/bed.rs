@@ -79,7 +79,9 @@ impl<'a> Bed<'a> {
     pub(crate) fn new(job: &'a Job) -> Result<Self, Trouble> {
         let id = fresh()?;
         let token = format!("{}{}", fresh()?, fresh()?);
-        let home = job.root.join(format!("flexvol-check-{id}"));
+        // Mounts are found by their real paths.
+        let root = fs::canonicalize(&job.root).map_err(|error| Trouble::io("find the folder", &job.root, error))?;
+        let home = root.join(format!("flexvol-check-{id}"));
         fs::create_dir(&home).map_err(|error| Trouble::io("make the folder", &home, error))?;
         let secrets = secrets(job, Some(&token));
         let redactor = flexvolume_protocol::Redactor::new(&secrets);

@@ -222,9 +222,10 @@ impl Caller {
         known.took.entry(verb).or_default().push(outcome.took);
         if ended(&outcome.how).is_none() {
             let is_unsupported = matches!(meant, Ok(Came::NotSupported));
-            let before = *known.unsupported.entry(verb).or_insert(is_unsupported);
             // A failure says nothing of what the driver can do.
-            if before != is_unsupported && meant.is_ok() {
+            let before =
+                if meant.is_ok() { *known.unsupported.entry(verb).or_insert(is_unsupported) } else { is_unsupported };
+            if before != is_unsupported {
                 let seen = format!("{verb} answered \"Not supported\" once and something else another time");
                 known.faults.entry(heard::NOT_SUPPORTED).or_default().push(seen);
             }

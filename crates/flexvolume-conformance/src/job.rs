@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -25,7 +26,7 @@ pub struct Job {
     /// What the volumes hold may be lost: calls are killed in their middle, volumes are made larger. Volumes that the judge
     /// made itself (extension `provision`) may always be.
     pub may_destroy: bool,
-    /// The longest a call may take.
+    /// The longest a call may take; then it is ended.
     pub limit: Duration,
     /// Where the judge makes folders as hosts have them; it makes and removes a folder of its own in it. Drivers cut a
     /// pod's uid out of the fifth component of a path, so this one should have two components.
@@ -47,7 +48,7 @@ impl Job {
             volume: Described::default(),
             level: Level::Kubernetes,
             may_destroy: false,
-            limit: Duration::from_secs(60),
+            limit: Duration::from_secs(600),
             root: "/var/lib".into(),
             only: Vec::new(),
             skip: Vec::new(),
@@ -70,7 +71,7 @@ fn name_of(driver: &Path) -> DriverName {
 
 /// The volume that a driver is judged by, as a person writes it down: either the options alone, one flat object of
 /// strings, or an object with these members.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Described {
     /// `flexVolume.options`.
@@ -87,6 +88,22 @@ pub struct Described {
     pub create: Option<UserOptions>,
     /// How large such volumes are, in bytes.
     pub bytes: Option<u64>,
+}
+
+/// Of secrets it shows how many there are.
+impl fmt::Debug for Described {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { options, fs_type, name, second, secrets, create, bytes } = self;
+        f.debug_struct("Described")
+            .field("options", options)
+            .field("fs_type", fs_type)
+            .field("name", name)
+            .field("second", second)
+            .field("secrets", &secrets.len())
+            .field("create", create)
+            .field("bytes", bytes)
+            .finish()
+    }
 }
 
 /// The description of a volume cannot be used. No value is in it: there are secrets among them.

@@ -254,16 +254,19 @@ impl Bed<'_> {
         for n in self.up.pods.clone() {
             let _ = self.down(&volume, n);
         }
+        // Nothing is detached beneath what is mounted.
+        self.force("pods");
         if self.up.staged.contains_key(&volume.name) || self.up.attached.contains(&volume.name) {
             let _ = self.unstage(&volume);
         }
-        self.force();
+        self.force("plugins");
+        self.left.extend(self.up.attached.iter().map(|name| format!("{name} is still attached")));
         self.up = crate::bed::Up::default();
     }
 
-    /// What is still mounted beneath the judge's own folder is unmounted.
-    fn force(&mut self) {
-        let home = self.home().to_owned();
+    /// What is still mounted beneath this part of the judge's own folder is unmounted.
+    fn force(&mut self, part: &str) {
+        let home = self.home().join(part);
         for _ in 0..64 {
             let Ok(mut there) = mount::table::beneath(&home) else { return };
             there.retain(|mounted| mounted.point != home);
@@ -275,7 +278,11 @@ impl Bed<'_> {
                 mount::unmount_ladder(&point, &[]).map_err(|error| io::Error::other(error.to_string()))
             });
             if !matches!(done, Ok(Ok(_))) {
-                self.left.push(format!("{} is still mounted at {}", deepest.source, deepest.point.display()));
+                let left = format!("{} is still mounted at {}", deepest.source, deepest.point.display());
+                let left = self.caller.clean(&left);
+                if !self.left.contains(&left) {
+                    self.left.push(left);
+                }
                 return;
             }
         }

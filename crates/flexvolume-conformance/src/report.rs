@@ -76,9 +76,10 @@ pub struct Count {
 }
 
 impl Report {
-    /// Nothing failed that must not.
+    /// Something passed, and nothing failed that must not.
     pub fn is_fit(&self) -> bool {
-        self.count().failed == 0
+        let count = self.count();
+        count.failed == 0 && count.passed > 0
     }
 
     /// How many came to what.

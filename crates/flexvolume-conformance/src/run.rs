@@ -52,7 +52,7 @@ fn all(bed: &mut Bed<'_>, told: &mut dyn FnMut(&Finding)) -> Result<Vec<Finding>
             }
             let outcome = match left_out(bed.job, check, &wanted).or_else(|| missing(check, &wanted, &findings)) {
                 Some(reason) => Outcome::Skipped { reason },
-                None => one(bed, check)?,
+                None => one(bed, check),
             };
             let finding = finding(check, outcome);
             told(&finding);
@@ -96,7 +96,7 @@ fn missing(check: &Check, wanted: &[&Check], findings: &[Option<Finding>]) -> Op
     })
 }
 
-fn one(bed: &mut Bed<'_>, check: &Check) -> Result<Outcome, Trouble> {
+fn one(bed: &mut Bed<'_>, check: &Check) -> Outcome {
     let place = bed.caller.place();
     let verdict = match check.act {
         Act::Do(act) => {
@@ -117,10 +117,13 @@ fn one(bed: &mut Bed<'_>, check: &Check) -> Result<Outcome, Trouble> {
         }
     };
     match verdict {
-        Ok(()) => Ok(Outcome::Passed),
-        Err((Stop::Fault(seen), calls)) => Ok(Outcome::Failed { seen: bed.caller.clean(&seen), calls }),
-        Err((Stop::Skip(reason), _)) => Ok(Outcome::Skipped { reason }),
-        Err((Stop::Trouble(trouble), _)) => Err(trouble),
+        Ok(()) => Outcome::Passed,
+        Err((Stop::Fault(seen), calls)) => Outcome::Failed { seen: bed.caller.clean(&seen), calls },
+        Err((Stop::Skip(reason), _)) => Outcome::Skipped { reason: bed.caller.clean(&reason) },
+        // The other checks may still say something.
+        Err((Stop::Trouble(trouble), _)) => {
+            Outcome::Skipped { reason: bed.caller.clean(&format!("the judge could not go on: {trouble}")) }
+        }
     }
 }
 

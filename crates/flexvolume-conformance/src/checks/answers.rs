@@ -23,7 +23,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
     heard(
         STATUS,
-        Must,
+        Should,
         "the status is Success, Failure or Not supported, letter by letter: any other word is a failure",
         "contract: A call",
         "use exactly these words",

@@ -4,7 +4,8 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use flexvolume_linux::{
@@ -47,7 +48,15 @@ pub(crate) const CHECKS: &[Check] = &[
         &["unmount.undoes"],
         |bed| {
             let life = live(bed, 1)?;
-            let left = loopdev::list()?.into_iter().map(|one| one.device).find(|device| life.loops.contains(device));
+            let look = || -> Result<_, Stop> {
+                Ok(loopdev::list()?.into_iter().map(|one| one.device).find(|device| life.loops.contains(device)))
+            };
+            // The kernel keeps a device for as long as somebody looks at it.
+            let end = Instant::now() + Duration::from_secs(3);
+            while look()?.is_some() && Instant::now() < end {
+                thread::sleep(Duration::from_millis(50));
+            }
+            let left = look()?;
             match left {
                 Some(device) => fault(format!("{} is still attached", device.display())),
                 None => Ok(()),

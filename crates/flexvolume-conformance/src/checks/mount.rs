@@ -109,7 +109,8 @@ fn two_pods(bed: &mut Bed<'_>) -> Verdict {
 
 fn read_only(bed: &mut Bed<'_>) -> Verdict {
     let volume = bed.volume()?;
-    bed.up(&volume, 3)?;
+    let other = bed.up(&volume, 3)?;
+    bed.unmount(&other)?;
     if bed.host_mounts {
         return skip("the driver leaves mount to the host, which makes it read-only itself");
     }

@@ -3,7 +3,7 @@
 use crate::{
     bed::Bed,
     check::{Check, row},
-    level::Severity::{Must, Should},
+    level::Severity::{Must, Note, Should},
     stop::{Verdict, fault},
 };
 use flexvolume_protocol::{Came, GetVolumeName};
@@ -11,7 +11,7 @@ use flexvolume_protocol::{Came, GetVolumeName};
 pub(crate) const CHECKS: &[Check] = &[
     row(
         "verbs.unknown",
-        Must,
+        Should,
         "a verb that the driver does not know is \"Not supported\": hosts then do what they do by default, and new hosts have new verbs",
         "contract: Call-outs",
         "end the case statement with `*) echo '{\"status\": \"Not supported\"}' ;;`",
@@ -27,7 +27,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
     row(
         "verbs.bad-options",
-        Should,
+        Note,
         "options that are no JSON are a Failure in JSON: what fails must be told",
         "contract: Options",
         "look whether the options could be read before anything is done with them",
@@ -42,6 +42,7 @@ pub(crate) const CHECKS: &[Check] = &[
         "answer \"Not supported\", which is the best answer",
         &["init.answers"],
         |bed| {
+            bed.attaching()?;
             let volume = bed.volume()?;
             let call = GetVolumeName { options: bed.options(&volume) };
             bed.caller.ask(&call)?.done("getvolumename").map(drop)
