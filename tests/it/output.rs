@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::Stdio,
     time::Duration,
@@ -145,6 +146,23 @@ impl Court<'_> {
     }
 }
 
+/// Hears nothing on standard input, and leaves folders that are deeper than anybody looks.
+const DEAF: &str = r#"#!/bin/sh
+case $1 in
+init) echo '{"status": "Success", "capabilities": {"attach": false}, "extensions": ["stdin"]}' ;;
+mount)
+    if [ "$3" = - ]; then
+        echo "what?" >&2
+        mkdir -p "$2.left/1/2/3/4/5/6/7/8/9/10/11/12/13/14"
+    else
+        mount -t tmpfs none "$2"
+    fi
+    echo '{"status": "Success"}' ;;
+unmount) umount "$2"; echo '{"status": "Success"}' ;;
+*) echo '{"status": "Failure", "message": "no"}' ;;
+esac
+"#;
+
 #[test]
 fn what_every_verb_prints_is_what_its_schema_says() {
     let Some(bed) = Bed::with_drivers() else { return };
@@ -160,10 +178,10 @@ fn what_every_verb_prints_is_what_its_schema_says() {
     let scratch = "{driver: flexvol.io/tmpfs, options: {size: 4Mi}}";
     let good = bed.manifest("good.yaml", &pod("web", &[("disk", &disk), ("scratch", scratch)]));
     let bad = bed.manifest("bad.yaml", &pod("sad", &[("share", "{driver: v/fails}")]));
-    // It announces more than it does.
-    let stdin = Answer::json(&json!({"status": "Success", "capabilities": {"attach": false}, "extensions": ["stdin"]}));
-    let deaf = Answer::success().run(r#"[ "$3" = - ] || mount -t tmpfs none "$2""#);
-    bed.script("v/deaf", direct().on("init", stdin).on("mount", deaf));
+    // It announces more than it does, and leaves more than the judge can take away.
+    let deaf = bed.sandbox.dir("driver").unwrap().join("deaf");
+    fs::write(&deaf, DEAF).unwrap();
+    fs::set_permissions(&deaf, PermissionsExt::from_mode(0o755)).unwrap();
     let judged = bed.sandbox.dir("judged").unwrap();
     let judged = judged.to_str().unwrap();
     // A driver that is gone while one of its volumes is up.
@@ -188,7 +206,10 @@ fn what_every_verb_prints_is_what_its_schema_says() {
         (&["call", "v/noisy", "init"], 0),
         (&["call", "v/noisy", "nonsense", "--flag"], 0),
         (&["call", "v/noisy", "listvolumes", "{}"], 0),
-        (&["check", "v/deaf", "--level", "flexvol", "--scratch", judged, "--only", "extensions.stdin"], 1),
+        (
+            &["check", deaf.to_str().unwrap(), "--level", "flexvol", "--scratch", judged, "--only", "extensions.stdin"],
+            1,
+        ),
         (&["man", "--to", pages.to_str().unwrap()], 0),
     ]);
     formatted_by_the_host(&mut court);
