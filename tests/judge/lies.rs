@@ -112,7 +112,8 @@ fn judged(kind: &str, lie: &str) -> Option<Value> {
     let volume = bed.sandbox.path().join("volume.json");
     let described = json!({"options": {"folder": folder}, "secrets": {"password": "correct horse battery staple"}});
     fs::write(&volume, described.to_string()).unwrap();
-    let mut command = bed.command(["-o", "json", "check", "--timeout", "3s", "--options"]);
+    let hangs = ["answer.in-time", "waitforattach.strange"].contains(&lie);
+    let mut command = bed.command(["-o", "json", "check", "--timeout", if hangs { "3s" } else { "1m" }, "--options"]);
     command.arg(&volume).arg("--scratch").arg(&scratch);
     // To be killed takes time, and changes nothing about the other lies.
     if lie.is_empty() || lie.starts_with("kill.") {
