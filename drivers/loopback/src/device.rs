@@ -32,7 +32,12 @@ const READABLE: usize = 38;
 /// write to: a pod may be given it as it is.
 pub(crate) fn attach(place: &Place, image: File, read_only: bool) -> Result<String> {
     let direct = Mark::read(place)?.is_none_or(|mark| !mark.buffered);
-    let attached = match sole(place, &image)? {
+    let mut there = sole(place, &image)?;
+    // One that was told to go, while somebody looked at it, goes from beneath whoever is told that it is attached.
+    if there.as_ref().is_some_and(|one| one.autoclear && loopdev::detach_this(one, PATIENCE).is_ok()) {
+        there = None;
+    }
+    let attached = match there {
         Some(found) if found.read_only != read_only => {
             let how = if found.read_only { "read-only" } else { "for writing, and is wanted read-only" };
             let message = format!("{} is attached {how}; take down who has it so", place.image().display());
