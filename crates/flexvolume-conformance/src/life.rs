@@ -260,7 +260,6 @@ impl Bed<'_> {
             let _ = self.unstage(&volume);
         }
         self.force("plugins");
-        self.left.extend(self.up.attached.iter().map(|name| format!("{name} is still attached")));
         self.up = crate::bed::Up::default();
     }
 
