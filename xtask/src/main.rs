@@ -34,7 +34,7 @@ elsewhere it prints the one line to type.
 guest SUITE [FILTER] [--here] [--limit SECONDS]
   SUITE            lvm, nfs; its cases whose names hold FILTER
   --here           on this machine's own kernel; cases that change the machine itself are skipped
-  --limit SECONDS  for each case, which has ten minutes otherwise, and all of them forty; with it there is no limit for all.
+  --limit SECONDS  for each case, which has ten minutes otherwise, and all of them fifty-five; with it there is no limit for all.
                    With FLEXVOL_POWERCUT_POINTS=all in the environment the filter `powercut` then tries every crash point
 guest run [OPTION]… -- COMMAND…
                    in a fresh machine, as root, with the executables of this build in /vm/bin; ends with the command's status,
