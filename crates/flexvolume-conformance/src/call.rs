@@ -146,13 +146,13 @@ impl Caller {
 
     /// Calls with words that the contract does not have; no check listens.
     pub(crate) fn ask_words(&self, words: &[&str]) -> Result<Heard<()>, Trouble> {
-        self.ask_program(self.exe.clone(), words, &[])
+        self.ask_program(self.exe.clone(), words)
     }
 
     /// Runs another program that runs the driver.
-    pub(crate) fn ask_program(&self, exe: PathBuf, words: &[&str], env: &[(&str, &str)]) -> Result<Heard<()>, Trouble> {
+    pub(crate) fn ask_program(&self, exe: PathBuf, words: &[&str]) -> Result<Heard<()>, Trouble> {
         let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
-        let outcome = self.run_at(exe, &words, None, None, env)?;
+        let outcome = self.run_at(exe, &words, None, None)?;
         let reading = tolerant::<()>(VerbName::Init, &said(&outcome));
         let came = match ended(&outcome.how) {
             Some(cut) => Err(cut),
@@ -174,7 +174,7 @@ impl Caller {
         stdin: Option<Vec<u8>>,
         kill: Option<Duration>,
     ) -> Result<Outcome, Trouble> {
-        self.run_at(self.exe.clone(), argv, stdin, kill, &[])
+        self.run_at(self.exe.clone(), argv, stdin, kill)
     }
 
     fn run_at<S: AsRef<str>>(
@@ -183,14 +183,12 @@ impl Caller {
         argv: &[S],
         stdin: Option<Vec<u8>>,
         kill: Option<Duration>,
-        env: &[(&str, &str)],
     ) -> Result<Outcome, Trouble> {
         let shown_input = stdin.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         let mut program = Program::new(exe);
         program.args = argv.iter().map(|word| word.as_ref().to_owned().into()).collect();
         program.stdin = stdin.map(Into::into);
         program.env = vec![(MARK.to_owned(), self.mark.clone())];
-        program.env.extend(env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         let usual = argv.first().and_then(|verb| self.usual(verb.as_ref())).unwrap_or_default();
         // What a call leaves running, and another call of ours that begins at this moment, may hold its output for a moment.
         let answer = kill.unwrap_or(self.limit.min(HELD + 4 * usual));

@@ -23,7 +23,7 @@ pub struct Check {
     pub section: &'static str,
     /// What an author does about it.
     pub mend: &'static str,
-    /// Checks without which this one cannot be made: it is skipped if one of them failed or was skipped.
+    /// Checks without which this one cannot be made: it is skipped if one of them failed, or was skipped for such a reason.
     pub(crate) needs: &'static [&'static str],
     pub(crate) act: Act,
 }

@@ -63,7 +63,7 @@ impl Bed<'_> {
     /// `mountdevice`. Whether the driver did it: by default the host would format and mount, which is not the driver's.
     pub(crate) fn mount_device(&mut self, volume: &Volume, device: &Device) -> Result<bool, Stop> {
         let dir = self.global(volume)?;
-        make(&dir)?;
+        make(dir.as_path())?;
         self.up.staged.insert(volume.name.clone(), device.clone());
         let call = MountDevice { dir, device: device.clone(), options: self.options(volume) };
         Ok(self.caller.ask(&call)?.done("mountdevice")?.is_some())
@@ -84,7 +84,7 @@ impl Bed<'_> {
     /// `mount` with these options; by default the host binds what is mounted for the node.
     pub(crate) fn mount_with(&mut self, volume: &Volume, n: usize, options: Options) -> Verdict {
         let pod = self.pod(n, volume)?;
-        make(&pod.dir)?;
+        make(pod.dir.as_path())?;
         self.up.pods.insert(n);
         let heard = self.caller.ask(&Mount { dir: pod.dir.clone(), options })?;
         self.host_mounts = matches!(heard.came, Ok(Came::NotSupported));
@@ -314,8 +314,8 @@ impl Bed<'_> {
 }
 
 /// Where a host would mount: with its parents, only for root.
-fn make(dir: &Dir) -> Verdict {
-    Ok(fs::create_dir_all(dir.as_path()).map_err(|error| Trouble::io("make the folder", dir.as_path(), error))?)
+pub(crate) fn make(dir: &Path) -> Verdict {
+    Ok(fs::create_dir_all(dir).map_err(|error| Trouble::io("make the folder", dir, error))?)
 }
 
 /// What hosts do where the driver does not unmount itself.

@@ -159,7 +159,7 @@ pub(crate) const VERBS: &[Verb] = &[
                 "An installed driver, with its extensions, for a build server:",
                 "flexvol check --level flexvol --junit report.xml example.com/folders --options volume.json",
             ),
-            ("One group, to see each call:", "flexvol -v check --only mount ./mydriver --options volume.json"),
+            ("One group, check by check:", "flexvol -v check --only mount ./mydriver --options volume.json"),
         ],
     },
     Verb {

@@ -6,6 +6,7 @@ use crate::{
     bed::{Bed, NODE, Volume},
     check::{Check, row},
     level::Severity::{Must, Should},
+    life::make,
     stop::{Stop, Verdict, fault, skip},
 };
 
@@ -142,8 +143,7 @@ pub(crate) const CHECKS: &[Check] = &[
                 staged(bed, volume)?;
                 bed.unmount_device(volume)?;
                 let dir = bed.global(volume)?;
-                std::fs::create_dir_all(dir.as_path())
-                    .map_err(|error| crate::trouble::Trouble::io("make the folder", dir.as_path(), error))?;
+                make(dir.as_path())?;
                 bed.caller.ask(&UnmountDevice { dir })?.done("the second unmountdevice").map(drop)
             })
         },

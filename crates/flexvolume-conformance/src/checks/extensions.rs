@@ -10,8 +10,8 @@ use crate::{
     bed::Bed,
     check::{Check, extra},
     level::Severity::{Must, Note},
+    life::make,
     stop::{Verdict, fault, skip},
-    trouble::Trouble,
 };
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -39,8 +39,7 @@ pub(crate) const CHECKS: &[Check] = &[
             let volume = bed.volume()?;
             bed.ready(&volume)?;
             let pod = bed.pod(1, &volume)?;
-            fs::create_dir_all(pod.dir.as_path())
-                .map_err(|error| Trouble::io("make the folder", pod.dir.as_path(), error))?;
+            make(pod.dir.as_path())?;
             bed.up.pods.insert(1);
             let options = bed.pod_options(&volume, &pod, false).with_secrets(bed.secrets());
             let call = Mount { dir: pod.dir.clone(), options };
@@ -105,7 +104,7 @@ fn staged(bed: &mut Bed<'_>) -> Verdict {
     let volume = bed.volume()?;
     bed.stage(&volume)?;
     let (global, pod) = (bed.global(&volume)?, bed.pod(1, &volume)?);
-    fs::create_dir_all(pod.dir.as_path()).map_err(|error| Trouble::io("make the folder", pod.dir.as_path(), error))?;
+    make(pod.dir.as_path())?;
     bed.up.pods.insert(1);
     bind(global.as_path(), pod.dir.as_path(), Flags::default())?;
     data::write(bed, pod.dir.as_path())?;

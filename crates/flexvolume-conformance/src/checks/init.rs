@@ -1,7 +1,5 @@
 //! `init`: without it a driver is not there.
 
-use std::path::PathBuf;
-
 use flexvolume_linux::process;
 use flexvolume_protocol::{Init, InitReply};
 use serde_json::Value;
@@ -87,19 +85,15 @@ fn capabilities(bed: &mut Bed<'_>) -> Verdict {
 /// `init` run by another program.
 fn through(bed: &mut Bed<'_>, tool: &str, words: &[&str]) -> Verdict {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let Some(exe) = process_on(tool, &path) else { return skip(format!("there is no {tool} to do it with")) };
+    let Some(exe) = process::on_path(tool, &path) else { return skip(format!("there is no {tool} to do it with")) };
     let driver = bed.job.driver.to_string_lossy().into_owned();
     let words: Vec<&str> = words.iter().copied().chain([driver.as_str(), "init"]).collect();
-    let heard = bed.caller.ask_program(exe.clone(), &words, &[])?;
+    let heard = bed.caller.ask_program(exe.clone(), &words)?;
     if heard.came.is_err() && tool == "unshare" {
         let words = ["--net", "--", "true"];
-        if bed.caller.ask_program(exe, &words, &[])?.how != process::How::Exited(0) {
+        if bed.caller.ask_program(exe, &words)?.how != process::How::Exited(0) {
             return skip("a namespace without network cannot be made here");
         }
     }
     heard.success("init").map(drop)
-}
-
-fn process_on(tool: &str, path: &std::ffi::OsStr) -> Option<PathBuf> {
-    process::on_path(tool, path)
 }

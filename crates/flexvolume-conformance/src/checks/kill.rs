@@ -9,6 +9,7 @@ use crate::{
     bed::{Bed, NODE, Volume},
     check::{Check, row},
     level::Severity::Must,
+    life::make,
     stop::{Verdict, fault, skip},
 };
 
@@ -170,10 +171,6 @@ fn told(stop: crate::stop::Stop, verb: VerbName, at: Duration) -> crate::stop::S
 /// What the killed call started may live a moment longer.
 fn rest(bed: &Bed<'_>) -> Verdict {
     bed.settle(Duration::from_secs(2))
-}
-
-fn make(dir: &std::path::Path) -> Verdict {
-    Ok(std::fs::create_dir_all(dir).map_err(|error| crate::trouble::Trouble::io("make the folder", dir, error))?)
 }
 
 fn staged_once(bed: &mut Bed<'_>, volume: &Volume, device: &Device) -> Verdict {

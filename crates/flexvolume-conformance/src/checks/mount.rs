@@ -9,6 +9,7 @@ use crate::{
     bed::{Bed, Volume},
     check::{Check, row},
     level::Severity::{Must, Should},
+    life::make,
     stop::{Stop, Verdict, fault, skip},
     trouble::Trouble,
 };
@@ -142,7 +143,7 @@ fn all_or_nothing(bed: &mut Bed<'_>) -> Verdict {
     let pod = bed.pod(5, &volume)?;
     let path = pod.dir.as_path().to_owned();
     let parent = path.parent().unwrap_or(&path);
-    fs::create_dir_all(parent).map_err(|error| Trouble::io("make the folder", parent, error))?;
+    make(parent)?;
     fs::write(&path, "").map_err(|error| Trouble::io("write", &path, error))?;
     bed.up.pods.insert(5);
     let options = bed.pod_options(&volume, &pod, false);
@@ -152,7 +153,7 @@ fn all_or_nothing(bed: &mut Bed<'_>) -> Verdict {
     }
     let nameless = Volume { options: UserOptions::default(), id: None, ..volume };
     let pod = bed.pod(4, &nameless)?;
-    fs::create_dir_all(pod.dir.as_path()).map_err(|error| Trouble::io("make the folder", pod.dir.as_path(), error))?;
+    make(pod.dir.as_path())?;
     bed.up.pods.insert(4);
     let options = bed.pod_options(&nameless, &pod, false);
     let second = failed(bed, "mount without the volume's options", Mount { dir: pod.dir, options });

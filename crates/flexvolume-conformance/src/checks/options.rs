@@ -8,8 +8,8 @@ use crate::{
     bed::{Bed, Volume},
     check::{Check, row},
     level::Severity::Must,
+    life::make,
     stop::{Verdict, fault, skip},
-    trouble::Trouble,
 };
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -143,7 +143,8 @@ fn no_fs_type(bed: &mut Bed<'_>) -> Verdict {
 fn base_only(bed: &mut Bed<'_>) -> Verdict {
     let volume = Volume { options: UserOptions::default(), id: None, ..bed.volume()? };
     let pod = bed.pod(1, &volume)?;
-    make(bed, &pod.dir)?;
+    bed.up.pods.insert(1);
+    make(pod.dir.as_path())?;
     let options = bed.options(&volume);
     let heard = bed.caller.ask(&Mount { dir: pod.dir.clone(), options })?;
     match (heard.came, bed.mounted(&pod.dir)?) {
@@ -192,9 +193,4 @@ fn injection(bed: &mut Bed<'_>) -> Verdict {
         None if bed.host_mounts => skip("the driver leaves mount to the host"),
         None => Ok(()),
     }
-}
-
-fn make(bed: &mut Bed<'_>, dir: &flexvolume_protocol::Dir) -> Verdict {
-    bed.up.pods.insert(1);
-    Ok(fs::create_dir_all(dir.as_path()).map_err(|error| Trouble::io("make the folder", dir.as_path(), error))?)
 }

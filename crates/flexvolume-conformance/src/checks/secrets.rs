@@ -16,8 +16,8 @@ use crate::{
     bed::Bed,
     check::{Check, row},
     level::Severity::{Must, Should},
+    life::make,
     stop::{Verdict, fault, skip},
-    trouble::Trouble,
 };
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -65,7 +65,7 @@ fn call(bed: &mut Bed<'_>, n: usize) -> Result<Mount, crate::stop::Stop> {
     let volume = bed.volume()?;
     bed.ready(&volume)?;
     let pod = bed.pod(n, &volume)?;
-    fs::create_dir_all(pod.dir.as_path()).map_err(|error| Trouble::io("make the folder", pod.dir.as_path(), error))?;
+    make(pod.dir.as_path())?;
     bed.up.pods.insert(n);
     let options = bed.pod_options(&volume, &pod, false).with_secrets(bed.secrets());
     Ok(Mount { dir: pod.dir, options })

@@ -1,6 +1,6 @@
 //! Calls for different volumes run at once.
 
-use std::{fs, thread};
+use std::thread;
 
 use flexvolume_protocol::{Dir, Extension, Mount, Unmount};
 
@@ -8,8 +8,8 @@ use crate::{
     bed::{Bed, Volume},
     check::{Check, row},
     level::Severity::Must,
+    life::make,
     stop::{Stop, Verdict, fault, skip},
-    trouble::Trouble,
 };
 
 pub(crate) const CHECKS: &[Check] = &[row(
@@ -59,8 +59,7 @@ fn at_once(bed: &mut Bed<'_>, all: &[Volume]) -> Verdict {
     let mut calls = Vec::new();
     for (n, volume) in (20..).zip(all) {
         let pod = bed.pod(n, volume)?;
-        fs::create_dir_all(pod.dir.as_path())
-            .map_err(|error| Trouble::io("make the folder", pod.dir.as_path(), error))?;
+        make(pod.dir.as_path())?;
         let options = bed.pod_options(volume, &pod, false);
         calls.push(Mount { dir: pod.dir, options });
     }

@@ -1,14 +1,12 @@
 //! `unmount`: whatever was there, nothing is there afterwards.
 
-use std::fs;
-
 use flexvolume_linux::mount::{Flags, bind};
 
 use crate::{
     check::{Check, row},
     level::Severity::{Must, Should},
-    stop::{Verdict, skip},
-    trouble::Trouble,
+    life::make,
+    stop::skip,
 };
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -88,7 +86,3 @@ pub(crate) const CHECKS: &[Check] = &[
         },
     ),
 ];
-
-fn make(dir: &std::path::Path) -> Verdict {
-    Ok(fs::create_dir_all(dir).map_err(|error| Trouble::io("make the folder", dir, error))?)
-}

@@ -4,6 +4,7 @@ use crate::{
     bed::Bed,
     check::{Check, row},
     level::Severity::{Must, Note, Should},
+    life::make,
     stop::{Verdict, fault},
 };
 use flexvolume_protocol::{Came, GetVolumeName};
@@ -53,8 +54,7 @@ pub(crate) const CHECKS: &[Check] = &[
 fn bad_options(bed: &mut Bed<'_>) -> Verdict {
     let volume = bed.volume()?;
     let pod = bed.pod(90, &volume)?;
-    std::fs::create_dir_all(pod.dir.as_path())
-        .map_err(|error| crate::trouble::Trouble::io("make the folder", pod.dir.as_path(), error))?;
+    make(pod.dir.as_path())?;
     bed.up.pods.insert(90);
     let heard = bed.caller.ask_words(&["mount", pod.dir.as_str(), "{\"broken"])?;
     let said = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&heard.raw);
