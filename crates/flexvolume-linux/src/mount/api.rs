@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use linux_raw_sys::general::{
-    AT_EMPTY_PATH, MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC,
-    MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOUNT_ATTR_RELATIME, MOUNT_ATTR_STRICTATIME,
+    AT_EMPTY_PATH, AT_RECURSIVE, MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
+    MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOUNT_ATTR_RELATIME, MOUNT_ATTR_STRICTATIME,
 };
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -18,9 +18,10 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    MountId,
     mounted::AccessTimes,
     raw::{self, Attributes},
-    table::path_of,
+    table::{self, path_of},
 };
 use crate::{
     Error, ErrorKind, Result,
@@ -66,6 +67,8 @@ pub struct FsMount<'a> {
 pub struct Tree {
     fd: OwnedFd,
     what: String,
+    /// Whether mounts below it are a part of it.
+    is_deep: bool,
 }
 
 /// Mount options told apart: for the mount, and for the file system.
@@ -114,7 +117,7 @@ impl Tree {
         fsconfig_create(&context).map_err(|e| failed("the file system would not start", e))?;
         let fd = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, sorted.attr)
             .map_err(|e| failed("the mount was refused", e))?;
-        Ok(Self { fd, what })
+        Ok(Self { fd, what, is_deep: false })
     }
 
     /// A second view, out of sight, of the directory or file `source` (not of mounts below it), forbidding `flags` and
@@ -132,8 +135,24 @@ impl Tree {
         let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
         let fd = open_tree(source, "", clone).map_err(|e| Error::io("make a view of", what, e))?;
         let what = format!("a view of {}", what.display());
-        forbid(fd.as_fd(), flags, &what)?;
-        Ok(Self { fd, what })
+        forbid(fd.as_fd(), flags, 0, &what)?;
+        Ok(Self { fd, what, is_deep: false })
+    }
+
+    /// A second view of `source` and of every mount below it, each forbidding `flags` too. What is mounted below `source` later is
+    /// seen here where `source` passes that on; what is mounted or taken away here changes nothing there.
+    ///
+    /// Errors: as [`Tree::of`]; `Unsupported` before kernel 5.12.
+    pub fn whole(source: &Path, flags: Flags) -> Result<Self> {
+        let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        let fd = open_tree(open_point(source)?, "", clone | OpenTreeFlags::AT_RECURSIVE)
+            .map_err(|e| Error::io("make a view of", source, e))?;
+        let what = format!("a view of {}", source.display());
+        let follows = Attributes { propagation: libc::MS_SLAVE, ..Attributes::default() };
+        raw::mount_setattr(fd.as_fd(), c"", AT_EMPTY_PATH | AT_RECURSIVE, follows)
+            .map_err(|e| too_old(Error::os(format!("cannot set the propagation of {what}"), e)))?;
+        forbid(fd.as_fd(), flags, AT_RECURSIVE, &what)?;
+        Ok(Self { fd, what, is_deep: true })
     }
 
     /// Says which access times this view writes down, and whether those of directories are passed over (`nodiratime`).
@@ -148,18 +167,26 @@ impl Tree {
         let directories = if no_directories { MOUNT_ATTR_NODIRATIME } else { 0 };
         let change =
             Attributes { set: (times | directories).into(), clear: MOUNT_ATTR__ATIME.into(), ..Attributes::default() };
-        raw::mount_setattr(self.fd.as_fd(), c"", AT_EMPTY_PATH, change)
+        let deep = if self.is_deep { AT_RECURSIVE } else { 0 };
+        raw::mount_setattr(self.fd.as_fd(), c"", AT_EMPTY_PATH | deep, change)
             .map_err(|e| too_old(Error::os(format!("cannot set the access times of {}", self.what), e)))?;
         Ok(self)
     }
 
+    /// The number that the mount has, also once it is in place.
+    ///
+    /// Errors: what the kernel says.
+    pub fn id(&self) -> Result<MountId> {
+        table::id_of(self.fd.as_fd()).map_err(|e| Error::os(format!("cannot tell which mount {} is", self.what), e))
+    }
+
     /// Puts the mount in place, on top of whatever `target` is. A link anywhere in `target` is refused.
-    pub fn attach(self, target: &Path) -> Result<()> {
+    pub fn attach(&self, target: &Path) -> Result<()> {
         self.attach_to(open_point(target)?.as_fd())
     }
 
     /// Puts the mount in place on an open directory or file (an `O_PATH` descriptor will do).
-    pub fn attach_to(self, target: BorrowedFd<'_>) -> Result<()> {
+    pub fn attach_to(&self, target: BorrowedFd<'_>) -> Result<()> {
         let how = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         move_mount(&self.fd, "", target, "", how).map_err(|e| {
             let target = path_of(&target).unwrap_or_default();
@@ -188,7 +215,7 @@ pub fn bind(source: &Path, target: &Path, flags: Flags) -> Result<()> {
 /// Errors: `NotFound` if nothing is mounted exactly there; `Unsupported` before kernel 5.12.
 pub fn set_flags(target: &Path, flags: Flags) -> Result<()> {
     let at = open_point(target)?;
-    forbid(at.as_fd(), flags, &target.display().to_string()).map_err(|e| match e.errno() {
+    forbid(at.as_fd(), flags, 0, &target.display().to_string()).map_err(|e| match e.errno() {
         Some(libc::EINVAL) => Error::new(
             ErrorKind::NotFound,
             format!("cannot set mount flags: nothing is mounted at {}", target.display()),
@@ -197,12 +224,12 @@ pub fn set_flags(target: &Path, flags: Flags) -> Result<()> {
     })
 }
 
-fn forbid(mount: BorrowedFd<'_>, flags: Flags, what: &str) -> Result<()> {
+fn forbid(mount: BorrowedFd<'_>, flags: Flags, deep: u32, what: &str) -> Result<()> {
     let set = flags.attr();
     if set == 0 {
         return Ok(());
     }
-    raw::mount_setattr(mount, c"", AT_EMPTY_PATH, Attributes { set: set.into(), ..Attributes::default() })
+    raw::mount_setattr(mount, c"", AT_EMPTY_PATH | deep, Attributes { set: set.into(), ..Attributes::default() })
         .map_err(|e| too_old(Error::os(format!("cannot set mount flags on {what}"), e)))
 }
 

@@ -65,6 +65,11 @@ pub struct Part {
 }
 
 impl Part {
+    /// Whether its file system lies on a block device. btrfs hides its own.
+    pub fn is_on_device(&self) -> bool {
+        self.dev.0 != 0 || self.fs_type == "btrfs"
+    }
+
     /// Whether `other` is this part, or lies in it.
     pub fn holds(&self, other: &Self) -> bool {
         self.dev == other.dev && self.fs_type == other.fs_type && other.shown.starts_with(&self.shown)
@@ -75,6 +80,12 @@ impl Mounted {
     /// What it shows.
     pub fn part(&self) -> Part {
         Part { dev: self.dev, fs_type: self.fs_type.clone(), shown: self.shown().to_owned() }
+    }
+
+    /// What a directory or file in it shows, by its path from here.
+    pub fn part_at(&self, path: &Path) -> Part {
+        let shown = if path.as_os_str().is_empty() { self.shown().to_owned() } else { self.shown().join(path) };
+        Part { shown, ..self.part() }
     }
 
     /// Whether both show the same directory of the same file system.

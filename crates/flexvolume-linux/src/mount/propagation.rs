@@ -40,8 +40,14 @@ pub fn propagation(pid: Option<u32>, path: &Path) -> Result<Option<Propagation>>
     }))
 }
 
+/// The table as this process sees it.
+pub(super) fn rows() -> Result<Vec<Row>> {
+    let file = "/proc/thread-self/mountinfo";
+    mountinfo::rows(&fs::read(file).map_err(|e| Error::io("read", file, e))?)
+}
+
 /// From mount to mount down the tree, as the kernel walks a path: what a later mount hides is never met.
-fn covering<'a>(rows: &'a [Row], path: &Path) -> Option<&'a Row> {
+pub(super) fn covering<'a>(rows: &'a [Row], path: &Path) -> Option<&'a Row> {
     let is_top = |row: &&Row| rows.iter().all(|other| other.mounted.id != row.mounted.parent);
     let mut at = rows.iter().find(|row| is_top(row) && path.starts_with(&row.mounted.point))?;
     // No walk is longer than the table.

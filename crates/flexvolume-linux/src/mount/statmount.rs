@@ -50,13 +50,21 @@ pub(super) fn unique(old_id: u64) -> Result<Option<MountId>> {
     Ok(rows()?.into_iter().find(|row| row.old_id == old_id).map(|row| row.mounted.id))
 }
 
+/// Every mount beneath that one, at any depth.
+pub(super) fn under(id: MountId) -> Result<Vec<Mounted>> {
+    complete(rows_under(id.0)?)
+}
+
 fn rows() -> Result<Vec<Row>> {
+    rows_under(i64::from(LSMT_ROOT).cast_unsigned())
+}
+
+fn rows_under(top: u64) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let mut ids = [0_u64; 512];
     let mut last = 0;
     loop {
-        let root = i64::from(LSMT_ROOT).cast_unsigned();
-        let count = raw::list_mounts(root, last, &mut ids).map_err(|e| Error::os("cannot list the mounts", e))?;
+        let count = raw::list_mounts(top, last, &mut ids).map_err(|e| Error::os("cannot list the mounts", e))?;
         for id in &ids[..count] {
             rows.extend(row(*id)?);
             last = *id;

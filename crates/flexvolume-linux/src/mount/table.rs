@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    os::fd::AsFd,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
@@ -13,8 +14,8 @@ use rustix::{
     io::Errno,
 };
 
-use super::{MountId, Mounted, mountinfo, statmount};
-use crate::Result;
+use super::{MountId, Mounted, Part, api::open_point, mountinfo, propagation, statmount};
+use crate::{Error, ErrorKind, Result};
 
 /// The two ways to read the table. Numbers of one mean nothing to the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,11 +68,59 @@ impl Backend {
         let seen = match self.see(CWD, path) {
             Ok(seen) => seen,
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-            Err(error) => return Err(crate::Error::io("look at", path, error)),
+            Err(error) => return Err(Error::io("look at", path, error)),
         };
         match seen.mount {
             Some(id) => self.by_id(id),
             None => Ok(None),
+        }
+    }
+
+    /// As [`under`].
+    pub fn under(self, id: MountId) -> Result<Vec<Mounted>> {
+        match self {
+            Self::Statmount => statmount::under(id),
+            Self::Mountinfo => {
+                let mut rest = mountinfo::all()?;
+                let mut found: Vec<Mounted> = Vec::new();
+                // No tree is deeper than the table is long.
+                for _ in 0..rest.len() {
+                    let is_under = |it: &Mounted| it.parent == id || found.iter().any(|above| above.id == it.parent);
+                    let (more, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(is_under);
+                    rest = others;
+                    if more.is_empty() {
+                        break;
+                    }
+                    found.extend(more);
+                }
+                Ok(found)
+            }
+        }
+    }
+
+    /// The mount that an open file lies in.
+    fn id_of(self, fd: BorrowedFd<'_>) -> rustix::io::Result<MountId> {
+        let id = StatxFlags::from_bits_retain(match self {
+            Self::Statmount => STATX_MNT_ID_UNIQUE,
+            Self::Mountinfo => STATX_MNT_ID,
+        });
+        let at = AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+        let seen = match statx(fd, "", at, id) {
+            // As for a path: another user's FUSE file system.
+            Err(Errno::ACCESS) => statx(fd, "", at, StatxFlags::empty())?,
+            seen => seen?,
+        };
+        if seen.stx_mask & (STATX_MNT_ID | STATX_MNT_ID_UNIQUE) == 0 {
+            // Before kernel 5.8.
+            let path = path_of(&fd)?;
+            let rows = propagation::rows().map_err(|_| Errno::IO)?;
+            return propagation::covering(&rows, &path).map(|row| row.mounted.id).ok_or(Errno::NOENT);
+        }
+        match MountId(seen.stx_mnt_id) {
+            small if self == Self::Statmount && !small.is_unique() => {
+                statmount::unique(small.0).ok().flatten().ok_or(Errno::ACCESS)
+            }
+            id => Ok(id),
         }
     }
 
@@ -112,7 +161,7 @@ fn search(dir: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<Option<MountId
 }
 
 /// The path with its parent's links resolved and its last name as it is.
-fn real_path(dir: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<PathBuf> {
+pub(super) fn real_path(dir: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<PathBuf> {
     use rustix::fs::{Mode, OFlags, openat};
     let parent = match path.parent() {
         None => return Ok(path.to_owned()),
@@ -156,6 +205,32 @@ pub fn at(path: &Path) -> Result<Option<Mounted>> {
 /// Errors: the table cannot be read.
 pub fn by_id(id: MountId) -> Result<Option<Mounted>> {
     Backend::here().by_id(id)
+}
+
+/// The mount that an open file or directory lies in.
+pub(super) fn id_of(fd: BorrowedFd<'_>) -> rustix::io::Result<MountId> {
+    Backend::here().id_of(fd)
+}
+
+/// Every mount beneath the mount with this number, at any depth.
+///
+/// Errors: the table cannot be read.
+pub fn under(id: MountId) -> Result<Vec<Mounted>> {
+    Backend::here().under(id)
+}
+
+/// What a view of `path` shows, and the mount that it lies in: `path` may be the root of a mount, or any directory or file. A link
+/// anywhere in it is refused; no file system is asked.
+///
+/// Errors: `NotFound` if it is not there, `Refused` for a link; the table cannot be read.
+pub fn part(path: &Path) -> Result<(Mounted, Part)> {
+    let fd = open_point(path)?;
+    let failed = |e| Error::io("tell which mount holds", path, e);
+    let gone = || Error::new(ErrorKind::NotFound, format!("the mount that held {} is gone", path.display()));
+    let mounted = by_id(id_of(fd.as_fd()).map_err(failed)?)?.ok_or_else(gone)?;
+    let real = path_of(&fd).map_err(failed)?;
+    let part = mounted.part_at(real.strip_prefix(&mounted.point).map_err(|_| gone())?);
+    Ok((mounted, part))
 }
 
 /// Every mount of the file system on this device, given by major and minor number. Other mount namespaces may hold

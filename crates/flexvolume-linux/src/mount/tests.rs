@@ -7,7 +7,10 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::{
+    fs::{CWD, Mode, OFlags, openat},
+    mount::{MountPropagationFlags, mount_change},
+};
 
 use super::{
     Flags, FsMount, LADDER, Presence, Step, Tree, Unmount, bind, corrupted, is_empty_dir, look, mount, probe,
@@ -102,6 +105,46 @@ fn a_read_only_view_is_so_before_anyone_can_see_it() {
         assert!(matches!(look(&to).unwrap(), Presence::Mount(_)), "a bind within one file system is a mount too");
         bind(&to, &to, FLAGS).unwrap();
         assert!(table::at(&to).unwrap().unwrap().read_only, "what is forbidden stays so in a view of it");
+    });
+}
+
+#[test]
+fn a_whole_view_has_what_lies_beneath_and_changes_nothing_there() {
+    private_mounts(|tmp| {
+        let (from, to, plain) = (dir(tmp, "from"), dir(tmp, "to"), dir(tmp, "plain"));
+        mount(&TMPFS, &from).unwrap();
+        mount_change(&from, MountPropagationFlags::SHARED).unwrap();
+        let inner = dir(&from, "in");
+        mount(&TMPFS, &inner).unwrap();
+        let tree = Tree::whole(&from, READ_ONLY).unwrap();
+        let id = tree.id().unwrap();
+        tree.attach(&to).unwrap();
+        let there = table::at(&to).unwrap().unwrap();
+        assert_eq!(there.id, id);
+        for backend in [Backend::here(), Backend::Mountinfo] {
+            let top = backend.at(&to).unwrap().unwrap();
+            let points: Vec<_> =
+                backend.under(top.id).unwrap().into_iter().map(|it| (it.point, it.read_only)).collect();
+            assert_eq!(points, [(to.join("in"), true)], "{backend:?}");
+        }
+        // What is mounted later comes along, what goes here stays there.
+        let later = dir(&from, "later");
+        mount(&TMPFS, &later).unwrap();
+        assert!(table::at(&to.join("later")).unwrap().is_some());
+        for name in ["in", "later"] {
+            unmount(&to.join(name), Unmount::Plain).unwrap();
+        }
+        assert!(table::at(&inner).unwrap().is_some() && table::at(&later).unwrap().is_some());
+        unmount(&to, Unmount::Plain).unwrap();
+
+        // Of a directory that is no mount it is known which one it is.
+        let (own, part) = table::part(&plain).unwrap();
+        assert_eq!(own.part_at(plain.strip_prefix(&own.point).unwrap()), part);
+        Tree::whole(&plain, FLAGS).unwrap().attach(&to).unwrap();
+        assert_eq!(table::at(&to).unwrap().unwrap().part(), part);
+        assert_eq!(table::part(&from).unwrap().1, table::at(&from).unwrap().unwrap().part());
+        symlink(&plain, tmp.join("link")).unwrap();
+        assert_eq!(table::part(&tmp.join("link")).unwrap_err().kind(), ErrorKind::Refused);
     });
 }
 

@@ -5,7 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::{fd::OwnedFd, fs::OFlags, io::Errno, mount::UnmountFlags};
+use rustix::{
+    fd::OwnedFd,
+    fs::{CWD, OFlags},
+    io::Errno,
+    mount::UnmountFlags,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Mounted, Presence, look, raw, table};
@@ -78,7 +83,9 @@ pub fn unmount(target: &Path, how: Unmount) -> Result<()> {
 ///
 /// Errors: what the last step said.
 pub fn unmount_ladder(target: &Path, idle: &[PathBuf]) -> Result<Vec<Step>> {
-    let Presence::Mount(_) = look(target)? else { return Ok(Vec::new()) };
+    if top(target)?.is_none() {
+        return Ok(Vec::new());
+    }
     let (mut done, mut last) = (Vec::new(), None);
     for step in LADDER {
         match unmount_step(target, step, idle) {
@@ -104,7 +111,7 @@ pub fn unmount_ladder(target: &Path, idle: &[PathBuf]) -> Result<Vec<Step>> {
 ///
 /// Errors: what the kernel said; go on with the next step.
 pub fn unmount_step(target: &Path, step: Step, idle: &[PathBuf]) -> Result<bool> {
-    let Some(mounted) = table::at(target)? else { return Ok(true) };
+    let Some(mounted) = top(target)? else { return Ok(true) };
     let unmount = |how| match unmount(target, how) {
         Ok(()) => Ok(true),
         // A step before may have worked late.
@@ -118,6 +125,19 @@ pub fn unmount_step(target: &Path, step: Step, idle: &[PathBuf]) -> Result<bool>
         Step::Abort if is_fuse(&mounted) && is_last(&mounted, idle)? => abort(&mounted),
         Step::Thaw if can_freeze(&mounted) && is_last(&mounted, idle)? => thaw(target),
         Step::Force | Step::Abort | Step::Thaw => Ok(false),
+    }
+}
+
+/// What is mounted on top there. Some file systems that have failed do not even say what they are any more (a shut-down XFS): the
+/// table knows them by their path.
+fn top(target: &Path) -> Result<Option<Mounted>> {
+    match look(target)? {
+        Presence::Mount(id) => table::by_id(id),
+        Presence::Corrupted(_) => {
+            let real = table::real_path(CWD, target).map_err(|e| Error::io("look at", target, e))?;
+            Ok(table::stacked(&real)?.pop())
+        }
+        Presence::Absent | Presence::Plain | Presence::Symlink | Presence::Other => Ok(None),
     }
 }
 
