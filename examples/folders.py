@@ -7,7 +7,7 @@ the file system can). Each is made and taken away under a hidden name, and appea
 folder it works on, which the kernel gives back when the call dies: so nothing is copied while it is mounted or mounted while it is
 copied, and a hidden folder that nobody holds was left by a call that was cut off. Sizes are remembered; nothing holds a volume to its.
 """
-import contextlib, datetime, fcntl, glob, json, os, re, subprocess, sys, tempfile
+import contextlib, datetime, fcntl, glob, json, os, re, subprocess, sys, tempfile, time
 
 class Failure(Exception):
     def __init__(self, code, message):
@@ -84,8 +84,11 @@ def locked(path, how=fcntl.LOCK_EX | fcntl.LOCK_NB):
 
 def sweep():
     for path in glob.glob(".new.*") + glob.glob(".gone.*"):
-        with contextlib.suppress(Failure, FileNotFoundError), locked(path):
-            run("rm", "-rf", "--one-file-system", path)
+        with contextlib.suppress(Failure, FileNotFoundError):
+            if path.startswith(".new.") and time.time() - os.path.getmtime(path) < 3600:
+                continue  # so new that its maker may not have locked it yet
+            with locked(path):
+                run("rm", "-rf", "--one-file-system", path)
 
 def make(path, facts, source):
     """Makes a volume or snapshot, with what the folder `source` holds or empty."""

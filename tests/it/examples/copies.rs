@@ -3,6 +3,7 @@
 use std::{
     fs,
     os::unix::fs::{MetadataExt, symlink},
+    time::{Duration, SystemTime},
 };
 
 use rustix::fs::{FlockOperation, flock};
@@ -109,7 +110,11 @@ fn only_what_nobody_holds_is_swept() {
     let Some(example) = Example::python() else { return };
     let half = example.folder.join(".new.half");
     fs::create_dir(&half).unwrap();
+    // One that has just been made is not locked yet.
+    example.make("new");
+    assert!(half.is_dir());
     let held = fs::File::open(&half).unwrap();
+    held.set_modified(SystemTime::now() - Duration::from_secs(3 * 3600)).unwrap();
     flock(&held, FlockOperation::LockExclusive).unwrap();
     example.make("a");
     assert!(half.is_dir());
