@@ -3,13 +3,10 @@
 use std::{
     fs,
     io::{self, ErrorKind},
-    os::unix::{
-        fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
-        net::UnixStream as Plain,
-    },
+    os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::mpsc,
-    time::Duration,
+    pin::pin,
+    task::{Context, Poll, Waker},
 };
 
 use tokio::net::{UnixListener, UnixStream};
@@ -32,9 +29,6 @@ pub enum SocketTrouble {
         error: io::Error,
     },
 }
-
-/// Whoever listens lets a client in by then.
-const LET_IN: Duration = Duration::from_secs(2);
 
 /// The longest path that a socket's address holds.
 const LONGEST: usize = 107;
@@ -87,10 +81,12 @@ pub fn listen(path: &Path) -> Result<(UnixListener, Named), SocketTrouble> {
 
 /// Whether somebody listens there. Who is stopped, with as many waiting as may wait, lets nobody in: he is there all the same.
 fn is_answered(path: &Path) -> bool {
-    let (send, came) = mpsc::channel();
-    let path = path.to_owned();
-    std::thread::spawn(move || send.send(Plain::connect(path).is_ok()));
-    came.recv_timeout(LET_IN).unwrap_or(true)
+    // Asked once and not waited for: to such a socket one is connected at once, or never.
+    let mut connecting = pin!(UnixStream::connect(path));
+    match connecting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Err(error)) => error.kind() == ErrorKind::WouldBlock,
+        Poll::Ready(Ok(_)) | Poll::Pending => true,
+    }
 }
 
 /// The next client that may call: root, or who runs this process.
@@ -126,7 +122,7 @@ mod tests {
         std::mem::forget(first.1);
         drop(first.0);
         // A driver that another test starts may hold it open for a moment.
-        while Plain::connect(&path).is_ok() {
+        while is_answered(&path) {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
         let (second, name) = listen(&path).unwrap();
@@ -135,6 +131,23 @@ mod tests {
         drop(client);
         drop(name);
         assert!(!path.exists());
+    }
+
+    /// Of one that is stopped no client is let in, and nobody waits for that.
+    #[tokio::test]
+    async fn who_lets_nobody_in_is_there_all_the_same() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("csi.sock");
+        let socket = tokio::net::UnixSocket::new_stream().unwrap();
+        socket.bind(&path).unwrap();
+        let _listener = socket.listen(1).unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(client) = UnixStream::connect(&path).await {
+            waiting.push(client);
+        }
+        let start = std::time::Instant::now();
+        assert!(matches!(listen(&path), Err(SocketTrouble::Taken(_))));
+        assert!(start.elapsed() < std::time::Duration::from_secs(1));
     }
 
     #[tokio::test]
