@@ -15,7 +15,7 @@ use crate::{
     meter::Meter,
     name::CsiName,
     plugin::{Manner, Plugin, Serving, Teller},
-    register::{self, Announced},
+    register::{self, Announced, Folder},
     roll::Known,
     serve::{Parts, serve},
     socket::{Named, SocketTrouble, listen},
@@ -50,7 +50,7 @@ pub(crate) struct Common {
     pub(crate) parts: Parts,
     pub(crate) kubelet_dir: PathBuf,
     /// Where the kubelet looks for new drivers, if it is to find them.
-    pub(crate) registry: Option<PathBuf>,
+    pub(crate) registry: Option<Folder>,
 }
 
 /// Those that are served.

@@ -3,7 +3,10 @@
 //! The kubelet takes a driver off when its socket goes, and looks at a socket anew when it appears: so one that it refused is taken
 //! away and put there again after a while.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use flexvolume_host::Note;
 use tokio::sync::watch;
@@ -23,6 +26,9 @@ use crate::{
 /// The kubelet's folder, beneath its own.
 const FOLDER: &str = "plugins_registry";
 
+/// So often it is looked for while there is no kubelet.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// The versions of CSI, as the kubelet wants them written: it looks at the first number only.
 const VERSIONS: &str = "1.0.0";
 
@@ -31,7 +37,7 @@ const VERSIONS: &str = "1.0.0";
 pub enum Registering {
     /// They are not.
     Never,
-    /// They are if there is a kubelet: its folder for that is there at the start.
+    /// They are as soon as there is a kubelet: its folder for that is there.
     WithAKubelet,
     /// They are, and the folder is made if it is missing.
     Always,
@@ -39,15 +45,22 @@ pub enum Registering {
 
 impl Registering {
     /// The folder to register in, if that is to be done.
-    pub(crate) fn folder(self, kubelet_dir: &std::path::Path) -> Option<PathBuf> {
-        let folder = kubelet_dir.join(FOLDER);
-        let there = match self {
-            Self::Never => false,
-            Self::WithAKubelet => folder.is_dir(),
-            Self::Always => true,
-        };
-        there.then_some(folder)
+    pub(crate) fn folder(self, kubelet_dir: &Path) -> Option<Folder> {
+        let path = kubelet_dir.join(FOLDER);
+        match self {
+            Self::Never => None,
+            Self::WithAKubelet => Some(Folder { path, is_waited_for: true }),
+            Self::Always => Some(Folder { path, is_waited_for: false }),
+        }
     }
+}
+
+/// The folder for registrations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    /// It is the kubelet that makes it, perhaps later than we begin.
+    is_waited_for: bool,
 }
 
 /// What the kubelet is told of one driver.
@@ -57,8 +70,8 @@ pub(crate) struct Announced {
     pub(crate) name: CsiName,
     /// Its socket, where the kubelet sees it.
     pub(crate) endpoint: PathBuf,
-    /// The folder for registrations.
-    pub(crate) folder: PathBuf,
+    /// Where it is announced.
+    pub(crate) folder: Folder,
 }
 
 /// What came of it, as far as the kubelet has said.
@@ -98,6 +111,11 @@ impl Registration for Desk {
 /// Keeps the driver known to the kubelet until `stop` says true.
 pub(crate) async fn keep(announced: Announced, teller: Teller, mut stop: watch::Receiver<bool>) {
     let (mut failures, mut told) = (0, String::new());
+    while announced.folder.is_waited_for && !announced.folder.path.is_dir() {
+        if tokio::time::timeout(LOOK, stop.wait_for(|stop| *stop)).await.is_ok() {
+            return;
+        }
+    }
     loop {
         let (why, was_registered) = once(&announced, stop.clone()).await;
         if *stop.borrow() || stop.has_changed().is_err() {
@@ -119,7 +137,7 @@ pub(crate) async fn keep(announced: Announced, teller: Teller, mut stop: watch::
 /// Puts the socket there and keeps it, until the kubelet does not want it or nobody else does. Tells why it ended, and whether it was
 /// wanted first.
 async fn once(announced: &Announced, mut stop: watch::Receiver<bool>) -> (String, bool) {
-    let path = announced.folder.join(format!("{}-reg.sock", announced.name));
+    let path = announced.folder.path.join(format!("{}-reg.sock", announced.name));
     let (listener, name) = match listen(&path) {
         Ok(listening) => listening,
         Err(trouble) => return (trouble.to_string(), false),

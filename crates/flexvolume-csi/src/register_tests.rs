@@ -1,7 +1,5 @@
 //! The kubelet, played: it asks, takes and refuses.
 
-use std::path::Path;
-
 use super::*;
 use crate::client::{call, until, warnings};
 
@@ -24,7 +22,7 @@ async fn one_that_is_refused_goes_and_comes_again() {
     let announced = Announced {
         name: CsiName::given(&flexvolume_protocol::DriverName::parse("a/one").unwrap(), "one.a").unwrap(),
         endpoint: "/plugins/one.a/csi.sock".into(),
-        folder: tmp.path().to_owned(),
+        folder: Folder { path: tmp.path().to_owned(), is_waited_for: false },
     };
     let ((teller, told), (stop, stopped)) = (warnings(), watch::channel(false));
     let keeping = tokio::spawn(keep(announced, teller, stopped));
@@ -59,13 +57,27 @@ fn it_waits_longer_each_time_but_not_for_ever() {
     assert_eq!(pause(u32::MAX).as_secs(), 128);
 }
 
-#[test]
-fn there_is_a_kubelet_where_its_folder_is() {
+#[tokio::test]
+async fn a_kubelet_that_comes_later_is_waited_for() {
     let tmp = tempfile::tempdir().unwrap();
-    let folder = tmp.path().join("plugins_registry");
-    let all = [Registering::Never, Registering::WithAKubelet, Registering::Always];
-    let folders = || all.map(|registering| registering.folder(tmp.path()));
-    assert_eq!(folders(), [None, None, Some(folder.clone())]);
-    std::fs::create_dir(&folder).unwrap();
-    assert_eq!(folders(), [None, Some(folder.clone()), Some(folder.clone())]);
+    let folders = [Registering::Never, Registering::WithAKubelet, Registering::Always];
+    let [never, with, always] = folders.map(|registering| registering.folder(tmp.path()));
+    assert_eq!((never, always.unwrap().is_waited_for), (None, false));
+    let folder = with.unwrap();
+    let path = folder.path.clone();
+    let announced = Announced {
+        name: CsiName::given(&flexvolume_protocol::DriverName::parse("a/one").unwrap(), "one.a").unwrap(),
+        endpoint: "/plugins/one.a/csi.sock".into(),
+        folder,
+    };
+    let ((teller, told), (stop, stopped)) = (warnings(), watch::channel(false));
+    let keeping = tokio::spawn(keep(announced, teller, stopped));
+    tokio::task::yield_now().await;
+    assert!(!path.exists(), "where no kubelet is nothing is made");
+    std::fs::create_dir(&path).unwrap();
+    let socket = path.join("one.a-reg.sock");
+    until("it answers", async || info(&socket).await.is_some()).await;
+    assert_eq!(*told.lock().unwrap(), Vec::<String>::new());
+    drop(stop);
+    keeping.await.unwrap();
 }
