@@ -40,8 +40,14 @@ impl Plugin {
         let options = with_secrets(&driver, of(flexvolume_protocol::keys::ID, &id), &secrets);
         let verb = ExpandVolume { options, dir, new: Bytes(new), old: Bytes(0) };
         let grown = self.ask(&driver, id.as_str(), &secrets, &verb)?;
+        let (rpc, bytes) = (Rpc::ControllerExpandVolume, grown.bytes.unwrap_or(new));
+        if bytes < new {
+            let what = format!("driver {} answered {bytes} bytes, and {new} were asked for", driver.name);
+            return Err(status::bad_answer(rpc, what).into());
+        }
+        within(bytes, size.limit)?;
         Ok(ControllerExpandVolumeResponse {
-            capacity_bytes: limits::bytes(Rpc::ControllerExpandVolume, Some(grown.bytes.unwrap_or(new)))?,
+            capacity_bytes: limits::bytes(rpc, Some(bytes))?,
             node_expansion_required: driver.capabilities.requires_fs_resize,
         })
     }
@@ -78,10 +84,17 @@ impl Plugin {
             0 => 0,
             required => self.host.grow(&key, required, at, &keys(secrets), &|note| self.tell(note))?,
         };
-        if let Some(limit) = size.limit.filter(|limit| bytes > *limit) {
-            let what = format!("the volume has {bytes} bytes, and at most {limit} are wanted");
-            return Err(status::out_of_range(format!("{what}; none is made smaller")).into());
-        }
+        within(bytes, size.limit)?;
         Ok(NodeExpandVolumeResponse { capacity_bytes: limits::bytes(Rpc::NodeExpandVolume, Some(bytes))? })
+    }
+}
+
+fn within(bytes: u64, limit: Option<u64>) -> Result<(), Trouble> {
+    match limit.filter(|limit| bytes > *limit) {
+        Some(limit) => {
+            let what = format!("the volume has {bytes} bytes, and at most {limit} are wanted");
+            Err(status::out_of_range(format!("{what}; none is made smaller")).into())
+        }
+        None => Ok(()),
     }
 }

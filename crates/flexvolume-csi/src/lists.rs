@@ -13,6 +13,7 @@ use flexvolume_protocol::{
 use tonic::Status;
 
 use crate::{
+    access::Access,
     ask::with_secrets,
     context, limits,
     plugin::{Plugin, Trouble},
@@ -89,6 +90,12 @@ impl Plugin {
             (None | Some(_), None) | (None, Some(_)) => false,
         };
         if is_elsewhere {
+            return Ok(GetCapacityResponse::default());
+        }
+        // For a use that no volume can be made for there is no room.
+        if !request.volume_capabilities.is_empty()
+            && self.cannot(&driver, &Access::all(&request.volume_capabilities)?).is_some()
+        {
             return Ok(GetCapacityResponse::default());
         }
         let options = parameters(&request.parameters)?;

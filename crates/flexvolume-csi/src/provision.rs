@@ -53,6 +53,13 @@ impl Plugin {
         }
         let options = with_secrets(&driver, options, &secrets);
         let made = self.ask(&driver, name, &secrets, &CreateVolume { options })?;
+        // What is smaller would be full before its time, and what is larger was not to be.
+        let is_outside = |bytes: u64| bytes < size.required || size.limit.is_some_and(|limit| bytes > limit);
+        if let Some(bytes) = made.bytes.filter(|bytes| *bytes > 0 && is_outside(*bytes)) {
+            let (least, most) = (size.required, size.limit.map_or("any size".to_owned(), |limit| limit.to_string()));
+            let what = format!("driver {} answered a volume of {bytes} bytes", driver.name);
+            return Err(status::bad_answer(rpc, format!("{what}, and {least} to {most} are wanted")).into());
+        }
         let mut volume = self.volume(&driver, rpc, made, fs_type.as_deref())?;
         volume.content_source = request.volume_content_source;
         Ok(CreateVolumeResponse { volume: Some(volume) })
@@ -127,7 +134,7 @@ impl Plugin {
     }
 
     /// Why the driver cannot serve one of these, if so.
-    fn cannot(&self, driver: &Driver, wanted: &[Access]) -> Option<&'static str> {
+    pub(crate) fn cannot(&self, driver: &Driver, wanted: &[Access]) -> Option<&'static str> {
         let offer = self.offer(driver);
         wanted.iter().find_map(|access| access.is_beyond(&offer))
     }
