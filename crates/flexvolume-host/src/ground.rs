@@ -14,6 +14,7 @@ use crate::{
     lock::{self, Lock},
     note::{Note, Notes},
     settings::Settings,
+    workers::Workers,
 };
 
 /// What everything stands on.
@@ -29,6 +30,8 @@ pub struct Ground {
     pub drivers: Arc<Drivers>,
     /// This machine, this boot.
     pub ident: Ident,
+    /// Those that ask mounts and devices whether they answer.
+    pub(crate) workers: Workers,
 }
 
 /// What opening found.
@@ -67,7 +70,8 @@ impl Ground {
         let ident = Ident::read(settings.config.node.as_deref())?;
         let drivers = Arc::new(Drivers::new(settings.plugin_dir.clone(), trust, settings.config.clone()));
         let found = Found { fresh: opened.fresh, set_aside: opened.set_aside };
-        Ok((Self { settings, layout, ledger: opened.ledger, drivers, ident }, found))
+        let workers = Workers::new(settings.worker.clone());
+        Ok((Self { settings, layout, ledger: opened.ledger, drivers, ident, workers }, found))
     }
 
     /// The folder in which a staged driver mounts for itself what several volumes share, as the mount table has it; `None` where that

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -25,8 +25,38 @@ const IDLE: usize = 4;
 pub(crate) struct Workers {
     exe: PathBuf,
     idle: Mutex<Vec<Worker<Task>>>,
-    /// Who was abandoned, by what it was at.
-    stuck: Mutex<HashMap<String, ProcessId>>,
+    /// Who is at something: a worker that is waited for, or one that was abandoned.
+    busy: Mutex<HashMap<String, At>>,
+    /// Somebody has come back.
+    came: Condvar,
+}
+
+/// Who is at something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// One that is waited for.
+    Work,
+    /// One that was abandoned.
+    Stuck(ProcessId),
+}
+
+/// What somebody has for himself while he is at it.
+struct Taken<'a> {
+    workers: &'a Workers,
+    at: &'a str,
+    left: Option<ProcessId>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let mut busy = self.workers.busy();
+        match self.left {
+            Some(held) => busy.insert(self.at.to_owned(), At::Stuck(held)),
+            None => busy.remove(self.at),
+        };
+        drop(busy);
+        self.workers.came.notify_all();
+    }
 }
 
 impl std::fmt::Debug for Workers {
@@ -38,20 +68,16 @@ impl std::fmt::Debug for Workers {
 impl Workers {
     /// None is started yet.
     pub(crate) fn new(exe: PathBuf) -> Self {
-        Self { exe, idle: Mutex::default(), stuck: Mutex::default() }
+        Self { exe, idle: Mutex::default(), busy: Mutex::default(), came: Condvar::new() }
     }
 
-    /// Has a task done that is `at` something; a worker that does not come back within `limit` is abandoned, and while it lives nobody
-    /// else is sent to the same thing.
+    /// Has a task done that is `at` something, one at a time; a worker that does not come back within `limit` is abandoned, and while it
+    /// lives nobody else is sent to the same thing.
     ///
     /// # Errors
     /// [`Kind::Stuck`] then; else what the task itself says.
     pub(crate) fn ask(&self, at: &str, task: &Task, limit: Duration) -> Result<Done> {
-        self.stuck().retain(|_, held| process::alive(held));
-        if let Some(held) = self.stuck().get(at).copied() {
-            let what = format!("pid {held}, which was told to end, is still at work there and does not end ({at})");
-            return Err(Error::new(Kind::Stuck, what).held_by(held).hint(waits_for(held.pid)));
-        }
+        let mut taken = self.take(at)?;
         let kept = self.idle.lock().ok().and_then(|mut idle| idle.pop());
         let mut worker =
             kept.unwrap_or_else(|| Worker::new(self.exe.clone(), vec![(WORKER.0.to_owned(), WORKER.1.to_owned())]));
@@ -63,13 +89,36 @@ impl Workers {
             idle.push(worker);
         }
         if let Err(WorkerError::Stuck(held, _)) = &answer {
-            self.stuck().insert(at.to_owned(), *held);
+            taken.left = Some(*held);
         }
         came(answer, limit)
     }
 
-    fn stuck(&self) -> MutexGuard<'_, HashMap<String, ProcessId>> {
-        self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until nobody is at it.
+    fn take<'a>(&'a self, at: &'a str) -> Result<Taken<'a>> {
+        let mut busy = self.busy();
+        busy.retain(|_, at| match at {
+            At::Work => true,
+            At::Stuck(held) => process::alive(held),
+        });
+        loop {
+            match busy.get(at) {
+                None => break,
+                // Whoever is waited for comes back, or is abandoned.
+                Some(At::Work) => busy = self.came.wait(busy).unwrap_or_else(PoisonError::into_inner),
+                Some(At::Stuck(held)) => {
+                    let what =
+                        format!("pid {held}, which was told to end, is still at work there and does not end ({at})");
+                    return Err(Error::new(Kind::Stuck, what).held_by(*held).hint(waits_for(held.pid)));
+                }
+            }
+        }
+        busy.insert(at.to_owned(), At::Work);
+        Ok(Taken { workers: self, at, left: None })
+    }
+
+    fn busy(&self) -> MutexGuard<'_, HashMap<String, At>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

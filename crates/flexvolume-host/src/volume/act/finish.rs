@@ -79,7 +79,8 @@ impl Hands<'_> {
             .held_by(held)
             .hint(waits_for(held.pid)));
         }
-        let answer = self.work(task, PROBE);
+        // No op is under way, so nobody looks for its processes: one that is kept will do.
+        let answer = self.ground.workers.ask(&format!("{} of {}", task.name(), self.record.key), task, PROBE);
         self.record.probe = answer.as_ref().err().and_then(Error::process);
         answer
     }
