@@ -54,7 +54,8 @@ impl Plugin {
                 Kind::Mount { fs_type, .. } if fs_type.is_empty() => volume.fs_type.clone().unwrap_or_default(),
                 Kind::Mount { fs_type, .. } => fs_type.clone(),
             },
-            read_only: access.is_read_only(),
+            // The node tells it so by the mode too: a mount flag is for the mount alone.
+            read_only: access.mode.is_read_only(),
             name: volume_name(&id).as_str().to_owned(),
         };
         let options = with_secrets(&driver, Options::compose(&keys, None, &volume.options), &secrets);
