@@ -85,7 +85,12 @@ fn by_its_access_mode_a_volume_is_attached_read_only() {
     let Some((bed, driver)) = served() else { return };
     for (mode, told) in [(SingleNodeMultiWriter, "rw"), (SingleNodeReaderOnly, "ro")] {
         driver.forget().unwrap();
-        attach(&bed, &Volume::named("v").used_as(mounted(mode)).of_any_type(), false).unwrap();
+        let volume = Volume::named("v").used_as(mounted(mode)).of_any_type();
+        attach(&bed, &volume, false).unwrap();
+        assert_eq!(attaches(&driver), [(NODE.to_owned(), told.to_owned())]);
+        // A flag is for the mount, and the node will not tell the driver of it either.
+        driver.forget().unwrap();
+        attach(&bed, &volume.flagged(&["ro"]), false).unwrap();
         assert_eq!(attaches(&driver), [(NODE.to_owned(), told.to_owned())]);
     }
 }

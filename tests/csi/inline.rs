@@ -252,3 +252,22 @@ fn what_was_cut_off_goes_with_its_pod() {
         }
     }
 }
+
+/// It is not taken from beneath its pod because a second call finds its mount replaced.
+#[test]
+fn what_a_pod_lives_on_is_not_let_go_by_its_second_publish() {
+    let Some((mut bed, driver)) = Bed::script_with(&ALLOW, |_| scripts::staged()) else { return };
+    let volume = written('a', [("size", "1Gi")]);
+    publish(&bed, &volume, "one").unwrap();
+    let file = bed.target("one").join("file");
+    fs::write(&file, "kept").unwrap();
+    let root = bed.command.sandbox.root().join("plugins");
+    let mounts = bed.command.sandbox.mounts().unwrap();
+    let global = mounts.into_iter().map(|it| it.point).find(|point| point.starts_with(&root)).unwrap();
+    scripts::tool("umount", &[global.to_str().unwrap()]);
+    refused(publish(&bed, &volume, "one"), Code::FailedPrecondition, &["an older mount"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
+    assert!(!driver.verbs().unwrap().contains(&"detach".to_owned()), "a pod lives on it");
+    bed.unpublish(&volume, "one").unwrap();
+    bed.assert_clean();
+}

@@ -1,6 +1,7 @@
 //! The bridge as its clients see it: real sockets, real drivers, real mounts, real kills.
 #![allow(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, reason = "these are tests")]
 
+mod again;
 mod attach;
 mod attached;
 mod bed;
@@ -22,6 +23,7 @@ mod hostile;
 mod inline;
 mod many;
 mod modify;
+mod odd;
 mod promised;
 mod sanity;
 #[path = "../it/scripts.rs"]

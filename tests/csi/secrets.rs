@@ -234,6 +234,16 @@ printf '{{"status":"Failure","message":"I remember: %s"}}\n' "$in"; printf 'and 
     ))
 }
 
+/// Tells in what it says of a volume all that it has heard before.
+fn remembering(bed: &command::Bed) -> Answer {
+    let heard = bed.sandbox.path().join("heard");
+    Answer::shell(format!(
+        r#"in=$(tr -d '\n' <{} | sed 's/\\/\\\\/g; s/"/\\"/g')
+printf '{{"status":"Success","condition":"degraded","message":"I remember: %s"}}\n' "$in"; printf 'and also: %s\n' "$in" >&2"#,
+        heard.display()
+    ))
+}
+
 /// Nobody brings the secret along where a volume is taken away, and its driver may know it from before.
 #[test]
 fn who_undoes_tells_nothing_of_what_was_done() {
@@ -243,6 +253,7 @@ fn who_undoes_tells_nothing_of_what_was_done() {
         let made = Bed::script(|bed| {
             let script = script(bed, &extensions, true);
             let script = script.on("unmountdevice", grudging(bed, r#"umount "$2""#));
+            let script = script.on("gethealth", remembering(bed));
             script.on("unmount", grudging(bed, r#"umount "$2""#)).on("detach", grudging(bed, ":"))
         });
         let Some((mut bed, _driver)) = made else { return };
@@ -251,6 +262,10 @@ fn who_undoes_tells_nothing_of_what_was_done() {
             bed.stage(&volume).unwrap();
         }
         bed.publish(&volume, "one").unwrap();
+        let health = wire::NodeGetVolumeHealthRequest { volume_id: "v".to_owned(), ..Default::default() };
+        let told = bed.client.node_get_volume_health(health).unwrap();
+        assert_eq!(told.volume_health.as_ref().unwrap().health_statuses.len(), 1);
+        search.not_in(format!("{told:?}").as_bytes(), "an answer");
         let undo = |bed: &Bed| match stages {
             true => bed.unpublish(&volume, "one").and_then(|()| bed.unstage(&volume)),
             false => bed.unpublish(&volume, "one"),

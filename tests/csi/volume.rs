@@ -60,6 +60,15 @@ impl Volume {
         Self { capability, ..self.clone() }
     }
 
+    /// The same with mount flags.
+    pub fn flagged(&self, flags: &[&str]) -> Self {
+        let mut flagged = self.clone();
+        if let Some(AccessType::Mount(mount)) = &mut flagged.capability.access_type {
+            mount.mount_flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        }
+        flagged
+    }
+
     /// A file system without a type: what the driver mounts is what it is.
     pub fn of_any_type(mut self) -> Self {
         if let Some(AccessType::Mount(mount)) = &mut self.capability.access_type {

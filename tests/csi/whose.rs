@@ -10,7 +10,10 @@ use std::{
 
 use flexvolume_csi::wire::csi::{
     NodeGetVolumeStatsRequest, NodeUnpublishVolumeRequest, ProbeRequest,
-    volume_capability::{AccessType, access_mode::Mode::SingleNodeMultiWriter},
+    volume_capability::{
+        AccessType,
+        access_mode::Mode::{SingleNodeMultiWriter, SingleNodeSingleWriter},
+    },
 };
 use flexvolume_testkit::{
     binary,
@@ -24,7 +27,7 @@ use crate::{
     command,
     flows::Flow,
     scripts::{self, tool, until},
-    volume::{Came, Volume, block, map, refused},
+    volume::{Came, Volume, block, map, mounted, refused},
 };
 
 fn unpublish_at(bed: &Bed, id: &str, target: &Path) -> Came {
@@ -159,11 +162,13 @@ fn a_raw_device_that_cannot_be_looked_at_is_not_taken_for_unused() {
     bed.assert_clean();
 }
 
-/// The number of a device that was taken away is given to the next: that one's pods are not taken for the first one's.
+/// The number of a device that was taken away is given to the next: that one's pods are not taken for the first one's, nor do they
+/// count as its users.
 #[test]
 fn what_has_become_anothers_keeps_nobody() {
     let Some(mut bed) = Bed::of("loopback") else { return };
     let [first, second] = ["first", "second"].map(|name| bed.create(name));
+    let first = first.used_as(mounted(SingleNodeSingleWriter));
     for unstaged in [true, false] {
         bed.stage(&first).unwrap();
         bed.command.sandbox.unmount_all().unwrap();
@@ -171,6 +176,7 @@ fn what_has_become_anothers_keeps_nobody() {
         bed.publish(&second, "second").unwrap();
         let file = bed.target("second").join("file");
         fs::write(&file, "kept").unwrap();
+        refused(unpublish_at(&bed, &first.id, &bed.target("second")), FailedPrecondition, &["mounted at"]);
         if !unstaged {
             bed.publish(&first, "first").unwrap();
             bed.unpublish(&first, "first").unwrap();
@@ -184,26 +190,18 @@ fn what_has_become_anothers_keeps_nobody() {
     }
 }
 
-fn flagged(volume: &Volume, flags: &[&str]) -> Volume {
-    let mut flagged = volume.clone();
-    if let Some(AccessType::Mount(mount)) = &mut flagged.capability.access_type {
-        mount.mount_flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-    }
-    flagged
-}
-
 #[test]
 fn the_same_in_another_manner_is_there_already() {
     for mut flow in Flow::all() {
         let (name, all) = (flow.name, ["noexec", "noatime", "nodiratime", "strictatime", "ro"]);
         flow.stage();
         flow.publish("plain");
-        let flags = flagged(&flow.volume, &["noexec", "noatime"]);
+        let flags = flow.volume.flagged(&["noexec", "noatime"]);
         flow.bed.publish(&flags, "flagged").unwrap();
         let mounts = flow.bed.command.sandbox.mounts().unwrap();
         for flag in all {
-            refused(flow.bed.publish(&flagged(&flow.volume, &[flag]), "plain"), AlreadyExists, &[]);
-            refused(flow.bed.publish(&flagged(&flow.volume, &[flag]), "flagged"), AlreadyExists, &[]);
+            refused(flow.bed.publish(&flow.volume.flagged(&[flag]), "plain"), AlreadyExists, &[]);
+            refused(flow.bed.publish(&flow.volume.flagged(&[flag]), "flagged"), AlreadyExists, &[]);
         }
         refused(flow.bed.publish(&flow.volume, "flagged"), AlreadyExists, &[]);
         flow.bed.publish(&flags, "flagged").unwrap();

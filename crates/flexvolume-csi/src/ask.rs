@@ -45,14 +45,28 @@ impl Plugin {
         secrets: &Secrets,
         verb: &V,
     ) -> Result<Option<V::Reply>, Trouble> {
-        let (redactor, start) = (Redactor::new(secrets), Instant::now());
+        self.ask_knowing(driver, about, &Redactor::new(secrets), verb)
+    }
+
+    /// The same, with whatever the driver may say taken out that `redactor` knows.
+    ///
+    /// # Errors
+    /// As [`Plugin::ask`].
+    pub(crate) fn ask_knowing<V: Verb>(
+        &self,
+        driver: &Driver,
+        about: &str,
+        redactor: &Redactor,
+        verb: &V,
+    ) -> Result<Option<V::Reply>, Trouble> {
+        let start = Instant::now();
         loop {
             let id = fresh_id()?;
             let calling = Calling {
                 driver,
                 volume: about,
                 call: &id,
-                redactor: &redactor,
+                redactor,
                 notes: &|note| self.tell(note),
                 born: &mut |_| (),
             };

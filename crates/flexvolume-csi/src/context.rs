@@ -128,7 +128,9 @@ pub fn is_inline(options: &UserOptions) -> bool {
 /// # Errors
 /// The driver's fault: a key is the host's, or it says too much.
 pub fn made(rpc: Rpc, created: &Created, fs_type: Option<&str>) -> Result<BTreeMap<String, String>, Status> {
-    if let Some(key) = created.options.keys().find(|key| is_ours(key) || is_dropped(key) || is_reserved(key)) {
+    if let Some(key) =
+        created.options.keys().find(|key| is_ours(key) || is_dropped(key) || UserOptions::is_reserved(key))
+    {
         let key = excerpt(key, 80);
         return Err(status::bad_answer(
             rpc,
@@ -244,10 +246,6 @@ fn is_dropped(key: &str) -> bool {
 
 fn is_ours(key: &str) -> bool {
     key.get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS))
-}
-
-fn is_reserved(key: &str) -> bool {
-    UserOptions::is_reserved(key)
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ impl controller_server::Controller for Controller {
         request: Request<ListVolumesRequest>,
     ) -> Result<Response<ListVolumesResponse>, Status> {
         let request = request.into_inner();
-        self.0.look(Rpc::ListVolumes(page(&request.starting_token)), request, Plugin::list_volumes).await
+        self.0.look(Rpc::ListVolumes(Page::of(&request.starting_token)), request, Plugin::list_volumes).await
     }
 
     async fn controller_list_volume_health(
@@ -85,7 +85,7 @@ impl controller_server::Controller for Controller {
         request: Request<ControllerListVolumeHealthRequest>,
     ) -> Result<Response<ControllerListVolumeHealthResponse>, Status> {
         let request = request.into_inner();
-        let rpc = Rpc::ControllerListVolumeHealth(page(&request.starting_token));
+        let rpc = Rpc::ControllerListVolumeHealth(Page::of(&request.starting_token));
         self.0.look(rpc, request, Plugin::list_health).await
     }
 
@@ -140,7 +140,7 @@ impl controller_server::Controller for Controller {
         request: Request<ListSnapshotsRequest>,
     ) -> Result<Response<ListSnapshotsResponse>, Status> {
         let request = request.into_inner();
-        self.0.look(Rpc::ListSnapshots(page(&request.starting_token)), request, Plugin::list_snapshots).await
+        self.0.look(Rpc::ListSnapshots(Page::of(&request.starting_token)), request, Plugin::list_snapshots).await
     }
 
     async fn get_snapshot(
@@ -172,8 +172,4 @@ impl controller_server::Controller for Controller {
         let request = request.into_inner();
         self.0.pass(&by_id(&request.volume_id), Rpc::ControllerModifyVolume, request, Plugin::modify).await
     }
-}
-
-fn page(token: &str) -> Page {
-    if token.is_empty() { Page::First } else { Page::Later }
 }

@@ -25,6 +25,7 @@ mod metrics;
 mod modify;
 pub mod name;
 mod node;
+pub mod place;
 pub mod plugin;
 mod provision;
 mod publish;

@@ -46,7 +46,7 @@ pub struct Wanted {
 impl Wanted {
     /// Which page that is.
     pub fn page(&self) -> status::Page {
-        if self.token.is_some() { status::Page::Later } else { status::Page::First }
+        status::Page::of(self.token.as_deref().unwrap_or_default())
     }
 }
 

@@ -15,7 +15,6 @@ use flexvolume_host::{
     },
 };
 use flexvolume_protocol::{Id, PodUid, Secrets, VolumeName};
-use sha2::{Digest, Sha256};
 use tonic::Status;
 
 use crate::{
@@ -25,6 +24,7 @@ use crate::{
     flags::{Flags, Times},
     limits,
     name::volume_name,
+    place,
     plugin::{Plugin, Trouble, keys, not_undone},
     status::{self, Rpc},
     wire::csi::{
@@ -64,7 +64,7 @@ impl Plugin {
             Err(trouble) => {
                 if comes_with_its_user {
                     // Where it is shown to somebody all the same it stays.
-                    let _ = self.release(&name);
+                    let _ = self.end_with_its_user(&name);
                 }
                 Err(trouble)
             }
@@ -96,14 +96,19 @@ impl Plugin {
             }
             (_, Handled::Attachable | Handled::Direct, Kind::Mount { flags, .. }) => {
                 let (name, target) = (volume_name(&wanted.id), target.clone());
-                let (place, manner) = (self.place_of(&target)?, manner(flags, *read_only));
+                let place = self.place_of(&target)?;
+                // Also where no mount is that has lost its power: in a directory that the driver fills, or in what it mounted inside.
+                let is_weak = !driver.config.allow_suid_and_devices;
+                let flags = Flags { nosuid: flags.nosuid || is_weak, nodev: flags.nodev || is_weak, ..flags.clone() };
+                let manner = manner(&flags, *read_only);
+                let ours = || self.host.traces(&driver.name, &name, Some(place.as_str()));
                 // Where it could never be shown, the driver is not asked at all.
-                self.targets.at(&target)?;
+                self.targets.has_ours(&target, &ours()?)?;
                 let path = self.place(driver, wanted, &place)?;
-                let ours = self.host.traces(&driver.name, &name, Some(place.as_str()))?;
+                let ours = ours()?;
                 match self.targets.show(Shown::Tree(&path), &target, manner, &ours) {
                     Ok(_) => Ok(()),
-                    Err(error) if self.targets.at(&target).is_ok_and(|there| there.is_some()) => Err(error.into()),
+                    Err(error) if self.targets.has_ours(&target, &ours).is_ok_and(|shown| shown) => Err(error.into()),
                     // What is seen nowhere is nobody's.
                     Err(error) => {
                         Err(self.given_up(error, Rpc::NodePublishVolume, |plugin| plugin.take_from(&name, &place)))
@@ -197,9 +202,13 @@ impl Plugin {
         for record in self.host.of_users(&self.serving.driver, name)? {
             // One that cannot be read may be somebody's.
             let record = record?;
-            if let Some((_, user)) = record.users.iter().find(|(user, _)| *user != uid.as_str()) {
-                let pod = &user.pod;
-                return Err(status::refused(format!("the volume is for one user alone, and pod {pod:?} has it")).into());
+            if let Some((place, user)) = record.users.iter().find(|(user, _)| *user != uid.as_str()) {
+                let who = match self.targets.find(|target| place::of(target).as_str() == place)? {
+                    Some(target) => format!("published at {}", target.display()),
+                    None if user.pod.is_empty() => "mounted for another target".to_owned(),
+                    None => format!("mounted for pod {}", user.pod),
+                };
+                return Err(status::refused(format!("the volume is for one user alone, and {who}")).into());
             }
         }
         Ok(())
@@ -224,11 +233,12 @@ impl Plugin {
         let target = limits::path("target_path", &request.target_path)?;
         let (driver, place) = (&self.serving.driver, self.place_of(target)?);
         let Some(id) = limits::id("volume_id", &request.volume_id)? else {
-            self.targets.hide(target, &[])?;
+            self.targets.hide(target, &[], &|| Ok(Vec::new()))?;
             return Ok(NodeUnpublishVolumeResponse {});
         };
         let name = volume_name(&id);
-        self.targets.hide(target, &self.host.traces(driver, &name, Some(place.as_str()))?)?;
+        let ours = self.host.traces(driver, &name, Some(place.as_str()))?;
+        self.targets.hide(target, &ours, &|| self.host.inner(driver, &name, Some(place.as_str())))?;
         self.take_from(&name, &place)?;
         self.end_with_its_user(&name)?;
         Ok(NodeUnpublishVolumeResponse {})
@@ -248,8 +258,8 @@ impl Plugin {
     pub(crate) fn published_at(&self, name: &VolumeName) -> Result<Option<PathBuf>, Trouble> {
         let driver = &self.serving.driver;
         let ours = self.host.traces(driver, name, None)?;
-        for (point, trace) in self.targets.with_parts(&ours)? {
-            if !self.host.is_anothers(trace, driver, name)? {
+        for (point, there) in self.targets.with_parts(&ours)? {
+            if !self.host.is_shared(&there, driver, name)? {
                 return Ok(Some(point));
             }
         }
@@ -258,7 +268,7 @@ impl Plugin {
 
     /// The name of a target beneath our own root.
     pub(crate) fn place_of(&self, target: &Path) -> Result<PodUid, Trouble> {
-        Ok(place_of(&self.targets.resolved(target)?))
+        Ok(place::of(&self.targets.resolved(target)?))
     }
 }
 
@@ -279,14 +289,6 @@ fn user(pod: Option<Pod>, volume: &VolumeName, read_only: bool) -> User {
         volume: volume.to_string(),
         mounts: Vec::new(),
     }
-}
-
-/// The name of a user beneath our own root: of its target's resolved path, in the shape of a pod's uid, which drivers may cut out of paths.
-fn place_of(target: &Path) -> PodUid {
-    let digest = Sha256::digest(target.as_os_str().as_encoded_bytes());
-    let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let uid = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
-    PodUid::parse(&uid).unwrap_or_else(|_| unreachable!("digits and dashes, a digit first"))
 }
 
 fn manner(flags: &Flags, read_only: bool) -> Manner {

@@ -75,8 +75,8 @@ pub enum BridgeTrouble {
     Server(String),
 }
 
-/// So many calls work at once, of all drivers together; more wait. It is more than those that hang in fifty drivers: a thread that is not
-/// needed is not there.
+/// So many calls work at once, of all drivers together; more wait. That is 32 drivers with 64 calls and as many looks each, should all of
+/// them hang: a thread that is not needed is not there.
 const THREADS: usize = 4096;
 /// Between two looks whether the last volume of a driver that vanished is gone, or a socket can be had by now.
 const AGAIN: Duration = Duration::from_secs(5);

@@ -55,6 +55,7 @@ impl Plugin {
             name: volume_name(id),
             spec: self.spec(kind, access, context, has_secrets)?,
             read_only: access.mode.is_read_only(),
+            shared: access.mode.is_multi_node() && !access.mode.is_read_only(),
             attached: None,
         })
     }
@@ -65,7 +66,7 @@ impl Plugin {
         let was_held = self.host.is_held(&hold.driver, &hold.name)?;
         match self.host.hold(hold, &keys(secrets), &|note| self.tell(note)) {
             Ok(held) => Ok(held),
-            Err(error) if was_held => Err(error.into()),
+            Err(error) if was_held || !self.host.is_begun(&hold.driver, &hold.name)? => Err(error.into()),
             Err(error) => Err(self.given_up(error, rpc, |plugin| plugin.release(&hold.name))),
         }
     }

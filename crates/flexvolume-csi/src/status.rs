@@ -20,6 +20,13 @@ pub enum Page {
     Later,
 }
 
+impl Page {
+    /// The one that begins at a token; without one it is the first.
+    pub fn of(token: &str) -> Self {
+        if token.is_empty() { Self::First } else { Self::Later }
+    }
+}
+
 /// A call of CSI that can fail for a reason of the driver or the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rpc {

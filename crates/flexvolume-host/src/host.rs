@@ -2,7 +2,7 @@
 
 mod grow;
 mod hold;
-mod known;
+pub(crate) mod known;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
@@ -13,6 +13,7 @@ use crate::{
     engine::{Failed, Lost, Scope, drive, look_at_rest},
     error::{Error, Kind, Result},
     ground::Ground,
+    ident::Ident,
     ledger::{Durability, Retry},
     lock::Lock,
     note::{Note, Notes},
@@ -276,8 +277,7 @@ impl Host {
 
     /// Whether the record's mounts are of this boot and this mount namespace.
     fn is_current(&self, record: &Record) -> bool {
-        let ident = &self.ground.ident;
-        record.boot == ident.boot && record.namespace == ident.namespace
+        is_current(&self.ground.ident, record)
     }
 
     /// Whether what the record says is mounted for a pod still is, in this boot.
@@ -327,12 +327,17 @@ impl Host {
     }
 }
 
+/// Whether the record's mounts are of this boot and this mount namespace.
+fn is_current(ident: &Ident, record: &Record) -> bool {
+    record.boot == ident.boot && record.namespace == ident.namespace
+}
+
 /// The failure that kept `place` waiting: of the last one that concerns it or the ladder beneath it.
 fn first(failed: Vec<Failed>, place: &str, key: &str) -> Error {
     let concerns = |failed: &Failed| place.is_empty() || failed.op.place().is_none_or(|other| other == place);
     match failed.into_iter().find(concerns) {
         Some(failed) => failed.error,
         None => Error::new(Kind::Busy, format!("volume {key} is not done yet"))
-            .hint("try again; flexvol ls shows what it waits for"),
+            .hint("try again; on this node flexvol ls shows what it waits for"),
     }
 }

@@ -29,8 +29,8 @@ pub(crate) fn rebuild(ground: &Ground, notes: Notes<'_>) -> Result<()> {
     for (driver, name) in globals(&root.join("plugins/kubernetes.io/flexvolume"))? {
         let path = root.join(ground.layout.global(&driver, &name));
         let mut record = unknown(ground, driver.clone(), name, kind(ground, &driver, Kind::Attachable, notes), "");
+        remember(&mut record, None, &path)?;
         if let Some(made) = made(&path) {
-            remember(&mut record, made)?;
             record.state.rung = Rung::Staged(String::new());
             record.stage = Some(made);
         }
@@ -45,8 +45,8 @@ pub(crate) fn rebuild(ground: &Ground, notes: Notes<'_>) -> Result<()> {
         record.users.insert(uid.clone(), nobody(&uid, record.name.as_str()));
         record.state.want.places.insert(uid.clone());
         record.state.places.insert(uid.clone(), At::Ready);
+        remember(record, Some(&uid), &path)?;
         if let Some(made) = made(&path) {
-            remember(record, made)?;
             record.places.insert(uid, made);
         }
     }
@@ -99,12 +99,14 @@ fn made(path: &Path) -> Option<Made> {
     }
 }
 
-/// What lies there is what it is known by.
-fn remember(record: &mut Record, made: Made) -> Result<()> {
-    if let Made::Mount(id) = made
-        && let Some(mounted) = table::by_id(id)?
-    {
-        record.remember(Trace::of(&mounted));
+/// What lies there is what it is known by: a mount, or a directory that its driver fills.
+fn remember(record: &mut Record, place: Option<&str>, path: &Path) -> Result<()> {
+    if let Ok(Presence::Mount(_) | Presence::Plain) = mount::look(path) {
+        let (_, part) = table::part(path)?;
+        record.remember(place, Trace::Part(part));
+        for inner in table::beneath(path)? {
+            record.remember_inner(Trace::of(&inner));
+        }
     }
     Ok(())
 }

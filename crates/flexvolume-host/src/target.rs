@@ -14,7 +14,7 @@ use flexvolume_linux::{
     ErrorKind,
     beneath::{Pinned, Root, Trust, trusted_chain},
     fs::Usage,
-    mount::{Mounted, Presence, Tree, table},
+    mount::{MountId, Mounted, Presence, Tree, table},
 };
 
 use flexvolume_protocol::excerpt;
@@ -104,15 +104,51 @@ impl Manner {
     }
 }
 
+/// What is bound, and what it shall turn out to be.
+struct Source {
+    path: PathBuf,
+    trace: Trace,
+    /// The mount that a directory lies in.
+    own: Option<Mounted>,
+}
+
 impl Shown<'_> {
-    /// What is bound. A device may go by a link, as `/dev/VG/LV` does; whether that led to the same one is looked at afterwards.
-    fn source(&self) -> Result<PathBuf> {
+    /// A device may go by a link, as `/dev/VG/LV` does: it shall be the one that the volume was known by last, wherever its name
+    /// leads by now.
+    fn source(&self, ours: &[Trace]) -> Result<Source> {
         match self {
-            Self::Tree(path) => Ok(path.to_path_buf()),
-            Self::Device(path) => fs::canonicalize(path).map_err(|error| {
-                Error::new(Kind::NotFound, format!("the device {} is not there", path.display())).because(error)
-            }),
+            Self::Tree(path) => {
+                let (own, part) = table::part(path)?;
+                Ok(Source { path: path.to_path_buf(), trace: Trace::Part(part), own: Some(own) })
+            }
+            Self::Device(name) => {
+                let unknown = || Error::new(Kind::NotFound, format!("the device {} is not there", name.display()));
+                let path = fs::canonicalize(name).map_err(|error| unknown().because(error))?;
+                let trace = ours.last().cloned().or_else(|| Trace::device(&path)).ok_or_else(unknown)?;
+                Ok(Source { path, trace, own: None })
+            }
         }
+    }
+}
+
+impl Source {
+    /// Whether that is what is mounted at a target, in this manner.
+    fn is_at(&self, pinned: &Pinned, manner: Manner) -> Result<()> {
+        let Some(there) = pinned.mounted()? else {
+            return Err(Error::new(Kind::Refused, format!("the mount at {} is gone again", pinned.path()?.display())));
+        };
+        if Trace::of(&there) != self.trace {
+            let point = there.point.display();
+            return Err(Error::new(
+                Kind::Refused,
+                format!(
+                    "{} is mounted at {point}, which is another volume or an older mount of this one",
+                    there.source
+                ),
+            )
+            .hint(format!("see who uses it, then: umount {point}")));
+        }
+        self.own.as_ref().map_or(Ok(()), |own| manner.is_so(&there, own))
     }
 }
 
@@ -165,7 +201,7 @@ impl Targets {
         Ok(self.real.join(self.relative(target)?))
     }
 
-    /// Makes a volume seen at `target`; false if it was so before. Folders above the target that are missing are made. What is dead there
+    /// Makes a volume seen at `target`, with whatever is mounted in it; false if it was so before. Folders above the target that are missing are made. What is dead there
     /// is taken away if it is known by `ours`.
     ///
     /// # Errors
@@ -179,8 +215,9 @@ impl Targets {
         }
         let pinned = root.pin(&rel)?;
         let path = self.real.join(&rel);
+        let source = what.source(ours)?;
         match pinned.look()? {
-            Presence::Mount(_) => return self.is_same(what, &pinned, manner).map(|()| false),
+            Presence::Mount(_) => return source.is_at(&pinned, manner).map(|()| false),
             Presence::Corrupted(_) => self.break_up(&path, ours)?,
             Presence::Absent | Presence::Plain | Presence::Other => {}
             Presence::Symlink => return Err(in_the_way(target, "a symbolic link")),
@@ -193,22 +230,28 @@ impl Targets {
             // They would be hidden, and nobody would know whose they are.
             return Err(in_the_way(target, "not empty"));
         }
-        let judged = what
-            .source()
-            .and_then(|source| bind(&source, &pinned, manner))
-            .and_then(|()| self.is_same(what, &pinned, manner));
+        let judged = bind(&source.path, &pinned, manner).and_then(|id| match source.is_at(&pinned, manner) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // What we put there ourselves is nobody's yet.
+                if matches!(pinned.look(), Ok(Presence::Mount(top)) if top == id) {
+                    self.take_all(id, &path)?;
+                }
+                Err(error)
+            }
+        });
         if judged.is_err() && matches!(pinned.look(), Ok(Presence::Plain | Presence::Other)) {
             let _ = remove(&pinned);
         }
         judged.map(|()| true)
     }
 
-    /// Takes what is seen at `target` away, as far as it is known by `ours`, and the empty file or directory beneath it; false if nothing
-    /// was there.
+    /// Takes what is seen at `target` away, as far as it is known by `ours`, with what is mounted in it as far as that is known by
+    /// `inner`, and the empty file or directory beneath it; false if nothing was there.
     ///
     /// # Errors
     /// [`Kind::Refused`]: somebody else's is mounted there, or files lie where nothing is mounted. [`Kind::Busy`]: somebody uses it.
-    pub fn hide(&self, target: &Path, ours: &[Trace]) -> Result<bool> {
+    pub fn hide(&self, target: &Path, ours: &[Trace], inner: &dyn Fn() -> Result<Vec<Trace>>) -> Result<bool> {
         let rel = self.relative(target)?;
         let root = Root::open(&self.real)?;
         let pinned = match root.pin(&rel) {
@@ -225,7 +268,11 @@ impl Targets {
                 Presence::Mount(_) => {
                     if let Some(there) = pinned.mounted()? {
                         is_ours(&there, ours)?;
-                        self.take(&path, false)?;
+                        let within = table::under(there.id)?;
+                        // Hardly a driver mounts anything there.
+                        let known = if within.is_empty() { Vec::new() } else { inner()? };
+                        within.iter().try_for_each(|there| is_ours(there, &known))?;
+                        self.take_all(there.id, &path)?;
                     }
                 }
                 Presence::Corrupted(_) => self.break_up(&path, ours)?,
@@ -238,7 +285,9 @@ impl Targets {
             }
             took = true;
         }
-        Err(in_the_way(target, "mounted on again and again"))
+        let what = format!("more than {LAYERS} mounts lie at {}, one on the other", target.display());
+        Err(Error::new(Kind::Refused, what)
+            .hint(format!("see who mounts there again and again, then: umount {}", target.display())))
     }
 
     /// What is mounted on top at a target.
@@ -248,17 +297,34 @@ impl Targets {
     pub fn at(&self, target: &Path) -> Result<Option<Mounted>> {
         let rel = self.relative(target)?;
         match Root::open(&self.real)?.pin(&rel) {
-            Ok(pinned) => Ok(pinned.mounted()?),
+            Ok(pinned) => match pinned.look()? {
+                // Some that have failed are known to the mount table alone.
+                Presence::Corrupted(_) => Ok(table::stacked(&self.real.join(&rel))?.pop()),
+                Presence::Mount(_) | Presence::Absent | Presence::Plain | Presence::Symlink | Presence::Other => {
+                    Ok(pinned.mounted()?)
+                }
+            },
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Where that which is known by `traces` is seen, beneath the folder, and by which of them.
+    /// Whether something is mounted at a target that is known by `ours`.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`]: somebody else's is. As [`Targets::at`].
+    pub fn has_ours(&self, target: &Path, ours: &[Trace]) -> Result<bool> {
+        match self.at(target)? {
+            Some(there) => is_ours(&there, ours).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Where that which is known by `traces` is seen, beneath the folder, and what of it.
     ///
     /// # Errors
     /// The mount table cannot be read.
-    pub fn of<'a>(&self, traces: &'a [Trace]) -> Result<Vec<(PathBuf, &'a Trace)>> {
+    pub fn of(&self, traces: &[Trace]) -> Result<Vec<(PathBuf, Trace)>> {
         self.all(traces, |own, there| own == there)
     }
 
@@ -266,19 +332,27 @@ impl Targets {
     ///
     /// # Errors
     /// As [`Targets::of`].
-    pub fn with_parts<'a>(&self, traces: &'a [Trace]) -> Result<Vec<(PathBuf, &'a Trace)>> {
+    pub fn with_parts(&self, traces: &[Trace]) -> Result<Vec<(PathBuf, Trace)>> {
         self.all(traces, Trace::holds)
     }
 
-    fn all<'a>(&self, traces: &'a [Trace], is: impl Fn(&Trace, &Trace) -> bool) -> Result<Vec<(PathBuf, &'a Trace)>> {
+    fn all(&self, traces: &[Trace], is: impl Fn(&Trace, &Trace) -> bool) -> Result<Vec<(PathBuf, Trace)>> {
         if traces.is_empty() {
             return Ok(Vec::new());
         }
         let shown = |mounted: Mounted| {
             let there = Trace::of(&mounted);
-            Some((mounted.point, traces.iter().find(|own| is(own, &there))?))
+            traces.iter().any(|own| is(own, &there)).then_some((mounted.point, there))
         };
         Ok(table::beneath(&self.real)?.into_iter().filter_map(shown).collect())
+    }
+
+    /// The first target at which something is mounted, of those that `is` holds of.
+    ///
+    /// # Errors
+    /// The mount table cannot be read.
+    pub fn find(&self, is: impl Fn(&Path) -> bool) -> Result<Option<PathBuf>> {
+        Ok(table::beneath(&self.real)?.into_iter().map(|mounted| mounted.point).find(|point| is(point)))
     }
 
     /// Whether two paths name one target.
@@ -333,39 +407,18 @@ impl Targets {
         self.take(path, true)
     }
 
+    /// Takes away a mount that lies at a path, and before it those in it, the innermost first.
+    fn take_all(&self, id: MountId, path: &Path) -> Result<()> {
+        let mut inner = table::under(id)?;
+        while let Some(at) = inner.iter().position(|it| inner.iter().all(|other| other.parent != it.id)) {
+            self.take(&inner.swap_remove(at).point, false)?;
+        }
+        self.take(path, false)
+    }
+
     fn take(&self, path: &Path, dead: bool) -> Result<()> {
         let at = format!("unmount of {}", path.display());
         self.workers.ask(&at, &Task::TakeTop { target: path.to_owned(), dead }, UNMOUNT).map(drop)
-    }
-
-    /// Whether what is mounted at a target is this volume, in this manner.
-    fn is_same(&self, what: Shown<'_>, pinned: &Pinned, manner: Manner) -> Result<()> {
-        let Some(there) = pinned.mounted()? else {
-            return Err(Error::new(Kind::Refused, format!("the mount at {} is gone again", pinned.path()?.display())));
-        };
-        let same = match what {
-            Shown::Tree(path) => table::at(path)?.is_some_and(|own| own.is_same_tree(&there)),
-            Shown::Device(path) => {
-                is_of_nodes(&there) && Trace::device(path).is_some_and(|own| Trace::of(&there) == own)
-            }
-        };
-        let point = there.point.display();
-        if !same {
-            return Err(Error::new(
-                Kind::Refused,
-                format!(
-                    "{} is mounted at {point}, which is another volume or an older mount of this one",
-                    there.source
-                ),
-            )
-            .hint(format!("see who uses it, then: umount {point}")));
-        }
-        if let Shown::Tree(path) = what
-            && let Some(own) = table::at(path)?
-        {
-            manner.is_so(&there, &own)?;
-        }
-        Ok(())
     }
 }
 
@@ -381,13 +434,15 @@ fn is_ours(there: &Mounted, ours: &[Trace]) -> Result<()> {
 }
 
 /// A view of the source, whole before anybody sees it. It reaches into no file system, so nothing holds it up.
-fn bind(source: &Path, target: &Pinned, manner: Manner) -> Result<()> {
-    let tree = Tree::of(source, manner.flags)?;
+/// What is mounted beneath the source is a part of it. Says which mount it made.
+fn bind(source: &Path, target: &Pinned, manner: Manner) -> Result<MountId> {
+    let tree = Tree::whole(source, manner.flags)?;
     let tree = match (manner.times, manner.no_directory_times) {
         (None, false) => tree,
         (times, no_directories) => tree.access_times(times.unwrap_or(AccessTimes::Some), no_directories)?,
     };
-    Ok(tree.attach_to(target.open()?.as_fd())?)
+    tree.attach_to(target.open()?.as_fd())?;
+    Ok(tree.id()?)
 }
 
 /// Takes away the empty directory, or the empty file.

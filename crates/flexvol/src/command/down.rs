@@ -2,16 +2,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
+use flexvolume_csi::place;
 use flexvolume_host::{
-    Host,
+    Error, Host, Kind, Note,
     retry::{pool::Work, queue::Task},
     volume::record::{Record, SecretRef},
 };
-use flexvolume_protocol::Secrets;
+use flexvolume_linux::mount::table;
+use flexvolume_protocol::{Secrets, excerpt};
 use serde::Serialize;
 
 use super::{
@@ -43,14 +45,17 @@ pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool, slots: u8
     let mut chosen = pods_of(&objects)?;
     let host = host(cli, show)?;
     let known = pods::all(&host)?;
+    let clients = clients(&host)?;
     if all {
-        chosen.extend(known.clone());
+        chosen.extend(known.clone().into_iter().filter(|(uid, _)| !clients.contains_key(uid)));
+        left_alone(show, &clients);
     }
     let (names, unknown): (Vec<_>, Vec<_>) = names.iter().partition(|name| pods::is_known(&known, name));
     for name in names {
         let pod = pods::find(&known, name)?;
         chosen.insert(pod.uid.clone(), pod);
     }
+    let mut problems = refuse_shown(&mut chosen, &clients);
     let (jobs, keys) = jobs_of(&host, chosen.values())?;
     let leftovers = jobs.iter().filter(|job| job.uid.is_empty()).count();
     // A pod that is not known may be one of which an earlier `down` left something, which goes now.
@@ -69,7 +74,7 @@ pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool, slots: u8
     };
     let worked = work::all(&host, show, &jobs, slots, Wait::No, work);
     let mut rows = Vec::new();
-    let mut problems: Vec<Problems> = worked.asked.map(Problems::asked).into_iter().collect();
+    problems.extend(worked.asked.map(Problems::asked));
     for (job, done) in jobs.into_iter().zip(worked.results) {
         match done {
             Ok(()) if job.uid.is_empty() => {}
@@ -87,6 +92,53 @@ pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool, slots: u8
         show.rows(&["POD", "VOLUME", "STATE"], &rows, cells, nothing)?;
     }
     Problems::gather(problems)
+}
+
+/// The places that clients of CSI have, each with the target that it is still shown at.
+fn clients(host: &Host) -> Done<BTreeMap<String, Option<PathBuf>>> {
+    let points = table::all().map_err(Error::from)?.into_iter().map(|mounted| mounted.point);
+    let mut shown: BTreeMap<String, PathBuf> = points.map(|point| (place::of(&point).to_string(), point)).collect();
+    let users = host.records()?.into_iter().flatten().flat_map(|record| record.users);
+    // A lost record does not tell the two apart; what is mounted does.
+    let theirs = users.filter_map(|(uid, user)| {
+        let target = shown.remove(&uid);
+        (target.is_some() || user.uid != uid).then_some((uid, target))
+    });
+    Ok(theirs.collect())
+}
+
+/// Says what is passed over, and who takes it away.
+fn left_alone(show: &Show, clients: &BTreeMap<String, Option<PathBuf>>) {
+    if clients.is_empty() {
+        return;
+    }
+    let names: Vec<_> = clients
+        .iter()
+        .map(|(uid, target)| target.as_ref().map_or_else(|| uid.clone(), |target| target.display().to_string()))
+        .collect();
+    let (many, names) = (names.len(), excerpt(&names.join(", "), 400));
+    let text = format!(
+        "{many} left alone, which clients of CSI have (flexvol csi): {names}; they go when their clients unpublish them, \
+         as Kubernetes does when a pod is deleted"
+    );
+    show.note(Note::Warning { volume: String::new(), text });
+}
+
+/// Takes out what a client still has at a target: it would be taken from beneath whoever uses it there.
+fn refuse_shown(chosen: &mut BTreeMap<String, Pod>, clients: &BTreeMap<String, Option<PathBuf>>) -> Vec<Problems> {
+    let mut problems = Vec::new();
+    chosen.retain(|uid, pod| match clients.get(uid) {
+        Some(Some(target)) => {
+            let target = target.display();
+            let what = format!("the volume of {pod} is published at {target}, for a client of CSI (flexvol csi)");
+            let hint = "have its client unpublish it, as Kubernetes does when the pod is deleted; what a client has left behind goes \
+                        with NodeUnpublishVolume";
+            problems.push(Error::new(Kind::Refused, what).hint(hint).into());
+            false
+        }
+        Some(None) | None => true,
+    });
+    problems
 }
 
 /// What is to be taken from these pods, and what earlier runs left that no pod wants any more; each with its key.

@@ -6,6 +6,7 @@ use super::{Host, first};
 use crate::{
     engine::{Scope, drive, look_at_rest},
     error::{Error, Kind, Result},
+    ledger::Durability,
     note::Notes,
     volume::{
         act::Keys,
@@ -47,12 +48,18 @@ impl Host {
         if record.capacity >= capacity && record.state.doing.is_none() {
             return Ok(record.capacity);
         }
+        if record.state.doing.is_none() {
+            // Whoever asked has been told; the volume's next user did not ask for that.
+            record.capacity_wanted = record.capacity;
+            self.ground.ledger.put(&mut record, Durability::Process, true)?;
+        }
         Err(first(failed, at.unwrap_or(""), key))
     }
 }
 
 fn no_such(key: &str) -> Error {
-    Error::new(Kind::NotFound, format!("volume {key} is not up on this node")).hint("bring it up first")
+    Error::new(Kind::NotFound, format!("volume {key} is not up on this node"))
+        .hint("it is grown where it is mounted: have it mounted here first")
 }
 
 /// Whether what it would be grown through is there and can be written to.
@@ -71,7 +78,7 @@ fn can_grow(record: &Record, at: Option<&str>, lost: bool) -> Result<()> {
     }
     if lost {
         return Err(Error::new(Kind::NotFound, format!("the mount of volume {key} is gone or replaced"))
-            .hint("bring it up again first: it is made anew"));
+            .hint("have it mounted again first: it is made anew"));
     }
     if read_only {
         return Err(Error::new(Kind::Refused, format!("volume {key} is mounted read-only, so it cannot be grown"))

@@ -105,6 +105,7 @@ impl Host {
         let mut before = record.generation;
         let read = record.clone();
         record.spec.remember_callers(&hold.spec);
+        record.shared = hold.shared || (record.shared && record.state.is_staged());
         // What is seen at rest says nothing while an op is open: the drive below looks up how that ended.
         if record.state.doing.is_none() && self.is_current(&record) {
             self.notice_losses(&mut record, None, keys, notes);
@@ -115,7 +116,7 @@ impl Host {
                 record.state.doing = None;
             }
         }
-        if before > 0 && (record.probe, &record.spec) != (read.probe, &read.spec) {
+        if before > 0 && (record.probe, record.shared, &record.spec) != (read.probe, read.shared, &read.spec) {
             self.ground.ledger.put(&mut record, Durability::Process, true)?;
             before = record.generation;
         }
@@ -139,7 +140,7 @@ impl Host {
             }
             Rung::Unsure | Rung::Absent | Rung::Staged(_) => false,
         };
-        let stood = state.floor == Level::Absent && !record.traces.is_empty();
+        let stood = state.floor == Level::Absent && record.known().next().is_some();
         Ok(is_down && stood && state.places.is_empty() && self.shown_elsewhere(record)?.is_none())
     }
 
@@ -159,6 +160,15 @@ impl Host {
     /// The ledger cannot be read.
     pub fn is_held(&self, driver: &DriverName, name: &VolumeName) -> Result<bool> {
         Ok(self.wanted(driver, name)?.is_some())
+    }
+
+    /// Whether a hold has begun something, or something of one is left: who is refused before that has nothing to undo.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn is_begun(&self, driver: &DriverName, name: &VolumeName) -> Result<bool> {
+        let key = record::key(driver, name, Kind::Staged, "");
+        Ok(self.ground.ledger.get(&key)?.is_some_and(|record| record.state.is_held() || !record.state.is_wanted()))
     }
 
     /// What is wanted of a volume that somebody wants held, whether it stands or not.

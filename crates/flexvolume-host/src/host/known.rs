@@ -1,14 +1,15 @@
 //! By what a volume is known wherever it is shown, and who has it where.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use flexvolume_linux::mount::table;
 use flexvolume_protocol::{DriverName, VolumeName};
 
-use super::Host;
+use super::{Host, is_current};
 use crate::{
     engine::look_at_rest,
     error::{Error, Kind as ErrorKind, Result},
+    ground::Ground,
     volume::{
         record::{self, Kind, Record},
         trace::Trace,
@@ -16,25 +17,19 @@ use crate::{
 };
 
 impl Host {
-    /// By what the volume is known wherever it is shown: as the node has it, and as a place has it. Nothing of a volume that nobody
-    /// knows here.
+    /// By what the volume is known wherever it is shown, as the node has it and as a place has it, and was known at any time in this
+    /// boot, less what is another's by now. The newest of the node's own is the last. Nothing of a volume that nobody knows here.
     ///
     /// # Errors
     /// `Refused` if a raw device stands of which nobody can say which it is; the ledger or the mount table cannot be read.
     pub fn traces(&self, driver: &DriverName, name: &VolumeName, place: Option<&str>) -> Result<Vec<Trace>> {
-        let mut all = Vec::new();
-        for record in self.records_of(driver, name, place)? {
-            if !self.is_current(&record) {
-                continue;
-            }
-            let layout = &self.ground.layout;
-            let own = layout.global(driver, name);
-            let paths = std::iter::once(own).chain(place.map(|place| layout.place(place, driver, name)));
+        let records = self.current_of(driver, name, place)?;
+        let mut now = Vec::new();
+        for record in &records {
             // What was mounted before it was written down what it is known by.
-            for path in paths {
+            for path in self.paths(driver, name, place) {
                 // One that is dead says nothing, and was noted while it lived.
-                let there = table::at(&layout.root().join(path)).ok().flatten();
-                all.extend(there.map(|mounted| Trace::of(&mounted)));
+                now.extend(table::at(&path).ok().flatten().map(|mounted| Trace::of(&mounted)));
             }
             if record.spec.block && record.state.is_staged() && record.traces.is_empty() {
                 let device = record.state.rung.device();
@@ -42,28 +37,73 @@ impl Host {
                     Error::new(ErrorKind::Refused, format!("nobody can say which device {device} of volume {name} is"))
                         .hint("see who uses it; stage the volume once more to have it looked up")
                 })?;
-                all.push(known);
+                now.push(known);
             }
-            all.extend(record.traces);
+        }
+        let mut all: Vec<Trace> = records.iter().flat_map(Record::known).cloned().collect();
+        all.retain(|trace| !now.contains(trace));
+        self.drop_anothers(&mut all, &records)?;
+        now.extend(all);
+        Ok(now)
+    }
+
+    /// What is, or was, mounted in what the volume is shown by: it goes with that.
+    ///
+    /// # Errors
+    /// The ledger or the mount table cannot be read.
+    pub fn inner(&self, driver: &DriverName, name: &VolumeName, place: Option<&str>) -> Result<Vec<Trace>> {
+        let mut all: Vec<Trace> =
+            self.current_of(driver, name, place)?.into_iter().flat_map(|record| record.inner).collect();
+        for path in self.paths(driver, name, place) {
+            all.extend(table::beneath(&path)?.iter().map(Trace::of));
         }
         Ok(all)
     }
 
-    /// Whether what a volume was once known by is another one's by now.
+    /// Where it is mounted for the node, and for a place.
+    fn paths(&self, driver: &DriverName, name: &VolumeName, place: Option<&str>) -> Vec<PathBuf> {
+        let layout = &self.ground.layout;
+        let own = layout.global(driver, name);
+        let all = std::iter::once(own).chain(place.map(|place| layout.place(place, driver, name)));
+        all.map(|path| layout.root().join(path)).collect()
+    }
+
+    /// Takes out what the volume of `own` was once known by, and another one is now.
+    fn drop_anothers(&self, traces: &mut Vec<Trace>, own: &[Record]) -> Result<()> {
+        let kept: Vec<Trace> = own.iter().flat_map(|record| living(&self.ground, record, traces)).collect();
+        if traces.iter().all(|trace| kept.contains(trace)) {
+            return Ok(());
+        }
+        // This is rare: something was lost, and perhaps its number given away.
+        for other in self.ground.ledger.all()?.into_iter().flatten() {
+            if own.iter().all(|record| record.key != other.key) {
+                let theirs = living(&self.ground, &other, traces);
+                traces.retain(|trace| kept.contains(trace) || !theirs.contains(trace));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what is shown somewhere is there by another volume of a staged driver as well, which shares its storage: such volumes go
+    /// one by one, each by itself.
     ///
     /// # Errors
     /// The ledger cannot be read.
-    pub fn is_anothers(&self, trace: &Trace, driver: &DriverName, name: &VolumeName) -> Result<bool> {
-        let own = record::key(driver, name, Kind::Staged, "");
-        let has_it = |record: &Record| {
-            let stands = record.state.is_staged() && !look_at_rest(&self.ground, record).stage;
-            stands && self.is_current(record) && record.traces.last() == Some(trace)
-        };
-        if self.ground.ledger.get(&own)?.is_some_and(|record| has_it(&record)) {
-            return Ok(false);
+    pub fn is_shared(&self, there: &Trace, driver: &DriverName, name: &VolumeName) -> Result<bool> {
+        is_shared(&self.ground, there, driver, name)
+    }
+
+    /// Whether callers have brought secrets for the volume, or a pod names some: its driver may know them.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn has_secrets(&self, driver: &DriverName, name: &VolumeName) -> Result<bool> {
+        let has = |record: &Record| record.spec.secret.is_some();
+        if self.records_of(driver, name, None)?.iter().any(has) {
+            return Ok(true);
         }
-        // This is rare: something was lost and its number given away.
-        Ok(self.ground.ledger.all()?.into_iter().flatten().any(|record| record.key != own && has_it(&record)))
+        // One that cannot be read may have had some.
+        Ok(self.of_users(driver, name)?.iter().any(|record| record.as_ref().map_or(true, has)))
     }
 
     /// The keys under which a place has this volume.
@@ -87,20 +127,64 @@ impl Host {
         keys.iter().filter_map(|key| self.ground.ledger.get(key).transpose()).collect()
     }
 
-    /// Where, outside of our own root, something of the volume is still seen that is not another's by now.
+    /// The same, as far as it tells of this boot and this mount namespace.
+    fn current_of(&self, driver: &DriverName, name: &VolumeName, place: Option<&str>) -> Result<Vec<Record>> {
+        let mut records = self.records_of(driver, name, place)?;
+        records.retain(|record| self.is_current(record));
+        Ok(records)
+    }
+
+    /// Where, outside of our own root and of what its driver mounts for itself, something of the volume is still seen that is not
+    /// another's by now, nor there by another one as well.
     pub(super) fn shown_elsewhere(&self, record: &Record) -> Result<Option<PathBuf>> {
-        if record.traces.is_empty() || !self.is_current(record) {
+        if !self.is_current(record) {
+            return Ok(None);
+        }
+        let mut traces: Vec<Trace> = record.known().cloned().collect();
+        self.drop_anothers(&mut traces, std::slice::from_ref(record))?;
+        if traces.is_empty() {
             return Ok(None);
         }
         let root = self.ground.layout.root();
-        for mounted in table::all()?.into_iter().filter(|mounted| !mounted.point.starts_with(root)) {
+        let drivers = match record.kind {
+            Kind::Staged => self.ground.drivers_own(&record.driver),
+            Kind::Attachable | Kind::Direct => None,
+        };
+        let is_ours =
+            |at: &Path| at.starts_with(root) || drivers.as_ref().is_some_and(|drivers| at.starts_with(drivers));
+        for mounted in table::all()?.into_iter().filter(|mounted| !is_ours(&mounted.point)) {
             let there = Trace::of(&mounted);
-            if let Some(own) = record.traces.iter().find(|own| own.holds(&there))
-                && !self.is_anothers(own, &record.driver, &record.name)?
-            {
+            if traces.iter().any(|own| own.holds(&there)) && !self.is_shared(&there, &record.driver, &record.name)? {
                 return Ok(Some(mounted.point));
             }
         }
         Ok(None)
     }
+}
+
+/// Which of those traces a volume shows at this moment.
+fn living(ground: &Ground, record: &Record, traces: &[Trace]) -> Vec<Trace> {
+    if !is_current(&ground.ident, record) || !record.known().any(|known| traces.contains(known)) {
+        return Vec::new();
+    }
+    let lost = look_at_rest(ground, record);
+    let stage = (record.state.is_staged() && !lost.stage).then(|| record.traces.last()).flatten();
+    let stands = |place: &str| record.places.contains_key(place) && !lost.places.iter().any(|lost| lost == place);
+    let places = record.place_traces.iter().filter(|(place, _)| stands(place)).filter_map(|(_, own)| own.last());
+    stage.into_iter().chain(places).filter(|own| traces.contains(own)).cloned().collect()
+}
+
+/// As [`Host::is_shared`].
+pub(crate) fn is_shared(ground: &Ground, there: &Trace, driver: &DriverName, name: &VolumeName) -> Result<bool> {
+    let own = record::key(driver, name, Kind::Staged, "");
+    if !ground.ledger.get(&own)?.is_some_and(|record| record.kind == Kind::Staged) {
+        return Ok(false);
+    }
+    let has_it = |record: &Record| {
+        record.driver == *driver
+            && record.key != own
+            && record.traces.last().is_some_and(|known| known.holds(there))
+            && !living(ground, record, &record.traces).is_empty()
+    };
+    Ok(ground.ledger.all()?.iter().flatten().any(has_it))
 }

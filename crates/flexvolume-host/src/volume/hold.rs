@@ -9,6 +9,7 @@ use super::{
     admit::{differences, pieced_together},
     record::{Kind, Record, Spec},
     state::{Level, State},
+    trace::Trace,
 };
 use crate::{
     error::{Error, Kind as ErrorKind, Result},
@@ -26,6 +27,8 @@ pub struct Hold {
     pub spec: Spec,
     /// Nobody on this node may write to it.
     pub read_only: bool,
+    /// Other nodes may write to it at the same time: a file system that the host itself makes on a device does not bear that.
+    pub shared: bool,
     /// The device, if somebody else attached it and will detach it: a name as the driver answered it there, perhaps empty.
     pub attached: Option<String>,
 }
@@ -47,6 +50,7 @@ impl Hold {
             name: record.name.clone(),
             spec: record.spec.clone(),
             read_only: record.read_only,
+            shared: record.shared,
             attached: (record.state.floor == Level::Attached).then(|| record.attached.clone()),
         }
     }
@@ -80,6 +84,7 @@ impl Hold {
     pub(crate) fn record(&self, kind: Kind, ident: &Ident) -> Record {
         let mut record = Record::new(self.driver.clone(), self.name.clone(), kind, "", self.spec.clone(), ident);
         record.read_only = self.read_only;
+        record.shared = self.shared;
         if let Some(device) = &self.attached {
             record.attached.clone_from(device);
             record.state = State::unknown(Level::Attached, device.clone());
@@ -129,6 +134,12 @@ impl Hold {
             return refused(
                 format!("is up with a device that was attached {}", by(record.state.floor == Level::Attached)),
                 "take it down first, then bring it up with the new device",
+            );
+        }
+        if self.shared && !record.shared && !stale && record.traces.last().is_some_and(Trace::is_on_device) {
+            return refused(
+                "is mounted on this node from a device, for this node alone".into(),
+                "take it down first, or ask for it for one node",
             );
         }
         match (record.read_only, self.read_only) {

@@ -23,7 +23,7 @@ fn spec() -> Spec {
 
 fn hold() -> Hold {
     let (driver, name) = (DriverName::parse("v/d").unwrap(), VolumeName::parse("data").unwrap());
-    Hold { driver, name, spec: spec(), read_only: false, attached: None }
+    Hold { driver, name, spec: spec(), read_only: false, shared: false, attached: None }
 }
 
 fn record(hold: &Hold, rung: Rung) -> Record {
@@ -141,6 +141,26 @@ fn pods_share_what_is_held_and_change_nothing_of_it() {
     let mut free = record(&hold(), Rung::Absent);
     admit(&mut free, &request(other.clone(), false)).unwrap();
     assert_eq!(free.spec, other);
+}
+
+/// Of one node alone it stays where it lies on a device.
+#[test]
+fn several_nodes_that_write_meet_what_is_mounted_from_a_device() {
+    let shared = Hold { shared: true, ..hold() };
+    let part = |dev: (u32, u32), fs_type: &str| {
+        Trace::Part(serde_json::from_value(serde_json::json!({"dev": dev, "fs_type": fs_type, "shown": "/"})).unwrap())
+    };
+    for (trace, is_refused) in
+        [(part((7, 1), "ext4"), true), (part((0, 40), "btrfs"), true), (part((0, 41), "nfs4"), false)]
+    {
+        let mut up = staged(&hold());
+        up.remember(None, trace);
+        let met = shared.meets(&up, Kind::Staged, true);
+        assert_eq!(met.is_err_and(|error| error.is_otherwise()), is_refused);
+        up.shared = true;
+        assert_eq!(shared.meets(&up, Kind::Staged, true).unwrap(), Met::Same);
+        assert_eq!(hold().meets(&up, Kind::Staged, true).unwrap(), Met::Same);
+    }
 }
 
 #[test]

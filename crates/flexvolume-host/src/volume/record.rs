@@ -199,6 +199,9 @@ pub struct Record {
     pub capacity_wanted: u64,
     /// Mounted globally without write access, since every pod asked for that when it was staged.
     pub read_only: bool,
+    /// Other nodes may write to it at the same time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
     /// The pods that use it, by place.
     pub users: BTreeMap<Place, User>,
     /// The machine.
@@ -218,9 +221,15 @@ pub struct Record {
     pub stage: Option<Made>,
     /// What lies at the places.
     pub places: BTreeMap<Place, Made>,
-    /// All that it was known by in this boot, wherever it is shown; the newest last.
+    /// What the node's own was known by in this boot, wherever it is shown; the newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traces: Vec<Trace>,
+    /// What was known of each place in the same way, as long as it has one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub place_traces: BTreeMap<Place, Vec<Trace>>,
+    /// What was mounted in those, which goes with them. It says of no mount elsewhere whose that is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inner: Vec<Trace>,
     /// The boot in which mounts, devices and processes above mean something.
     pub boot: String,
     /// The mount namespace that the mounts are in.
@@ -266,6 +275,7 @@ impl Record {
             capacity: 0,
             capacity_wanted: 0,
             read_only: false,
+            shared: false,
             users: BTreeMap::new(),
             state: State::unknown(kind.floor(), String::new()),
             attached: String::new(),
@@ -276,6 +286,8 @@ impl Record {
             stage: None,
             places: BTreeMap::new(),
             traces: Vec::new(),
+            place_traces: BTreeMap::new(),
+            inner: Vec::new(),
             boot: ident.boot.clone(),
             namespace: ident.namespace.clone(),
             machine: ident.machine.clone(),
@@ -293,14 +305,34 @@ impl Record {
 
 /// So many are kept: each time that a volume is lost and made anew there may be one more.
 const TRACES: usize = 16;
+/// Of what is mounted inside: a driver may do that for each place.
+const INNER: usize = 256;
+
+fn note(known: &mut Vec<Trace>, trace: Trace, most: usize) {
+    known.retain(|one| *one != trace);
+    let over = (known.len() + 1).saturating_sub(most);
+    known.drain(..over);
+    known.push(trace);
+}
 
 impl Record {
-    /// Notes what it is known by from now on.
-    pub fn remember(&mut self, trace: Trace) {
-        self.traces.retain(|known| *known != trace);
-        let over = (self.traces.len() + 1).saturating_sub(TRACES);
-        self.traces.drain(..over);
-        self.traces.push(trace);
+    /// Notes what it is known by from now on: for the node, or as a place has it.
+    pub fn remember(&mut self, place: Option<&str>, trace: Trace) {
+        let known = match place {
+            Some(place) => self.place_traces.entry(place.to_owned()).or_default(),
+            None => &mut self.traces,
+        };
+        note(known, trace, TRACES);
+    }
+
+    /// Notes what is mounted in it.
+    pub fn remember_inner(&mut self, trace: Trace) {
+        note(&mut self.inner, trace, INNER);
+    }
+
+    /// All that it was known by, the node's own last and the newest of that at the end.
+    pub fn known(&self) -> impl Iterator<Item = &Trace> {
+        self.place_traces.values().flatten().chain(&self.traces)
     }
 
     /// Whether a place has it, wants it, or still has something of it.

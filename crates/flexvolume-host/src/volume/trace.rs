@@ -32,6 +32,14 @@ impl Trace {
         Some(Self::Device(rustix::fs::major(device), rustix::fs::minor(device)))
     }
 
+    /// Whether it is a part of a file system that lies on a device. btrfs hides its own.
+    pub fn is_on_device(&self) -> bool {
+        match self {
+            Self::Part(part) => part.is_on_device(),
+            Self::Device(..) => false,
+        }
+    }
+
     /// Whether `other` is the same, or a part of it.
     pub fn holds(&self, other: &Self) -> bool {
         match (self, other) {

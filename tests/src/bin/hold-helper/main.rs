@@ -94,7 +94,8 @@ fn done() -> Result<Value> {
     match wish.verb.as_str() {
         "hold" => {
             let (driver, name, read_only) = (wish.driver, wish.volume, wish.read_only);
-            host.hold(&Hold { driver, name, spec, read_only, attached: wish.attached }, &keys, &notes).map(shown)
+            host.hold(&Hold { driver, name, spec, read_only, shared: false, attached: wish.attached }, &keys, &notes)
+                .map(shown)
         }
         "held" => Ok(host.held(&wish.driver, &wish.volume)?.map_or(Value::Null, shown)),
         "restage" => host.restage(&key, &keys, &notes).map(shown),

@@ -121,7 +121,8 @@ impl Plan {
         }
     }
 
-    /// How a sidecar is started. A call may take a minute: the bridge itself answers within that, or says that it goes on.
+    /// How a sidecar is started. A call may take a minute. What takes longer in the bridge goes on there, and the same
+    /// call again joins it.
     pub(super) fn sidecar_args(&self, sidecar: Sidecar) -> Vec<String> {
         let mut args = vec![format!("--csi-address=/csi/{}", self.socket_name(self.part()))];
         args.push(match sidecar {

@@ -101,8 +101,15 @@ impl Hands<'_> {
         }
     }
 
-    /// What a driver's Success is worth: a mount of that very path, stripped of power before anybody uses it.
-    pub(super) fn judge(&mut self, target: &Target, read_only: bool, may_be_empty: bool) -> Result<Made> {
+    /// What a driver's Success is worth: a mount of that very path, stripped of power before anybody uses it. What it is known by is
+    /// noted: for that place, or for the node.
+    pub(super) fn judge(
+        &mut self,
+        target: &Target,
+        place: Option<&str>,
+        read_only: bool,
+        may_be_empty: bool,
+    ) -> Result<Made> {
         let path = target.path.display();
         let now = target.pinned.path()?;
         if now != target.path {
@@ -121,7 +128,10 @@ impl Hands<'_> {
                         .hint("somebody changed the path while the driver worked; see who can write there"));
                 }
                 if let Some(mounted) = &mounted {
-                    self.record.remember(Trace::of(mounted));
+                    self.record.remember(place, Trace::of(mounted));
+                    for inner in table::under(mounted.id)? {
+                        self.record.remember_inner(Trace::of(&inner));
+                    }
                 }
                 let power = self.power(read_only)?;
                 // Write access is taken from the mount itself, also where the file system has none for the time being.
@@ -133,7 +143,10 @@ impl Hands<'_> {
                 }
                 Ok(Made::Mount(id))
             }
-            Presence::Plain if may_be_empty => Ok(Made::NoMount),
+            Presence::Plain if may_be_empty => {
+                self.remember_directory(target, place)?;
+                Ok(Made::NoMount)
+            }
             Presence::Plain if target.pinned.is_empty()? => Err(Error::new(
                 Kind::Driver,
                 format!("driver {} answered Success, but nothing is mounted at {path}", self.record.driver),
@@ -143,6 +156,7 @@ impl Hands<'_> {
                 self.record.driver
             ))),
             Presence::Plain => {
+                self.remember_directory(target, place)?;
                 self.warn(format!(
                     "{path} is a plain directory with files, not a mount: its data lies on the host's own disk"
                 ));
@@ -165,6 +179,16 @@ impl Hands<'_> {
                 Err(Error::new(Kind::Driver, format!("the driver replaced {path} by something that is no directory")))
             }
         }
+    }
+
+    /// Of a directory that a driver fills it is known which one it is, and what is mounted in it.
+    fn remember_directory(&mut self, target: &Target, place: Option<&str>) -> Result<()> {
+        let (_, part) = table::part(&target.path)?;
+        self.record.remember(place, Trace::Part(part));
+        for inner in table::beneath(&target.path)? {
+            self.record.remember_inner(Trace::of(&inner));
+        }
+        Ok(())
     }
 
     /// What mounts of this volume may do.

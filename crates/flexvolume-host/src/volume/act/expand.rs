@@ -98,7 +98,7 @@ impl Hands<'_> {
                 }
                 Came::InProgress if start.elapsed() >= PATIENCE => {
                     return Err(Error::new(Kind::Busy, format!("driver {} is still growing the volume", driver.name))
-                        .hint("ask again (flexvol up): it goes on where it is"));
+                        .hint("ask again: it goes on where it is"));
                 }
                 Came::InProgress => sleep(PAUSE),
             }

@@ -38,7 +38,7 @@ impl Hands<'_> {
                 return Ended::failed(error, Seen::Nothing);
             }
         };
-        match self.publish_at(&target, &user) {
+        match self.publish_at(&target, place, &user) {
             Ok(made) => {
                 self.record.places.insert(place.to_owned(), made);
                 Ended { answer: Ok(String::new()), seen: Seen::Mounted }
@@ -50,7 +50,7 @@ impl Hands<'_> {
         }
     }
 
-    fn publish_at(&mut self, target: &Target, user: &User) -> Result<Made> {
+    fn publish_at(&mut self, target: &Target, place: &str, user: &User) -> Result<Made> {
         match target.look()? {
             Presence::Absent | Presence::Plain => {}
             Presence::Mount(_) | Presence::Corrupted(_) => {
@@ -91,7 +91,8 @@ impl Hands<'_> {
             }
         }
         let nothing_staged = self.record.stage == Some(Made::NoMount);
-        self.judge(target, user.read_only, driver.config.allow_unmounted || nothing_staged)
+        let may_be_empty = driver.config.allow_unmounted || nothing_staged;
+        self.judge(target, Some(place), user.read_only, may_be_empty)
     }
 
     /// The global mount bound at the pod's directory: one step of the kernel, read-only before anyone sees it.
@@ -133,6 +134,7 @@ impl Hands<'_> {
         match result {
             Ok(()) => {
                 self.record.places.remove(place);
+                self.record.place_traces.remove(place);
                 self.end_leftovers(&Op::Unpublish(place.to_owned()));
                 Ended { answer: Ok(String::new()), seen }
             }

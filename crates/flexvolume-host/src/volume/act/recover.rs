@@ -62,6 +62,8 @@ pub fn boot_changed(record: &mut Record, ident: &Ident) -> bool {
     record.stage = None;
     record.places.clear();
     record.traces.clear();
+    record.place_traces.clear();
+    record.inner.clear();
     true
 }
 

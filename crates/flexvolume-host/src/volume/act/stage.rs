@@ -19,6 +19,7 @@ use super::{
 use crate::{
     drivers::driver::Driver,
     error::{Error, Kind, Result},
+    host::known::is_shared,
     task::{Done, Raw, Task},
     volume::{
         record::Made,
@@ -100,7 +101,7 @@ impl Hands<'_> {
             Came::NotSupported => self.mount_device_ourselves(target, &device.0)?,
             Came::InProgress => return Err(unfinished("mountdevice")),
         };
-        let made = self.judge(target, read_only, may_be_empty)?;
+        let made = self.judge(target, None, read_only, may_be_empty)?;
         Ok((device.0, made))
     }
 
@@ -143,7 +144,7 @@ impl Hands<'_> {
             )
             .hint(format!("ask for the volume writable, or see why driver {} overlooks readwrite: ro", driver.name))),
             (Raw::ReadOnly(major, minor), true | false) | (Raw::Writable(major, minor), false) => {
-                self.record.remember(Trace::Device(major, minor));
+                self.record.remember(None, Trace::Device(major, minor));
                 Ok(device)
             }
         }
@@ -181,6 +182,14 @@ impl Hands<'_> {
     fn mount_device_ourselves(&mut self, target: &Target, device: &str) -> Result<bool> {
         if device.is_empty() {
             return Ok(true);
+        }
+        if self.record.shared {
+            let what = format!("driver {} leaves the mount of {device} to the host", self.record.driver);
+            return Err(Error::new(
+                Kind::Refused,
+                format!("{what}, and other nodes may write to the volume meanwhile"),
+            )
+            .hint("a file system on a device is for one node, or for reading alone: ask for such an access mode"));
         }
         let storage = self.record.storage()?;
         let intent = self.ground.layout.intent(&storage);
@@ -256,18 +265,18 @@ impl Hands<'_> {
         let Some(mounted) = table::by_id(id)? else { return Ok(()) };
         // A staged driver's detach leaves the device to whom it is attached by another name, so two volumes of one storage
         // go one by one, each by itself. Other drivers may let go of the device beneath the second.
-        let drivers = self.drivers_own();
+        let (is_staged, drivers) = (self.is_staged_driver(), self.drivers_own());
         let own = OsStr::new(self.record.name.as_str());
         let is_known = |at: &Path| {
-            drivers.as_ref().is_some_and(|drivers| {
-                let is_another = self.ground.layout.is_of(&self.record.driver, at) && at.file_name() != Some(own);
-                is_another || at.starts_with(drivers)
-            })
+            let is_anothers = self.ground.layout.is_of(&self.record.driver, at) && at.file_name() != Some(own);
+            (is_staged && is_anothers) || drivers.as_ref().is_some_and(|drivers| at.starts_with(drivers))
         };
         let others = table::of_device(mounted.dev)?;
-        if let Some(other) =
-            others.iter().find(|o| o.is_within(&mounted) && o.point != target.path && !is_known(&o.point))
-        {
+        for other in others.iter().filter(|o| o.is_within(&mounted) && o.point != target.path && !is_known(&o.point)) {
+            // What another volume of that storage shows as well is that one's.
+            if is_shared(self.ground, &Trace::of(other), &self.record.driver, &self.record.name)? {
+                continue;
+            }
             return Err(Error::new(Kind::Refused, format!("the volume is also mounted at {}", other.point.display()))
                 .hint(format!("unmount that first: umount {}", other.point.display())));
         }
@@ -285,8 +294,11 @@ impl Hands<'_> {
 
     /// Where a staged driver mounts for itself what several volumes share; `None` for drivers that are not staged.
     pub(super) fn drivers_own(&mut self) -> Option<PathBuf> {
-        let is_staged = self.driver().is_ok_and(|driver| driver.extensions.contains(&Extension::Staged));
-        if is_staged { self.ground.drivers_own(&self.record.driver) } else { None }
+        if self.is_staged_driver() { self.ground.drivers_own(&self.record.driver) } else { None }
+    }
+
+    fn is_staged_driver(&self) -> bool {
+        self.driver().is_ok_and(|driver| driver.extensions.contains(&Extension::Staged))
     }
 
     fn call_unmount_device(&mut self, driver: &Driver, target: &Target) -> Result<()> {
