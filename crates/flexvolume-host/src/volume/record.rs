@@ -199,6 +199,9 @@ pub struct Record {
     pub capacity_wanted: u64,
     /// Mounted globally without write access, since every pod asked for that when it was staged.
     pub read_only: bool,
+    /// It is for one user alone, whoever that is; so was said by the one who has it, or had it last.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
     /// The pods that use it, by place.
     pub users: BTreeMap<Place, User>,
     /// The machine.
@@ -266,6 +269,7 @@ impl Record {
             capacity: 0,
             capacity_wanted: 0,
             read_only: false,
+            alone: false,
             users: BTreeMap::new(),
             state: State::unknown(kind.floor(), String::new()),
             attached: String::new(),
