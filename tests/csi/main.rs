@@ -1,8 +1,8 @@
 //! The bridge as its clients see it: real sockets, real drivers, real mounts, real kills.
 #![allow(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, reason = "these are tests")]
 
+mod asked;
 mod attach;
-mod attached;
 mod bed;
 mod broken;
 mod calls;
