@@ -11,8 +11,10 @@ use std::{
 
 use flexvolume_csi::wire::csi::{
     ControllerPublishVolumeRequest, ControllerUnpublishVolumeRequest, GetPluginCapabilitiesRequest, NodeGetInfoRequest,
-    NodeStageVolumeRequest, plugin_capability::Type, plugin_capability::service::Type::ControllerService,
-    volume_capability::access_mode::Mode::SingleNodeMultiWriter,
+    NodeStageVolumeRequest,
+    plugin_capability::Type,
+    plugin_capability::service::Type::ControllerService,
+    volume_capability::access_mode::Mode::{SingleNodeMultiWriter, SingleNodeReaderOnly},
 };
 use flexvolume_testkit::scripted::{Answer, Script, Scripted};
 use rustix::process::{Pid, Signal, kill_process};
@@ -24,7 +26,7 @@ use crate::{
     client::Leaves,
     command,
     scripts::{self, image, lives, pid_in, until},
-    volume::{Came, Volume, block, refused},
+    volume::{Came, Volume, block, mounted, refused},
 };
 
 const CONTROLLER: [&str; 2] = ["--attach", "controller"];
@@ -230,17 +232,17 @@ fn what_is_not_there_is_not_attached_where_health_tells() {
     }
 }
 
-/// A driver for the controller where the node attaches, and one whose volumes live on one node: nobody calls it.
+/// Where the node attaches, and where another driver has come whose volumes live on one node: nobody calls it.
 #[test]
 fn what_the_node_attaches_the_controller_does_not() {
-    let local = json!({"status": "Success", "extensions": ["local", "provision"]});
-    let made: [(Vec<&str>, Option<Value>); 2] = [(vec![], None), (CONTROLLER.to_vec(), Some(local))];
-    for (flags, init) in made {
-        let made = Bed::script_with(&flags, |bed| {
-            let script = script(&disk(bed), ":");
-            init.iter().fold(script, |script, init| script.on("init", Answer::json(init)))
-        });
-        let Some((mut bed, driver)) = made else { return };
+    for flags in [&[][..], &CONTROLLER] {
+        let Some((mut bed, mut driver)) = bed(flags, nothing) else { return };
+        if !flags.is_empty() {
+            // At the start it would be refused.
+            let init = json!({"status": "Success", "extensions": ["local", "provision"]});
+            let script = script(&bed.command.sandbox.path().join("disk.img"), ":");
+            driver = bed.command.script("v/scripted", script.on("init", Answer::json(&init)));
+        }
         let volume = Volume::named("data");
         refused(attach(&bed, &volume, "near"), Code::Unimplemented, &[]);
         refused(detach(&bed, &volume, "near"), Code::Unimplemented, &[]);
@@ -252,6 +254,58 @@ fn what_the_node_attaches_the_controller_does_not() {
         bed.unstage(&volume).unwrap();
         bed.assert_clean();
     }
+}
+
+/// What the driver was told each time that it attached: for which node, and `rw` or `ro`.
+fn attaches(driver: &Scripted) -> Vec<(String, String)> {
+    let calls = driver.calls().unwrap();
+    let of_attach = calls.iter().filter(|call| call.verb() == "attach");
+    let told = of_attach.map(|call| {
+        let options: Value = serde_json::from_str(&call.argv[1]).unwrap();
+        (call.argv[2].clone(), options["kubernetes.io/readwrite"].as_str().unwrap().to_owned())
+    });
+    told.collect()
+}
+
+#[test]
+fn read_only_is_refused_of_the_controller_and_real_on_the_node() {
+    let Some((mut bed, driver)) = bed(&CONTROLLER, nothing) else { return };
+    let volume = Volume::named("data");
+    let reading = ControllerPublishVolumeRequest { readonly: true, ..wish(&volume, "near") };
+    refused(bed.client.controller_publish_volume(reading), Code::InvalidArgument, &["PUBLISH_READONLY"]);
+    assert_eq!(attaches(&driver), [], "refused, and yet attached");
+
+    let context = attach(&bed, &volume, "near").unwrap();
+    stage(&bed, &volume, &context).unwrap();
+    bed.publish(&volume, "writer").unwrap();
+    fs::write(bed.target("writer").join("file"), "seen").unwrap();
+    bed.publish_read_only(&volume, "reader").unwrap();
+    let file = bed.target("reader").join("file");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "seen");
+    assert_eq!(fs::write(&file, "lost").unwrap_err().raw_os_error(), Some(30));
+    for pod in ["reader", "writer"] {
+        bed.unpublish(&volume, pod).unwrap();
+    }
+    bed.unstage(&volume).unwrap();
+    detach(&bed, &volume, "near").unwrap();
+    assert_eq!(attaches(&driver), [("near".to_owned(), "rw".to_owned())], "attached once, and not by the node");
+    bed.assert_clean();
+}
+
+#[test]
+fn by_its_access_mode_a_volume_is_attached_read_only() {
+    let Some((mut bed, driver)) = bed(&CONTROLLER, nothing) else { return };
+    for (mode, told) in [(SingleNodeMultiWriter, "rw"), (SingleNodeReaderOnly, "ro")] {
+        let volume = Volume::named("data").used_as(mounted(mode));
+        // A flag is for the mount, and the node will not tell the driver of it either.
+        for volume in [volume.flagged(&["ro"]), volume] {
+            driver.forget().unwrap();
+            attach(&bed, &volume, "near").unwrap();
+            assert_eq!(attaches(&driver), [("near".to_owned(), told.to_owned())]);
+            detach(&bed, &volume, "near").unwrap();
+        }
+    }
+    bed.assert_clean();
 }
 
 /// A raw device's name may be another's by now, so it is looked up for each user; but attached it is by the controller alone.

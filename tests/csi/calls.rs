@@ -1,6 +1,9 @@
 //! What a driver is called with, call by call: the table of the page `docs/csi.md`, one way after the other.
 
-use std::path::Path;
+use std::{
+    os::unix::fs::{FileTypeExt, MetadataExt},
+    path::Path,
+};
 
 use flexvolume_csi::wire::csi::{
     CapacityRange, ControllerExpandVolumeRequest, NodeExpandVolumeRequest, NodeGetVolumeStatsRequest,
@@ -156,6 +159,60 @@ fn a_raw_device_is_mounted_by_nobody() {
             ("unstage", &["detach"]),
         ],
     );
+}
+
+/// As `/dev/VG/LV` is: what is shown is the device that the link leads to, and neither the link nor what it leads to later.
+#[test]
+fn a_raw_device_may_go_by_a_link() {
+    let made = Bed::script(|bed| {
+        let init = json!({"status": "Success", "extensions": ["staged", "block"]});
+        let (file, link) = (bed.sandbox.path().join("disk.img"), bed.sandbox.dir("vg").unwrap().join("lv"));
+        let (file, link) = (file.display(), link.display());
+        let say = format!(r#"printf '{{"status":"Success","device":"%s"}}\n' {link}"#);
+        let find = format!("losetup -n -O NAME -j {file} | head -n 1");
+        attachable(bed)
+            .on("init", Answer::json(&init))
+            .on(
+                "attach",
+                Answer::shell(format!(
+                    "d=$({find}); [ -n \"$d\" ] || d=$(losetup -f --show {file}); ln -sfn $d {link}; {say}"
+                )),
+            )
+            .on("waitforattach", Answer::shell(say))
+            .on("detach", Answer::success().run(format!("rm -f {link}; d=$({find}); [ -z \"$d\" ] || losetup -d $d")))
+    });
+    let Some((mut bed, driver)) = made else { return };
+    let volume = Volume::named("data").used_as(block(SingleNodeMultiWriter));
+    bed.stage(&volume).unwrap();
+    bed.publish(&volume, "one").unwrap();
+    let loops = bed.command.sandbox.loops().unwrap();
+    let [device] = &loops[..] else { panic!("{} devices", loops.len()) };
+    let number = |path: &std::path::Path| std::fs::symlink_metadata(path).unwrap().rdev();
+    let (one, device) = (bed.target("one"), device.device.clone());
+    assert!(std::fs::symlink_metadata(&one).unwrap().file_type().is_block_device(), "a link is shown");
+    assert_eq!(number(&one), number(&device));
+    std::fs::write(&one, "written").unwrap();
+    bed.publish(&volume, "one").unwrap();
+    // Nor is it led astray: the link that leads elsewhere by now is made anew by `attach`, and the same device is shown.
+    let link = bed.command.sandbox.path().join("vg/lv");
+    std::fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+    bed.restart();
+    bed.publish(&volume, "two").unwrap();
+    assert_eq!(number(&bed.target("two")), number(&device));
+    for pod in ["one", "two"] {
+        bed.unpublish(&volume, pod).unwrap();
+    }
+    bed.unstage(&volume).unwrap();
+    assert_eq!(driver.verbs().unwrap().last().map(String::as_str), Some("detach"));
+    let mut read = [0; 7];
+    std::io::Read::read_exact(
+        &mut std::fs::File::open(bed.command.sandbox.path().join("disk.img")).unwrap(),
+        &mut read,
+    )
+    .unwrap();
+    assert_eq!(&read, b"written");
+    bed.assert_clean();
 }
 
 /// Growing: the device first, then what is mounted.

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, reason = "these are tests")]
 
 mod again;
+mod asked;
 mod attach;
-mod attached;
 mod bed;
 mod broken;
 mod calls;

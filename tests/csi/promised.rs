@@ -15,7 +15,7 @@ use flexvolume_testkit::{
     scripted::{Answer, Script},
 };
 use rustix::{
-    process::{Gid, Uid},
+    process::{Gid, Pid, Signal, Uid, kill_process},
     thread::{set_thread_gid, set_thread_uid},
 };
 use serde_json::json;
@@ -240,14 +240,21 @@ fn a_driver_has_its_name_and_its_socket() {
     ] {
         let socket = kubelet.join("plugins").join(name).join("csi.sock");
         let own = ["csi", "--driver", "flexvol.io/loopback", "--kubelet-dir", kubelet.to_str().unwrap()];
-        let mut bridge = command.command(own.into_iter().chain(flags)).spawn().unwrap();
+        let log = command.sandbox.path().join("log");
+        let said = std::fs::File::create(&log).unwrap();
+        let flags = flags.into_iter().chain(["--metrics", "0"]);
+        let mut bridge = command.command(own.into_iter().chain(flags)).stderr(said).spawn().unwrap();
         let client = Client::of(&socket, Leaves::Never);
         until("the bridge to answer", || {
             socket.exists() && client.get_plugin_info(GetPluginInfoRequest {}).is_ok_and(|info| info.name == name)
         });
         assert_eq!(fs::metadata(socket.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
-        bridge.kill().unwrap();
-        bridge.wait().unwrap();
+        kill_process(Pid::from_child(&bridge), Signal::TERM).unwrap();
+        assert!(bridge.wait().unwrap().success());
+        let said = fs::read_to_string(&log).unwrap();
+        let at =
+            format!("driver flexvol.io/loopback is served as {name} at unix://{}; not registered", socket.display());
+        assert!(said.contains(&at) && said.contains("metrics are told at http://127.0.0.1:"), "{said}");
     }
 }

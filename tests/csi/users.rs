@@ -166,6 +166,74 @@ fn one_user_alone_has_it() {
     }
 }
 
+/// Who has it alone has it alone, whatever the next one asks for; and who wants it alone does not get it beside another.
+#[test]
+fn one_user_alone_is_not_joined_by_one_who_asks_for_less() {
+    for mut flow in Flow::all() {
+        let name = flow.name;
+        let used = |mode| {
+            let mut capability = mounted(mode);
+            capability.access_type.clone_from(&flow.volume.capability.access_type);
+            flow.volume.used_as(capability)
+        };
+        let (alone, shared) = (used(SingleNodeSingleWriter), used(SingleNodeMultiWriter));
+        flow.stage();
+        flow.bed.publish(&alone, "one").unwrap();
+        for _ in 0..2 {
+            refused(flow.bed.publish(&shared, "two"), FailedPrecondition, &[]);
+            assert!(!flow.bed.target("two").exists(), "{name}: something is left of the refusal");
+            flow.bed.restart();
+        }
+        flow.bed.publish(&alone, "one").unwrap();
+        flow.unpublish("one");
+        flow.bed.publish(&shared, "two").unwrap();
+        refused(flow.bed.publish(&alone, "one"), FailedPrecondition, &[]);
+        flow.bed.publish(&shared, "three").unwrap();
+        flow.unpublish("three");
+        flow.unpublish("two");
+        flow.bed.publish(&alone, "one").unwrap();
+        flow.unpublish("one");
+        flow.unstage();
+        flow.bed.assert_clean();
+    }
+}
+
+/// `ls` says who has it, where the node has it and where its clients see it; and `down --all` leaves what is held, and says so.
+#[test]
+fn what_is_held_and_where_it_is_published_can_be_seen() {
+    for mut flow in Flow::all() {
+        let name = flow.name;
+        flow.stage();
+        flow.publish("one");
+        let one = flow.bed.target("one").display().to_string();
+        let rows = flow.bed.command.json(["ls"]);
+        let rows = rows.as_array().unwrap();
+        let showing: Vec<_> = rows.iter().filter(|row| row["targets"] == serde_json::json!([one])).collect();
+        assert!(!showing.is_empty(), "{name}: {rows:?}");
+        let held: Vec<_> = rows.iter().filter(|row| row["held"] == true).collect();
+        assert_eq!(held.len(), usize::from(flow.is_staged), "{name}: {rows:?}");
+        for row in held {
+            assert!(
+                Path::new(row["path"].as_str().unwrap()).is_dir() && row["state"] == "held (staged)",
+                "{name}: {row}"
+            );
+        }
+        let wide = flow.bed.command.ok(["-o", "wide", "ls"]);
+        assert!(wide.contains("TARGETS") && wide.contains(&one), "{wide}");
+        assert_eq!(wide.contains("held: by flexvol csi"), flow.is_staged, "{wide}");
+        flow.unpublish("one");
+        if flow.is_staged {
+            let ran = flow.bed.command.run(["down", "--all"]);
+            ran.fails(0, &["flexvol csi holds it, staged at ", "NodeUnstageVolume"]);
+            assert!(ran.stdout.contains("nothing to take down but"), "{ran:?}");
+            flow.publish("one");
+            flow.unpublish("one");
+        }
+        flow.unstage();
+        flow.bed.assert_clean();
+    }
+}
+
 #[test]
 fn one_user_alone_has_a_device() {
     let Some(mut bed) = Bed::of("loopback") else { return };
@@ -199,7 +267,11 @@ fn the_same_twice_is_done_once() {
         assert_eq!(flow.bed.command.sandbox.mounts().unwrap(), mounts, "{name}");
         assert_eq!(calls(&flow), before, "{name}: the driver was called again");
         // In another manner it is another wish.
-        refused(flow.bed.publish_read_only(&flow.volume, "one"), AlreadyExists, &[]);
+        refused(
+            flow.bed.publish_read_only(&flow.volume, "one"),
+            AlreadyExists,
+            &["; unpublish it there first (NodeUn"],
+        );
         assert_eq!(flow.bed.command.sandbox.mounts().unwrap(), mounts, "{name}");
         flow.unpublish("one");
         flow.unpublish("one");

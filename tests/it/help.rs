@@ -98,7 +98,7 @@ fn completion_scripts_are_for_every_shell_and_complete() {
     if has("bash") {
         assert_eq!(complete("flexvol dri"), "drivers");
         assert_eq!(complete("flexvol ls --us"), "--usage");
-        assert_eq!(complete("flexvol --output "), "table json yaml");
+        assert_eq!(complete("flexvol --output "), "table wide json yaml");
         assert_eq!(complete("flexvol completions z"), "zsh");
     } else {
         skip("no bash, so its completion script is not tried");

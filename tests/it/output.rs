@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::{
     bed::{Bed, Ran, pod},
     faults::Started,
-    scripts::{attachable, direct, image, tool, until},
+    scripts::{attachable, direct, image, staged, tool, until},
 };
 
 /// The published schemas, by name.
@@ -214,6 +214,7 @@ fn what_every_verb_prints_is_what_its_schema_says() {
     ]);
     formatted_by_the_host(&mut court);
     under_way(&mut court);
+    held(&mut court);
     court.hear(&[(&["down", "--all"], 0), (&["down", "--all"], 0)]);
     court.close();
     bed.assert_clean();
@@ -243,6 +244,25 @@ fn formatted_by_the_host(court: &mut Court<'_>) {
     fs::write(format, "{").unwrap();
     court.hear(&[(&["inspect", "rich/all"], 0)]);
     fs::write(format, whole).unwrap();
+}
+
+/// A volume that is held for a client, and seen where he wants it.
+fn held(court: &mut Court<'_>) {
+    let bed = court.bed;
+    bed.script("v/staged", staged());
+    let target = bed.sandbox.dir("target").unwrap();
+    let hold = json!({"verb": "hold", "driver": "v/staged", "volume": "data"});
+    let ask = |wish: &Value| {
+        let mut helper = std::process::Command::new(binary("hold-helper").unwrap());
+        Ran::of(helper.arg(wish.to_string()).envs(bed.env()).output().unwrap())
+    };
+    let path = read(&ask(&hold))["ok"]["path"].as_str().unwrap().to_owned();
+    tool("mount", &["--bind", &path, target.to_str().unwrap()]);
+    court.hear(&[(&["ls"], 0)]);
+    tool("umount", &[target.to_str().unwrap()]);
+    let mut release = hold;
+    release["verb"] = "release".into();
+    assert_eq!(read(&ask(&release)), json!({"ok": null}));
 }
 
 /// Volumes that an `up --wait` is at, tries again, or cannot begin.
@@ -316,6 +336,23 @@ fn lines(ran: &Ran) -> Vec<Value> {
     lines.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 
+/// What the bridge says until it is asked for metrics, and then to end.
+fn served(bed: &Bed) -> Vec<Value> {
+    let registry = bed.sandbox.dir("kubelet/plugins_registry").unwrap();
+    let kubelet = registry.parent().unwrap().to_str().unwrap();
+    let log = bed.sandbox.path().join("bridge.log");
+    let args =
+        ["--log-format", "json", "csi", "--driver", "flexvol.io/tmpfs", "--metrics", "0", "--kubelet-dir", kubelet];
+    let mut bridge = bed.command(args).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    until("the bridge to serve", || registry.join("tmpfs.flexvol.io-reg.sock").exists());
+    kill_process(Pid::from_child(&bridge), Signal::TERM).unwrap();
+    assert!(bridge.wait().unwrap().success());
+    let text = fs::read_to_string(&log).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(!lines.is_empty());
+    lines
+}
+
 #[test]
 fn every_line_on_standard_error_is_what_the_schema_of_the_log_says() {
     let Some(bed) = Bed::with_drivers() else { return };
@@ -359,6 +396,9 @@ fn every_line_on_standard_error_is_what_the_schema_of_the_log_says() {
         }
     }
     assert_eq!(levels.into_iter().collect::<Vec<_>>(), ["debug", "error", "info", "warn"]);
+    for line in &served(&bed) {
+        judge.judge(line);
+    }
     judge.all_seen();
     bed.assert_clean();
 }

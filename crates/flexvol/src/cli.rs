@@ -10,7 +10,8 @@ use std::{
 };
 
 use clap::{
-    Args, ColorChoice, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint, builder::PossibleValuesParser,
+    ArgMatches, Args, ColorChoice, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint,
+    builder::PossibleValuesParser, parser::ValueSource,
 };
 use flexvolume_host::settings;
 
@@ -44,14 +45,35 @@ pub(crate) struct Cli {
     /// When to use colours
     #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN")]
     pub(crate) color: ColorChoice,
+    /// Which of these the shell said, and not the command line.
+    #[arg(skip)]
+    pub(crate) of_shell: OfShell,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// What comes from variables of the shell: it is of this machine, and of no other.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OfShell {
+    pub(crate) root: bool,
+    pub(crate) plugin_dir: bool,
+    pub(crate) config: bool,
+}
+
+impl OfShell {
+    /// As the command line was read.
+    pub(crate) fn of(matches: &ArgMatches) -> Self {
+        let is = |flag: &str| matches.value_source(flag) == Some(ValueSource::EnvVariable);
+        Self { root: is("root"), plugin_dir: is("plugin_dir"), config: is("config") }
+    }
 }
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     Table,
+    /// A table with all columns there are
+    Wide,
     Json,
     Yaml,
 }

@@ -1,6 +1,7 @@
 //! The flexvol command: flags, manifests, tables, exit codes. The only place that prints or exits.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod aside;
 mod cli;
 mod command;
 mod doctor;
@@ -30,7 +31,9 @@ pub fn run() -> ExitCode {
     // Manifests hold secrets, and are read before anything else is settled.
     flexvolume_linux::process::no_core_dumps();
     let args: Vec<OsString> = std::env::args_os().collect();
-    let parsed = cli::command().try_get_matches_from(&args).and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = cli::command().try_get_matches_from(&args).and_then(|matches| {
+        Cli::from_arg_matches(&matches).map(|cli| Cli { of_shell: cli::OfShell::of(&matches), ..cli })
+    });
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return unread(&args, &error),
@@ -44,10 +47,12 @@ pub fn run() -> ExitCode {
     let done = command::run(&cli, &show);
     // Results that are nowhere are no success.
     let lost = screen::lost().map_or(Ok(()), |error| Err(Problems::lost(error)));
-    match Problems::gather([done, lost].into_iter().filter_map(Result::err).collect()) {
+    let code = match Problems::gather([done, lost].into_iter().filter_map(Result::err).collect()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problems) => problems.tell(),
-    }
+    };
+    aside::settle();
+    code
 }
 
 /// What becomes of a command line that asks for help or cannot be read: said in the colours and the form it asks for.

@@ -13,6 +13,7 @@ use tracing_subscriber::{
 };
 
 use crate::{
+    aside,
     cli::{LogFormat, LogLevel},
     line::Line,
 };
@@ -26,7 +27,7 @@ pub(crate) fn start(level: LogLevel, format: LogFormat) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let layer = tracing_subscriber::fmt::layer().with_writer(|| aside::Lines).with_ansi(false);
     // What libraries say of themselves is nobody's business here, and might hold what we never write down.
     let ours = Targets::new().with_target("flexvol", level);
     // It fails only where one was started before.

@@ -36,8 +36,8 @@ impl Show {
         nothing: &str,
     ) -> Result<(), Problems> {
         match self.format {
-            Format::Table if rows.is_empty() => say!("{nothing}"),
-            Format::Table => {
+            Format::Table | Format::Wide if rows.is_empty() => say!("{nothing}"),
+            Format::Table | Format::Wide => {
                 let mut table = Table::new();
                 table.load_preset(presets::NOTHING).set_header(headers);
                 for row in rows {
@@ -56,7 +56,9 @@ impl Show {
     /// Prints one value, for programs.
     pub(crate) fn value<T: Serialize>(&self, value: &T) -> Result<(), Problems> {
         let text = match self.format {
-            Format::Table | Format::Json => serde_json::to_string_pretty(value).map_err(|e| cannot_print(&e))?,
+            Format::Table | Format::Wide | Format::Json => {
+                serde_json::to_string_pretty(value).map_err(|e| cannot_print(&e))?
+            }
             Format::Yaml => serde_saphyr::to_string(value).map_err(|e| cannot_print(&e))?,
         };
         say!("{}", text.trim_end());
@@ -67,7 +69,7 @@ impl Show {
     /// reads it any more.
     pub(crate) fn line<T: Serialize>(&self, value: &T, text: &str) -> Result<bool, Problems> {
         let line = match self.format {
-            Format::Table => text.trim_end().to_owned(),
+            Format::Table | Format::Wide => text.trim_end().to_owned(),
             Format::Json => serde_json::to_string(value).map_err(|e| cannot_print(&e))?,
             Format::Yaml => {
                 format!("---\n{}", serde_saphyr::to_string(value).map_err(|e| cannot_print(&e))?.trim_end())
@@ -78,7 +80,15 @@ impl Show {
 
     /// Whether people read this.
     pub(crate) fn is_table(&self) -> bool {
-        self.format == Format::Table
+        match self.format {
+            Format::Table | Format::Wide => true,
+            Format::Json | Format::Yaml => false,
+        }
+    }
+
+    /// Whether they want to see every column.
+    pub(crate) fn is_wide(&self) -> bool {
+        self.format == Format::Wide
     }
 
     /// A line on the terminal that says how far it is with `total` things, until it is dropped; nothing where nobody
@@ -134,6 +144,10 @@ impl Show {
                         .with("verb", verb)
                 });
             }
+            Note::News { text, fields } => speak::either(&text, || {
+                let line = Line::new(Level::INFO, speak::COMMAND, text.as_str());
+                fields.into_iter().fold(line, |line, (name, value)| line.with(name, value))
+            }),
             Note::Warning { volume, text } => speak::warn(&volume, &text),
         }
     }

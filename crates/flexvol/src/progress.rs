@@ -89,7 +89,7 @@ impl Progress {
             Note::Calling { verb, .. } => At::Verb(verb),
             Note::Called { .. } => At::Work,
             Note::Waiting { whom, .. } => At::Waiting(whom.clone()),
-            Note::StillRunning { .. } | Note::Said { .. } | Note::Warning { .. } => return,
+            Note::StillRunning { .. } | Note::Said { .. } | Note::News { .. } | Note::Warning { .. } => return,
         };
         self.change(|board| board.is_at(id, at, Instant::now()));
     }

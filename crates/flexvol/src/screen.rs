@@ -7,6 +7,8 @@ use std::{
 
 use rustix::termios::{tcgetpgrp, tcgetwinsize};
 
+use crate::aside;
+
 /// Back to the first column, and nothing stands on the line any more.
 const WIPE: &str = "\r\x1b[K";
 
@@ -37,9 +39,10 @@ pub(crate) fn lost() -> Option<&'static io::Error> {
 
 /// Writes lines to standard error, above the one that is drawn; as [`out`] it never stops anything.
 pub(crate) fn err(text: &str) {
+    let Err(text) = aside::hand_over(format!("{text}\n")) else { return };
     let _drawn = wipe();
     // In one piece: other processes may write to the same place.
-    let _ = anstream::stderr().write_all(format!("{text}\n").as_bytes());
+    let _ = anstream::stderr().write_all(text.as_bytes());
 }
 
 /// Whether a line can be drawn on standard error: a terminal that can go back to the start of one.

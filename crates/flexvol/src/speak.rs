@@ -45,6 +45,14 @@ pub(crate) fn by_the_way(text: &str) {
     either(text, || Line::new(Level::INFO, COMMAND, text));
 }
 
+/// A whole line that warns, for who writes by himself.
+pub(crate) fn line_of_warning(text: &str) -> String {
+    match is_json() {
+        true => format!("{}\n", Line::new(Level::WARN, COMMAND, text)),
+        false => format!("\x1b[1;33mwarning:\x1b[0m {text}\n"),
+    }
+}
+
 /// Warns of something that concerns `volume`, or all if that is empty.
 pub(crate) fn warn(volume: &str, text: &str) {
     let about = if volume.is_empty() { String::new() } else { format!("{volume}: ") };

@@ -244,6 +244,11 @@ fn is_dropped(key: &str) -> bool {
     key.starts_with(KUBERNETES) || key == PROVISIONER
 }
 
+/// Whether no person writes it: the host does, or Kubernetes for itself.
+pub fn is_the_hosts(key: &str) -> bool {
+    is_ours(key) || is_reserved(key) || is_dropped(key)
+}
+
 fn is_ours(key: &str) -> bool {
     key.get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS))
 }

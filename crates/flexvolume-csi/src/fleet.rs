@@ -81,8 +81,8 @@ impl Fleet {
     pub(crate) fn begin(&mut self, wanted: Served) -> Result<(), SocketTrouble> {
         let Served { serving, endpoint, registered_endpoint } = wanted;
         let (listener, socket) = listen(&endpoint)?;
-        tracing::info!(target: "flexvol::csi", driver = %serving.driver, name = %serving.name, endpoint = %endpoint.display(), "serving");
         let common = &self.common;
+        (common.teller)(serves(&serving, &endpoint, common.registry.as_deref()));
         let (driver, name) = (serving.driver.clone(), serving.name.clone());
         let teller = Arc::clone(&common.teller);
         let plugin = Plugin::new(serving, Arc::clone(&common.host), Arc::clone(&common.targets), Arc::clone(&teller));
@@ -105,7 +105,8 @@ impl Fleet {
     fn retire(&mut self, driver: &DriverName) {
         self.common.board.take(driver);
         if self.served.remove(driver).is_some() {
-            tracing::info!(target: "flexvol::csi", %driver, "not served any more");
+            let text = format!("driver {driver} is not served any more");
+            (self.common.teller)(Note::News { text, fields: vec![("driver", driver.to_string())] });
         }
     }
 
@@ -196,4 +197,18 @@ impl Fleet {
             self.warned.insert(driver.clone(), text);
         }
     }
+}
+
+/// Who is served where, and whether the kubelet is to know of it.
+fn serves(serving: &Serving, endpoint: &Path, registry: Option<&Path>) -> Note {
+    let Serving { driver, name, .. } = serving;
+    let known = match registry {
+        Some(folder) => format!("to be registered with the kubelet, in {}", folder.display()),
+        None => "not registered with a kubelet".to_owned(),
+    };
+    let endpoint = format!("unix://{}", endpoint.display());
+    let text = format!("driver {driver} is served as {name} at {endpoint}; {known}");
+    let mut fields = vec![("driver", driver.to_string()), ("name", name.to_string()), ("endpoint", endpoint)];
+    fields.extend(registry.map(|folder| ("registry", folder.display().to_string())));
+    Note::News { text, fields }
 }

@@ -139,6 +139,7 @@ impl Meter {
             | Note::StillRunning { .. }
             | Note::Waiting { .. }
             | Note::Said { .. }
+            | Note::News { .. }
             | Note::Warning { .. } => {}
         }
     }

@@ -1,6 +1,13 @@
 //! `/metrics` and `/healthz` over HTTP, for Prometheus and for whoever restarts what does not answer.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use axum::{
     Router,
@@ -11,17 +18,14 @@ use axum::{
 };
 use flexvolume_host::{
     Host,
-    volume::{
-        record::Record,
-        state::{At, Level},
-    },
+    ledger::{Tally, Teller},
 };
 use prometheus_client::{
     encoding::{
         EncodeLabelSet,
         text::{encode_eof, encode_registry},
     },
-    metrics::{family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 use tokio::{
@@ -37,7 +41,9 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 #[derive(Clone)]
 pub(crate) struct Told {
     counted: Arc<Registry>,
-    host: Arc<Host>,
+    ledger: Arc<Teller>,
+    /// Lines that standard error had no room for.
+    lost: Arc<AtomicU64>,
     board: Board,
     /// Whoever asks waits for who asked before: a driver that hangs holds one thread of ours, however often we are asked.
     turn: Arc<Mutex<()>>,
@@ -55,10 +61,11 @@ struct Driver {
 }
 
 impl Told {
-    pub(crate) fn new(meter: &Meter, host: Arc<Host>, board: Board) -> Self {
+    pub(crate) fn new(meter: &Meter, host: &Host, board: Board, lost: Arc<AtomicU64>) -> Self {
         let mut registry = Registry::default();
         meter.register(&mut registry);
-        Self { counted: Arc::new(registry), host, board, turn: Arc::default() }
+        let ledger = Arc::new(Teller::of(host.ground().ledger.path()));
+        Self { counted: Arc::new(registry), ledger, lost, board, turn: Arc::default() }
     }
 
     /// What `question` gives, asked on a thread of its own. `None` if it broke.
@@ -84,13 +91,19 @@ impl Told {
             "Whether a driver that is served is there and has answered init",
             ready,
         );
+        let lost = Counter::<u64>::default();
+        lost.inc_by(self.lost.load(Ordering::Relaxed));
+        registry.register("flexvolume_log_lines_lost", "Lines that nobody took from standard error in time", lost);
         encode_registry(&mut text, &registry)?;
         // Where the ledger cannot be read there are no figures: that is not nothing.
-        if let Ok(records) = self.host.records() {
+        if let Ok(tallies) = self.ledger.tell() {
             let mut registry = Registry::default();
             let volumes: Family<Volumes, Gauge> = Family::default();
-            for (labels, count) in count(records.iter().flatten()) {
-                volumes.get_or_create(&labels).set(count);
+            for (driver, Tally { known, held, published, failing }) in tallies {
+                for (state, count) in [("known", known), ("held", held), ("published", published), ("failing", failing)]
+                {
+                    volumes.get_or_create(&Volumes { driver: driver.clone(), state }).set(count);
+                }
             }
             registry.register(
                 "flexvolume_volumes",
@@ -102,24 +115,6 @@ impl Told {
         encode_eof(&mut text)?;
         Ok(text)
     }
-}
-
-fn count<'a>(records: impl Iterator<Item = &'a Record>) -> BTreeMap<Volumes, i64> {
-    let mut counts = BTreeMap::new();
-    for record in records {
-        let state = &record.state;
-        let places = state.places.values().filter(|at| matches!(at, At::Ready | At::Growing)).count();
-        let held = state.floor == Level::Absent && state.is_staged();
-        for (name, count) in [
-            ("known", 1),
-            ("held", i64::from(held)),
-            ("published", i64::try_from(places).unwrap_or(i64::MAX)),
-            ("failing", i64::from(!state.trouble.is_empty())),
-        ] {
-            *counts.entry(Volumes { driver: record.driver.to_string(), state: name }).or_default() += count;
-        }
-    }
-    counts
 }
 
 /// Answers at the address until `stop` says true.
@@ -197,7 +192,7 @@ mod tests {
         let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
-        let told = Told::new(&meter, host, board.clone());
+        let told = Told::new(&meter, &host, board.clone(), Arc::new(AtomicU64::new(7)));
         let telling = tokio::spawn(serve(listener, told, stopped.clone()));
 
         let socket = sandbox.path().join("csi.sock");
@@ -221,6 +216,7 @@ mod tests {
             r#"flexvolume_csi_call_seconds_count{driver="a/one",method="GetPluginInfo"} 1"#,
             r#"flexvolume_csi_calls_under_way{driver="a/one"} 0"#,
             r#"flexvolume_driver_ready{driver="a/one"} 0"#,
+            "flexvolume_log_lines_lost_total 7",
             r#"flexvolume_volumes{driver="a/two",state="known"} 1"#,
             r#"flexvolume_volumes{driver="a/two",state="published"} 0"#,
             "# EOF",

@@ -86,10 +86,10 @@ impl Plugin {
                     let why = "the device is writable on this node, so it cannot be given read-only";
                     return Err(status::refused(why).into());
                 }
-                self.show(Shown::Device(Path::new(&held.device)), &wanted, device())
+                self.show(Shown::Device(Path::new(&held.device)), &wanted, held, device())
             }
             (Some(held), Handled::Staged, Kind::Mount { flags, .. }) => {
-                self.show(Shown::Tree(&held.path), &wanted, manner(flags, *read_only))
+                self.show(Shown::Tree(&held.path), &wanted, held, manner(flags, *read_only))
             }
             (None, Handled::Staged, Kind::Mount { .. }) | (None, _, Kind::Block) => {
                 Err(status::refused("the volume is not staged").into())
@@ -140,18 +140,21 @@ impl Plugin {
         Ok(Wanted { id, target, access, context, read_only, secrets })
     }
 
-    /// Shows what is held, unless it is one user's alone and shown to another.
-    fn show(&self, shown: Shown<'_>, wanted: &Wanted, manner: Manner) -> Result<(), Trouble> {
+    /// Shows what is held, unless it is one user's alone, by his word or by that of who has it, and shown to another.
+    fn show(&self, shown: Shown<'_>, wanted: &Wanted, held: &Held, manner: Manner) -> Result<(), Trouble> {
         let Wanted { id, target, access, .. } = wanted;
         let ours = self.host.traces(&self.serving.driver, &volume_name(id), None)?;
+        let alone = access.mode.is_exclusive();
         // Whoever has it already may show it to his pod in ways of his own, as the kubelet does with raw devices.
-        if access.mode.is_exclusive()
-            && self.targets.at(target)?.is_none()
-            && let Some((other, _)) =
+        if (alone || held.alone) && self.targets.at(target)?.is_none() {
+            if let Some((other, _)) =
                 self.targets.of(&ours)?.into_iter().find(|(other, _)| !self.targets.is(other, target))
-        {
-            let other = other.display();
-            return Err(status::refused(format!("the volume is for one user alone, and published at {other}")).into());
+            {
+                let what = format!("the volume is for one user alone, and published at {}", other.display());
+                return Err(status::refused(format!("{what}; unpublish it there first (NodeUnpublishVolume)")).into());
+            }
+            // Whoever comes next is told, also if we are killed before this one sees it.
+            self.host.set_alone(&held.key, alone, &|note| self.tell(note))?;
         }
         self.targets.show(shown, target, manner, &ours)?;
         Ok(())
@@ -175,8 +178,8 @@ impl Plugin {
     fn place(&self, driver: &Driver, wanted: Wanted, uid: &PodUid) -> Result<PathBuf, Trouble> {
         let Wanted { id, target: _, access, mut context, read_only, secrets } = wanted;
         let name = volume_name(&id);
-        if access.mode.is_exclusive() && driver.kind() == Handled::Direct {
-            self.alone(&name, uid)?;
+        if driver.kind() == Handled::Direct {
+            self.alone(&name, uid, access.mode.is_exclusive())?;
         }
         let user = user(context.pod.take(), &name, read_only);
         let request = Request {
@@ -197,18 +200,26 @@ impl Plugin {
         }
     }
 
-    /// A volume of a direct driver has a record for each user: no other may have it.
-    fn alone(&self, name: &VolumeName, uid: &PodUid) -> Result<(), Trouble> {
+    /// A volume of a direct driver has a record for each user: no other may have it if one of them wants it alone.
+    fn alone(&self, name: &VolumeName, uid: &PodUid, exclusive: bool) -> Result<(), Trouble> {
         for record in self.host.of_users(&self.serving.driver, name)? {
             // One that cannot be read may be somebody's.
-            let record = record?;
-            if let Some((place, user)) = record.users.iter().find(|(user, _)| *user != uid.as_str()) {
+            let record = match record {
+                Ok(record) => record,
+                Err(error) if exclusive => return Err(error.into()),
+                // It is told of where it is asked for.
+                Err(_) => continue,
+            };
+            if (exclusive || record.alone)
+                && let Some((place, user)) = record.users.iter().find(|(user, _)| *user != uid.as_str())
+            {
                 let who = match self.targets.find(|target| place::of(target).as_str() == place)? {
                     Some(target) => format!("published at {}", target.display()),
                     None if user.pod.is_empty() => "mounted for another target".to_owned(),
                     None => format!("mounted for pod {}", user.pod),
                 };
-                return Err(status::refused(format!("the volume is for one user alone, and {who}")).into());
+                let what = format!("the volume is for one user alone, and {who}");
+                return Err(status::refused(format!("{what}; unpublish it there first (NodeUnpublishVolume)")).into());
             }
         }
         Ok(())

@@ -117,7 +117,7 @@ pub(crate) async fn keep(announced: Announced, teller: Teller, mut stop: watch::
         }
     }
     loop {
-        let (why, was_registered) = once(&announced, stop.clone()).await;
+        let (why, was_registered) = once(&announced, &teller, stop.clone()).await;
         if *stop.borrow() || stop.has_changed().is_err() {
             return;
         }
@@ -136,7 +136,7 @@ pub(crate) async fn keep(announced: Announced, teller: Teller, mut stop: watch::
 
 /// Puts the socket there and keeps it, until the kubelet does not want it or nobody else does. Tells why it ended, and whether it was
 /// wanted first.
-async fn once(announced: &Announced, mut stop: watch::Receiver<bool>) -> (String, bool) {
+async fn once(announced: &Announced, teller: &Teller, mut stop: watch::Receiver<bool>) -> (String, bool) {
     let path = announced.folder.path.join(format!("{}-reg.sock", announced.name));
     let (listener, name) = match listen(&path) {
         Ok(listening) => listening,
@@ -154,7 +154,8 @@ async fn once(announced: &Announced, mut stop: watch::Receiver<bool>) -> (String
                 changed = hears.changed() => match (changed, &*hears.borrow_and_update()) {
                     (Ok(()), Heard::Registered) => {
                         was_registered = true;
-                        tracing::info!(target: "flexvol::csi", name = %announced.name, "registered with the kubelet");
+                        let text = format!("{} is registered with the kubelet", announced.name);
+                        teller(Note::News { text, fields: vec![("name", announced.name.to_string())] });
                     }
                     (Ok(()), Heard::Refused(why)) => break why.clone(),
                     (Ok(()), Heard::Nothing) => {}

@@ -1,6 +1,11 @@
 //! The whole bridge in one process: drivers, each at a socket of its own, until a signal ends it.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use flexvolume_host::{
     Error, Host, Note,
@@ -48,6 +53,8 @@ pub struct Bridge {
     pub registering: Registering,
     /// Where metrics are told, if they are.
     pub metrics: Option<SocketAddr>,
+    /// How many lines of the log were lost: whoever writes it counts.
+    pub lost: Arc<AtomicU64>,
 }
 
 /// Why the bridge cannot begin, or had to end.
@@ -60,7 +67,7 @@ pub enum BridgeTrouble {
     #[error(transparent)]
     Socket(#[from] SocketTrouble),
     /// Nor the address for metrics.
-    #[error("metrics cannot be told at {address}: {error}")]
+    #[error("metrics cannot be told at {address}: {error}; give another address or port with --metrics")]
     Metrics {
         /// Where.
         address: SocketAddr,
@@ -119,8 +126,13 @@ pub(crate) async fn until(
     };
     let (_stop, stopped) = watch::channel(false);
     if let Some(address) = bridge.metrics {
-        let told = Told::new(&meter, Arc::clone(&host), board.clone());
-        let listener = metrics::listen(address).await.map_err(|error| BridgeTrouble::Metrics { address, error })?;
+        let told = Told::new(&meter, &host, board.clone(), Arc::clone(&bridge.lost));
+        let lost = |error| BridgeTrouble::Metrics { address, error };
+        let listener = metrics::listen(address).await.map_err(lost)?;
+        // The port may be one that the system chose.
+        let at = format!("http://{}/metrics", listener.local_addr().map_err(lost)?);
+        let text = format!("metrics are told at {at}");
+        teller(Note::News { text, fields: vec![("metrics", at)] });
         tokio::spawn(metrics::serve(listener, told, stopped));
     }
     let registry = bridge.parts.node.then(|| bridge.registering.folder(&bridge.kubelet_dir)).flatten();

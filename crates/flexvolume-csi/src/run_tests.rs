@@ -19,6 +19,7 @@ fn bridge(kubelet_dir: &Path, which: Which) -> Bridge {
         which,
         registering: Registering::WithAKubelet,
         metrics: None,
+        lost: Arc::default(),
     }
 }
 

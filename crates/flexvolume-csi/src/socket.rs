@@ -21,7 +21,7 @@ pub enum SocketTrouble {
     #[error("{} is no socket; move it out of the way", .0.display())]
     InTheWay(PathBuf),
     /// The system says no.
-    #[error("cannot listen at {}: {error}", path.display())]
+    #[error("cannot listen at {}: {error}; mend that, or give another --endpoint or --kubelet-dir", path.display())]
     System {
         /// Where.
         path: PathBuf,
@@ -60,7 +60,7 @@ fn identity(meta: &fs::Metadata) -> (u64, u64) {
 pub fn listen(path: &Path) -> Result<(UnixListener, Named), SocketTrouble> {
     let system = |error| SocketTrouble::System { path: path.to_owned(), error };
     if path.as_os_str().len() > LONGEST {
-        let long = format!("a socket's path has at most {LONGEST} bytes; give a shorter --endpoint");
+        let long = format!("a socket's path has at most {LONGEST} bytes");
         return Err(system(io::Error::new(ErrorKind::InvalidInput, long)));
     }
     if let Some(dir) = path.parent() {

@@ -180,7 +180,15 @@ fn code(error: &Error, rpc: Rpc) -> Code {
 /// What the client of this call is told of a failure of the host or the driver: what, why, what next.
 pub fn of(error: &Error, rpc: Rpc) -> Status {
     let mut text = error.story();
-    if let Some(hint) = error.next() {
+    // The host's own hints are for who works on the node.
+    let next = if error.is_otherwise() && rpc == Rpc::NodePublishVolume {
+        Some("unpublish it there first (NodeUnpublishVolume), or ask for it as it is")
+    } else if error.is_otherwise() && rpc == Rpc::NodeStageVolume {
+        Some("unpublish and unstage it first (NodeUnstageVolume), or ask for it as it is")
+    } else {
+        error.next()
+    };
+    if let Some(hint) = next {
         text.push_str("; ");
         text.push_str(&hint.replace('\n', "; "));
     }

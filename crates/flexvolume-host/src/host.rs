@@ -36,6 +36,7 @@ pub struct Host {
 }
 
 pub use hold::Held;
+pub use known::Elsewhere;
 
 /// A published volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,7 +170,8 @@ impl Host {
                 read.generation = record.generation;
             }
         }
-        if read.generation > 0 && (&record.users, &record.spec) != (&read.users, &read.spec) {
+        let asked = |record: &Record| (record.users.clone(), record.spec.clone(), record.alone);
+        if read.generation > 0 && asked(&record) != asked(&read) {
             self.ground.ledger.put(&mut record, Durability::Power, false)?;
         }
         let mut places = record.state.want.places.clone();

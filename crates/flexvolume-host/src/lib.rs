@@ -29,7 +29,7 @@ mod workers;
 
 pub use error::{Error, Kind, Result, kernel_stack};
 pub use ground::Ground;
-pub use host::{Held, Host, Published};
+pub use host::{Elsewhere, Held, Host, Published};
 pub use ident::{Ident, fresh_id, inhabitant};
 pub use layout::Layout;
 pub use note::{Note, Notes};

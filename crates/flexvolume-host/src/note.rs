@@ -58,6 +58,13 @@ pub enum Note {
         /// The driver's words.
         text: String,
     },
+    /// How what was asked for stands now: nothing is wrong.
+    News {
+        /// What, for people.
+        text: String,
+        /// The same for programs.
+        fields: Vec<(&'static str, String)>,
+    },
     /// Something a person should know and may want to mend.
     Warning {
         /// The volume's key, empty if it is about none.

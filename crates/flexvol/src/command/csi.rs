@@ -1,28 +1,31 @@
 //! `flexvol csi`: drivers served as CSI drivers, until a signal ends it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use flexvolume_csi::{
-    capability::AttachBy,
+    capability::Offer,
     context::Inline,
     name::{NameTrouble, Names},
-    plugin::Manner,
+    plugin::{Manner, Serving},
     register::Registering,
     run::{Bridge, BridgeTrouble, Served, Which, run},
     serve::Parts,
 };
+use flexvolume_host::Host;
 use flexvolume_protocol::DriverName;
 
 use super::{
+    fit,
     ground::{Done, host},
     manifests::manifests,
 };
 use crate::{
-    cli::{Attach, Cli, Csi, CsiVerb, Serve},
+    aside,
+    cli::{Cli, Csi, CsiVerb, Serve},
     output::Show,
     problem::Problems,
     speak,
@@ -38,12 +41,11 @@ pub(super) fn csi(cli: &Cli, show: &Show, wanted: &Csi) -> Done {
     }
     let bridge = bridge(wanted)?;
     let host = host(cli, show)?;
-    if let Which::Named(drivers) = &bridge.which {
-        for served in drivers {
-            let driver = &served.serving.driver;
-            // Its volumes must come down whatever became of it, and it may come back: its calls fail until then.
-            if let Err(error) = host.ground().drivers.get(driver, &|note| show.note(note)) {
-                speak::warn("", &error.story());
+    match &bridge.which {
+        Which::Named(drivers) => drivers.iter().try_for_each(|served| can_serve(&host, show, served, bridge.parts))?,
+        Which::All(manner) => {
+            for driver in manner.names.keys().filter(|driver| !is_there(&host, driver)) {
+                speak::warn("", &format!("--name is given for {driver}, and there is no such driver yet"));
             }
         }
     }
@@ -59,28 +61,52 @@ pub(super) fn csi(cli: &Cli, show: &Show, wanted: &Csi) -> Done {
     })
 }
 
+/// Whether the driver can do what it is to be served for.
+fn can_serve(host: &Host, show: &Show, served: &Served, parts: Parts) -> Done {
+    let Serving { driver, attach_by, .. } = &served.serving;
+    let found = match host.ground().drivers.get(driver, &|note| show.note(note)) {
+        Ok(found) => found,
+        // Its volumes must come down whatever became of it, and it may come back: its calls fail until then.
+        Err(error) => {
+            speak::warn("", &error.story());
+            return Ok(());
+        }
+    };
+    let offer = Offer { capabilities: found.capabilities, extensions: found.extensions.clone(), attach_by: *attach_by };
+    let fits = fit::attaching(driver, &offer).and_then(|()| match parts.node {
+        true => Ok(()),
+        false => fit::controlling(driver, &offer),
+    });
+    match fits {
+        // Another driver may have come in its place: its volumes must come down.
+        Err((what, hint)) if host.holders()?.contains(driver) => speak::warn("", &format!("{what}; {hint}")),
+        fits => fits.map_err(fit::refused)?,
+    }
+    Ok(())
+}
+
+fn is_there(host: &Host, driver: &DriverName) -> bool {
+    host.ground().drivers.names().is_ok_and(|names| names.contains(driver))
+}
+
 fn bridge(wanted: &Csi) -> Done<Bridge> {
-    let kubelet_dir = std::path::absolute(&wanted.kubelet_dir)
-        .map_err(|error| Problems::usage(error.to_string(), "give a folder that exists with --kubelet-dir"))?;
+    fit::served(wanted).map_err(fit::refused)?;
+    let what = |why: &dyn std::fmt::Display| format!("--kubelet-dir {}: {why}", wanted.kubelet_dir.display());
+    let hint = "make that folder, or name with --kubelet-dir the one that paths of your clients are beneath";
+    let kubelet_dir = std::path::absolute(&wanted.kubelet_dir).map_err(|error| Problems::usage(what(&error), hint))?;
+    if !kubelet_dir.is_dir() {
+        return Err(Problems::usage(what(&"there is no such folder"), hint));
+    }
     let manner = Manner {
         names: given(&wanted.names)?,
-        attach_by: match wanted.attach {
-            Attach::Node => AttachBy::Node,
-            Attach::Controller => AttachBy::Controller,
+        attach_by: fit::attach_by(wanted.attach),
+        inline: match &wanted.allow_inline {
+            Some(keys) => Inline::Allowed(fit::inline(keys)?),
+            None => Inline::Off,
         },
-        inline: wanted
-            .allow_inline
-            .as_ref()
-            .map_or(Inline::Off, |keys| Inline::Allowed(keys.iter().cloned().collect::<BTreeSet<_>>())),
     };
     let parts = Parts { controller: wanted.serve != Serve::Node, node: wanted.serve != Serve::Controller };
     let registering = match wanted.registers() {
-        Some(true) if !parts.node => {
-            return Err(Problems::usage(
-                "--register is for the node's part, which is not served".to_owned(),
-                "leave it away: the kubelet has no use for a controller's part",
-            ));
-        }
         Some(true) => Registering::Always,
         Some(false) => Registering::Never,
         None => Registering::WithAKubelet,
@@ -88,15 +114,16 @@ fn bridge(wanted: &Csi) -> Done<Bridge> {
     let which = match wanted.all {
         true => {
             // A name that cannot be had is no reason to leave its driver out without a word.
-            manner
-                .names
-                .keys()
-                .try_for_each(|driver| manner.name(driver).map(drop).map_err(|trouble| unfit(&trouble)))?;
+            let mut names = Names::default();
+            for driver in manner.names.keys() {
+                let taken = manner.name(driver).and_then(|name| names.take(name, driver));
+                taken.map_err(|trouble| unfit(&trouble))?;
+            }
             Which::All(manner)
         }
         false => Which::Named(named(wanted, &manner, &kubelet_dir)?),
     };
-    Ok(Bridge { kubelet_dir, parts, which, registering, metrics: wanted.metrics })
+    Ok(Bridge { kubelet_dir, parts, which, registering, metrics: wanted.metrics, lost: aside::begin() })
 }
 
 /// The drivers that are named, and where each is served.
@@ -140,7 +167,16 @@ fn given(names: &[String]) -> Done<BTreeMap<DriverName, String>> {
             .ok_or_else(|| Problems::usage(format!("--name {text} has no ="), "write --name DRIVER=NAME"))?;
         Ok((driver(name)?, given.to_owned()))
     };
-    names.iter().map(one).collect()
+    let mut given = BTreeMap::new();
+    for (driver, name) in names.iter().map(one).collect::<Done<Vec<_>>>()? {
+        if let Some(before) = given.insert(driver.clone(), name.clone())
+            && before != name
+        {
+            let what = format!("--name gives {driver} two names, {before} and {name}");
+            return Err(Problems::usage(what, "leave one of them away"));
+        }
+    }
+    Ok(given)
 }
 
 fn driver(text: &str) -> Done<DriverName> {

@@ -27,6 +27,7 @@ use crate::{
     manifest::{self, Objects},
     output::Show,
     problem::Problems,
+    speak::tell,
 };
 
 /// One volume as `down` reports it.
@@ -82,14 +83,21 @@ pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool, slots: u8
             Err(problem) => problems.push(problem),
         }
     }
-    for error in host.records()?.into_iter().filter_map(Result::err) {
-        problems.push(error.into());
-    }
+    let (left, unread): (Vec<_>, Vec<_>) = host.records()?.into_iter().partition(Result::is_ok);
+    problems.extend(unread.into_iter().filter_map(Result::err).map(Problems::from));
+    let held: Vec<Record> = left.into_iter().flatten().filter(|record| record.state.is_held()).collect();
     if !rows.is_empty() || problems.is_empty() {
         let cells =
             |row: &Row| vec![words::whose(&row.namespace, &row.pod, &row.uid), row.volume.clone(), "gone".into()];
-        let nothing = if leftovers > 0 { "what no pod wanted any more is gone" } else { "nothing to take down" };
+        let nothing = match (leftovers, held.len()) {
+            (0, 0) => "nothing to take down",
+            (0, _) => "nothing to take down but what flexvol csi holds, and that stays",
+            (_, _) => "what no pod wanted any more is gone",
+        };
         show.rows(&["POD", "VOLUME", "STATE"], &rows, cells, nothing)?;
+    }
+    if all && !held.is_empty() {
+        tell_held(&host, &held)?;
     }
     Problems::gather(problems)
 }
@@ -139,6 +147,22 @@ fn refuse_shown(chosen: &mut BTreeMap<String, Pod>, clients: &BTreeMap<String, O
         Some(None) | None => true,
     });
     problems
+}
+
+/// What stays, for whom, and how it goes.
+fn tell_held(host: &Host, held: &[Record]) -> Done {
+    let elsewhere = host.elsewhere()?;
+    for record in held {
+        let at = words::global(host, record).map(|path| format!(", staged at {}", path.display()));
+        let at = at.unwrap_or_else(|| format!(" ({})", words::rung(&record.state.rung)));
+        let targets: Vec<_> = elsewhere.of(host, record, "").iter().map(|path| path.display().to_string()).collect();
+        let seen = if targets.is_empty() { String::new() } else { format!(", published at {}", targets.join(", ")) };
+        tell!("volume {} stays: flexvol csi holds it{at}{seen}", record.key);
+    }
+    tell!(
+        "what is held goes when its client unpublishes and unstages it (NodeUnpublishVolume, NodeUnstageVolume); under Kubernetes: delete its pods. Until then no folder of flexvol's may be deleted"
+    );
+    Ok(())
 }
 
 /// What is to be taken from these pods, and what earlier runs left that no pod wants any more; each with its key.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flexvolume_host::{Host, ledger::Retry, volume::record::Record};
+use flexvolume_host::{Elsewhere, Host, ledger::Retry, volume::record::Record};
 use flexvolume_protocol::excerpt;
 use serde::Serialize;
 
@@ -26,6 +26,9 @@ struct Row {
     state: String,
     device: String,
     path: String,
+    /// It stands for who holds the volume, and for no pod.
+    held: bool,
+    targets: Vec<String>,
     read_only: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     used_bytes: Option<u64>,
@@ -42,16 +45,20 @@ pub(super) fn ls(cli: &Cli, show: &Show, usage: bool) -> Done {
     let mut problems = Vec::new();
     let mut retries: BTreeMap<_, Retry> =
         host.retries()?.into_iter().map(|retry| ((retry.uid.clone(), retry.volume.clone()), retry)).collect();
+    let elsewhere = host.elsewhere()?;
     for record in host.records()? {
         match record {
             Ok(record) => {
-                let mut of_record = of(&host, &record);
+                let mut of_record = of(&host, &record, &elsewhere);
                 for row in &mut of_record {
                     let volume = record.users.get(&row.uid).map_or(String::new(), |user| user.volume.clone());
                     row.retry = retries.remove(&(row.uid.clone(), volume)).map(|retry| Again::new(&retry));
                 }
                 if usage {
-                    of_record.iter_mut().for_each(|row| problems.extend(row.ask(&host, &record, show)));
+                    of_record
+                        .iter_mut()
+                        .filter(|row| !row.uid.is_empty())
+                        .for_each(|row| problems.extend(row.ask(&host, &record, show)));
                 }
                 rows.extend(of_record);
             }
@@ -69,13 +76,21 @@ pub(super) fn ls(cli: &Cli, show: &Show, usage: bool) -> Done {
             cells.push(row.fill());
         }
         cells.push(row.path.clone());
+        if show.is_wide() {
+            cells.push(row.targets.join(", "));
+        }
         cells
     };
-    let used = usage.then_some("USED");
+    let (used, targets) = (usage.then_some("USED"), show.is_wide().then_some("TARGETS"));
     let headers: Vec<_> =
-        ["POD", "VOLUME", "DRIVER", "STATE", "DEVICE"].into_iter().chain(used).chain(["PATH"]).collect();
+        ["POD", "VOLUME", "DRIVER", "STATE", "DEVICE"].into_iter().chain(used).chain(["PATH"]).chain(targets).collect();
     show.rows(&headers, &rows, cells, "no volumes")?;
     if show.is_table() {
+        if rows.iter().any(|row| row.held) {
+            say!(
+                "\nheld: by flexvol csi, for clients that staged these volumes; they go when those unstage them (NodeUnstageVolume)"
+            );
+        }
         for row in &rows {
             for trouble in &row.trouble {
                 say!("\n{}: {trouble}", row.key);
@@ -106,6 +121,8 @@ impl Row {
             state: "not begun".to_owned(),
             device: String::new(),
             path: String::new(),
+            held: false,
+            targets: Vec::new(),
             read_only: false,
             used_bytes: None,
             total_bytes: None,
@@ -133,7 +150,7 @@ impl Row {
     }
 }
 
-fn of(host: &Host, record: &Record) -> Vec<Row> {
+fn of(host: &Host, record: &Record, elsewhere: &Elsewhere) -> Vec<Row> {
     let trouble: Vec<_> =
         record.state.trouble.iter().map(|(op, trouble)| format!("{op} failed: {}", trouble.last)).collect();
     let layout = &host.ground().layout;
@@ -148,6 +165,8 @@ fn of(host: &Host, record: &Record) -> Vec<Row> {
         state,
         device: excerpt(record.state.rung.device(), 200),
         path,
+        held: uid.is_empty() && record.state.is_held(),
+        targets: elsewhere.of(host, record, uid).iter().map(|path| path.display().to_string()).collect(),
         used_bytes: None,
         total_bytes: None,
         read_only: record.users.get(uid).is_some_and(|user| user.read_only),
@@ -155,6 +174,11 @@ fn of(host: &Host, record: &Record) -> Vec<Row> {
         retry: None,
     };
     let path = |uid: &str| layout.root().join(layout.place(uid, &record.driver, &record.name)).display().to_string();
-    let rows: Vec<_> = record.users.keys().map(|uid| row(uid, words::state(host, record, uid), path(uid))).collect();
-    if rows.is_empty() { vec![row("", words::state(host, record, ""), String::new())] } else { rows }
+    let mut rows: Vec<_> =
+        record.users.keys().map(|uid| row(uid, words::state(host, record, uid), path(uid))).collect();
+    if rows.is_empty() || record.state.is_held() {
+        let global = words::global(host, record).map(|path| path.display().to_string());
+        rows.push(row("", words::state(host, record, ""), global.unwrap_or_default()));
+    }
+    rows
 }

@@ -8,6 +8,7 @@ mod doctor;
 mod down;
 mod drivers;
 mod exec;
+mod fit;
 mod ground;
 mod inspect;
 mod install;

@@ -1,6 +1,6 @@
 //! How states read, the same in every list.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use flexvolume_host::{
     Host, Wall,
@@ -56,6 +56,13 @@ pub(super) fn state(host: &Host, record: &Record, uid: &str) -> String {
         (None, false) if record.state.is_held() => format!("held ({rung})"),
         (None, false) => rung.to_owned(),
     }
+}
+
+/// Where a volume that somebody holds is mounted for the node, if it is.
+pub(super) fn global(host: &Host, record: &Record) -> Option<PathBuf> {
+    let layout = &host.ground().layout;
+    let is_there = record.state.is_held() && record.state.is_staged() && !record.spec.block;
+    is_there.then(|| layout.root().join(layout.global(&record.driver, &record.name)))
 }
 
 /// How an op under way stands, if it concerns whom we ask for.

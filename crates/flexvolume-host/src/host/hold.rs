@@ -35,6 +35,8 @@ pub struct Held {
     pub spec: Spec,
     /// The global mount, or the raw device, cannot be written to.
     pub read_only: bool,
+    /// It is for one user alone, as the last one said.
+    pub alone: bool,
     /// False if all was so before.
     pub changed: bool,
 }
@@ -154,6 +156,19 @@ impl Host {
         Ok(self.ground.ledger.get(&key)?.filter(stands).map(|record| self.held_as(&record, false)))
     }
 
+    /// Notes whether a held volume is for one user alone from now on: whoever comes next is told.
+    ///
+    /// # Errors
+    /// The ledger cannot be read or written.
+    pub fn set_alone(&self, key: &str, alone: bool, notes: Notes<'_>) -> Result<()> {
+        let _lock = self.ground.lock(key, notes)?;
+        let Some(mut record) = self.ground.ledger.get(key)?.filter(|record| record.alone != alone) else {
+            return Ok(());
+        };
+        record.alone = alone;
+        self.ground.ledger.put(&mut record, Durability::Process, false)
+    }
+
     /// Whether somebody wants the volume held, whether it stands or not.
     ///
     /// # Errors
@@ -217,6 +232,7 @@ impl Host {
             device: record.state.rung.device().to_owned(),
             spec: record.spec.clone(),
             read_only: record.read_only,
+            alone: record.alone,
             changed,
         }
     }

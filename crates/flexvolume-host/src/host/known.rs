@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use flexvolume_linux::mount::table;
+use flexvolume_linux::mount::{Mounted, table};
 use flexvolume_protocol::{DriverName, VolumeName};
 
 use super::{Host, is_current};
@@ -16,7 +16,45 @@ use crate::{
     },
 };
 
+/// What is mounted outside of our own root, as one look found it: for who asks of many volumes where they are shown.
+#[derive(Debug)]
+pub struct Elsewhere {
+    /// All mounts: those of our root tell what a place shows.
+    all: Vec<Mounted>,
+    root: PathBuf,
+}
+
+impl Elsewhere {
+    /// Where a volume is shown outside of our root: what the node has of it, or what the bridge had mounted for that user of it. Nothing
+    /// for a pod of ours, which sees it beneath the root.
+    pub fn of(&self, host: &Host, record: &Record, uid: &str) -> Vec<PathBuf> {
+        if !host.is_current(record) || record.users.get(uid).is_some_and(|user| user.uid == uid) {
+            return Vec::new();
+        }
+        let own: Vec<Trace> = if uid.is_empty() {
+            record.traces.clone()
+        } else {
+            let place = self.root.join(host.ground.layout.place(uid, &record.driver, &record.name));
+            self.all.iter().filter(|mounted| mounted.point == place).map(Trace::of).collect()
+        };
+        // What a place shows at this moment is its own; what a volume was once known by may be another's by now.
+        let is_anothers =
+            |own: &Trace| uid.is_empty() && host.is_anothers(own, &record.driver, &record.name).unwrap_or(false);
+        let is_it = |there: &Trace| own.iter().find(|own| own.holds(there)).is_some_and(|own| !is_anothers(own));
+        let outside = self.all.iter().filter(|mounted| !mounted.point.starts_with(&self.root));
+        outside.filter(|mounted| is_it(&Trace::of(mounted))).map(|mounted| mounted.point.clone()).collect()
+    }
+}
+
 impl Host {
+    /// A look at what is mounted outside of our root.
+    ///
+    /// # Errors
+    /// The mount table cannot be read.
+    pub fn elsewhere(&self) -> Result<Elsewhere> {
+        Ok(Elsewhere { all: table::all()?, root: self.ground.layout.root().to_owned() })
+    }
+
     /// By what the volume is known wherever it is shown, as the node has it and as a place has it, and was known at any time in this
     /// boot, less what is another's by now. The newest of the node's own is the last. Nothing of a volume that nobody knows here.
     ///

@@ -15,6 +15,7 @@ mod open;
 mod peek;
 mod retry;
 mod schema;
+mod tally;
 
 use std::{
     collections::BTreeSet,
@@ -32,6 +33,7 @@ use crate::{
 };
 pub use history::Entry;
 pub use retry::Retry;
+pub use tally::{Tally, Teller};
 
 /// What a write must survive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +68,11 @@ pub struct Open {
 }
 
 impl Ledger {
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The record of `key`, if there is one.
     pub fn get(&self, key: &str) -> Result<Option<Record>> {
         let rows = self.query_rows("SELECT key, generation, record, sum FROM volume WHERE key = ?1", &[key])?;

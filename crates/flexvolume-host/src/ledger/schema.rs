@@ -31,6 +31,14 @@ pub(super) const BOOT: &str = "record ->> '$.boot'";
 /// The name in a key: that of a volume of one user comes after the user's, and no name holds a colon. Of others it is the whole key.
 pub(super) const NAME: &str = name!();
 
+/// How many volumes each driver has, and how many of them are held, mounted at places and ready, failing.
+pub(super) const COUNT: &str = "
+    SELECT record ->> '$.driver', count(*),
+        sum(record ->> '$.state.floor' = 'absent' AND json_type(record, '$.state.rung.staged') IS NOT NULL),
+        sum((SELECT count(*) FROM json_each(record, '$.state.places') WHERE value IN ('ready', 'growing'))),
+        sum(json_array_length(record, '$.state.trouble') > 0)
+    FROM volume WHERE json_valid(record) AND record ->> '$.driver' IS NOT NULL GROUP BY 1";
+
 /// What makes a file of this version out of an older one, or of none.
 ///
 /// The index holds calls under way alone, so that they are found among any number of volumes at rest. A row that was

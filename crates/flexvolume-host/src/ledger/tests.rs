@@ -59,6 +59,50 @@ fn what_was_put_is_got_and_gone_when_removed() {
     assert_eq!(opened.ledger.get(&first.key).unwrap(), None);
 }
 
+#[test]
+fn volumes_are_counted_where_they_lie_as_they_would_be_by_their_records() {
+    use crate::volume::state::{At, Level, Rung, State};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.db");
+    let ledger = open(&path).ledger;
+    let teller = Teller::of(&path);
+    assert_eq!(teller.tell().unwrap(), [].into());
+    let told = |teller: &Teller| teller.tell().unwrap().remove("v/d").unwrap();
+    let mut states = vec![full_state()];
+    for (floor, rung) in [
+        (Level::Absent, Rung::Unsure),
+        (Level::Absent, Rung::Staged(String::new())),
+        (Level::Absent, Rung::Staged("/dev/x".into())),
+        (Level::Attached, Rung::Staged("/dev/x".into())),
+        (Level::Staged, Rung::Staged(String::new())),
+        (Level::Absent, Rung::Attached("/dev/x".into())),
+    ] {
+        let mut state = State { rung, ..State::unknown(floor, String::new()) };
+        for (place, at) in [("a", At::Ready), ("b", At::Growing), ("c", At::Half), ("d", At::Mounted)] {
+            state.places.insert(place.into(), at);
+        }
+        states.push(state);
+    }
+    let mut by_records = Tally::default();
+    for (nth, state) in states.into_iter().enumerate() {
+        let mut record = record(&format!("n{nth}"));
+        record.state = state;
+        ledger.put(&mut record, Durability::Process, false).unwrap();
+        let state = &record.state;
+        by_records.known += 1;
+        by_records.held += i64::from(state.floor == Level::Absent && state.is_staged());
+        by_records.published += state.places.values().filter(|at| matches!(at, At::Ready | At::Growing)).count() as i64;
+        by_records.failing += i64::from(!state.trouble.is_empty());
+        assert_eq!(told(&teller), by_records, "after {state:?}");
+        assert_eq!(told(&teller), by_records, "nothing was written since");
+    }
+    assert!(by_records.held == 2 && by_records.published == 12 && by_records.failing == 1, "{by_records:?}");
+    // What is damaged keeps nobody from counting the rest.
+    let db = Connection::open(&path).unwrap();
+    db.execute("UPDATE volume SET record = 'no JSON' WHERE key = 'v/d/n6'", []).unwrap();
+    assert_eq!(told(&teller).known, by_records.known - 1);
+}
+
 /// A state with everything in it at once.
 fn full_state() -> crate::volume::state::State {
     use crate::volume::state::{At, Level, Op, Rung, State, Trouble};

@@ -82,7 +82,10 @@ pub fn admit(record: &mut Record, request: &Request) -> Result<()> {
         if same(old) != same(&request.user) {
             return Err(Error::new(
                 Kind::Refused,
-                format!("pod {} has volume {} with another readOnly or fsGroup", old.pod, record.key),
+                match old.pod.as_str() {
+                    "" => format!("volume {} is mounted there with another readOnly", record.key),
+                    pod => format!("pod {pod} has volume {} with another readOnly or fsGroup", record.key),
+                },
             )
             .otherwise()
             .hint("take the pod down first (flexvol down), then bring it up with the new settings"));
@@ -90,13 +93,14 @@ pub fn admit(record: &mut Record, request: &Request) -> Result<()> {
     }
     let others: BTreeSet<&str> =
         record.users.iter().filter(|(uid, _)| *uid != place).map(|(_, user)| user.pod.as_str()).collect();
-    if request.exclusive && !others.is_empty() {
-        let others = others.into_iter().collect::<Vec<_>>().join(", ");
-        return Err(Error::new(
-            Kind::Refused,
-            format!("volume {} is ReadWriteOncePod and in use by pod {others}", record.key),
-        )
-        .hint("take that pod down first"));
+    if (request.exclusive || record.alone) && !others.is_empty() {
+        let others = others.iter().copied().filter(|pod| !pod.is_empty()).collect::<Vec<_>>().join(", ");
+        let whom = if others.is_empty() { "another".to_owned() } else { format!("pod {others}") };
+        let what = match request.exclusive {
+            true => format!("volume {} is ReadWriteOncePod and in use by {whom}", record.key),
+            false => format!("volume {} is in use by {whom}, as ReadWriteOncePod: by nobody else", record.key),
+        };
+        return Err(Error::new(Kind::Refused, what).hint("take that pod down first"));
     }
     if record.read_only && !request.user.read_only {
         if record.users.keys().all(|uid| uid == place) && is_unused(&record.state) {
@@ -107,6 +111,7 @@ pub fn admit(record: &mut Record, request: &Request) -> Result<()> {
     }
     record.spec.remember_callers(&request.spec);
     record.users.insert(place.to_owned(), request.user.clone());
+    record.alone = request.exclusive;
     // The newest word counts: a size that cannot be had is not asked for for ever. Nothing is shrunk.
     record.capacity_wanted = request.capacity.unwrap_or(record.capacity_wanted);
     if record.is_small() && !request.user.read_only {

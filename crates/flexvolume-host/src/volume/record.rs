@@ -202,6 +202,9 @@ pub struct Record {
     /// Other nodes may write to it at the same time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shared: bool,
+    /// It is for one user alone, whoever that is; so was said by the one who has it, or had it last.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
     /// The pods that use it, by place.
     pub users: BTreeMap<Place, User>,
     /// The machine.
@@ -276,6 +279,7 @@ impl Record {
             capacity_wanted: 0,
             read_only: false,
             shared: false,
+            alone: false,
             users: BTreeMap::new(),
             state: State::unknown(kind.floor(), String::new()),
             attached: String::new(),

@@ -1,15 +1,22 @@
 //! Attach and detach with their books kept: what is attached under which name, and who else still uses it.
 
 use flexvolume_linux::mount::{Presence, look};
-use flexvolume_protocol::{Attach, Code, Detach, Device};
+use flexvolume_protocol::{Attach, Code, Detach, Device, keys::PV_OR_VOLUME_NAME};
 
 use super::{records, same_device};
 use crate::{Attachment, Driver, Failure, Result, World};
 
 /// A host's own `attach`.
 pub(crate) fn attach<D: Driver>(driver: &D, call: &Attach, world: &World) -> Result<Device> {
-    let storage = driver.storage(&call.options, world)?;
     let name = call.options.volume_name();
+    if name.is_empty() {
+        let message = format!("the options have no {PV_OR_VOLUME_NAME}, by which the volume is detached again");
+        return Err(Failure::new(
+            Code::Invalid,
+            format!("{message}: hosts write it, and so must who attaches by hand"),
+        ));
+    }
+    let storage = driver.storage(&call.options, world)?;
     if let Some(other) = world.attachments().get(name)?
         && other.storage != storage
     {

@@ -29,6 +29,20 @@ fn detach_finds_by_name_what_attach_left() {
 }
 
 #[test]
+fn what_no_detach_could_find_is_not_attached() {
+    let Some(machine) = Machine::new() else { return };
+    let (disk, image) = (Disk::default(), machine.image("one"));
+    let named = machine.options("pv", &image, &[]);
+    let unnamed = named.replace("kubernetes.io/pvOrVolumeName", "name");
+    for options in [unnamed, machine.options("", &image, &[])] {
+        let answered = machine.call(&disk, &["attach", &options, "node"]);
+        assert!(!answered.success && answered.text.contains("kubernetes.io/pvOrVolumeName"), "{}", answered.text);
+        machine.assert_clean("after a refusal");
+    }
+    ok(&machine.call(&disk, &["detach", "pv", "node"]));
+}
+
+#[test]
 fn storage_under_two_names_goes_with_the_last() {
     let Some(machine) = Machine::new() else { return };
     let (disk, image) = (Disk::default(), machine.image("one"));

@@ -131,6 +131,6 @@ fn user(uid: String, volume: String, read_only: bool) -> User {
 }
 
 fn shown(held: Held) -> Value {
-    let Held { key, kind: _, path, device, read_only, changed, spec: _ } = held;
+    let Held { key, kind: _, path, device, read_only, changed, spec: _, alone: _ } = held;
     json!({"key": key, "path": path, "device": device, "readOnly": read_only, "changed": changed})
 }

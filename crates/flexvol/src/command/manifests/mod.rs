@@ -10,16 +10,17 @@ mod rights;
 #[cfg(test)]
 mod tests;
 
-use flexvolume_csi::{
-    capability::{AttachBy, Offer},
-    name::CsiName,
-};
+use flexvolume_csi::{capability::Offer, name::CsiName};
+use flexvolume_host::settings;
 use flexvolume_protocol::DriverName;
 use serde_json::json;
 
-use super::ground::{Done, host};
+use super::{
+    fit,
+    ground::{Done, host},
+};
 use crate::{
-    cli::{Attach, Cli, Format, Manifests},
+    cli::{Cli, Format, Manifests},
     output::Show,
     problem::Problems,
     speak::say,
@@ -31,7 +32,7 @@ pub(super) fn manifests(cli: &Cli, show: &Show, wanted: &Manifests) -> Done {
     let plan = plan(cli, show, wanted)?;
     let documents = documents(&plan);
     match cli.output {
-        Format::Table | Format::Yaml => {
+        Format::Table | Format::Wide | Format::Yaml => {
             for document in &documents {
                 say!("{}", document.text());
             }
@@ -45,6 +46,8 @@ pub(super) fn manifests(cli: &Cli, show: &Show, wanted: &Manifests) -> Done {
 }
 
 fn plan(cli: &Cli, show: &Show, wanted: &Manifests) -> Done<Plan> {
+    fit::printed(wanted).map_err(fit::refused)?;
+    let inline = wanted.allow_inline.as_deref().map(fit::inline).transpose()?;
     let driver = DriverName::parse(&wanted.driver)
         .map_err(|error| Problems::usage(error.to_string(), "flexvol drivers lists what there is"))?;
     let name = match &wanted.name {
@@ -56,17 +59,20 @@ fn plan(cli: &Cli, show: &Show, wanted: &Manifests) -> Done<Plan> {
         let path = std::path::absolute(path).map(|path| path.to_string_lossy().into_owned());
         path.map_err(|error| Problems::usage(error.to_string(), "give a path that can be read as one"))
     };
-    let (kubelet_dir, root) = (absolute(&wanted.kubelet_dir)?, absolute(&cli.root)?);
-    let (plugin_dir, config) = (absolute(&cli.plugin_dir)?, absolute(&cli.config)?);
+    // What the shell says is of this machine: on the nodes it is as usual, unless the command line says so.
+    let on_nodes =
+        |path, is_of_shell: bool, usual: &str| if is_of_shell { Ok(usual.to_owned()) } else { absolute(path) };
+    let kubelet_dir = absolute(&wanted.kubelet_dir)?;
+    let root = on_nodes(&cli.root, cli.of_shell.root, settings::ROOT)?;
+    let plugin_dir = on_nodes(&cli.plugin_dir, cli.of_shell.plugin_dir, settings::PLUGIN_DIR)?;
+    let config = on_nodes(&cli.config, cli.of_shell.config, settings::CONFIG)?;
     let found = host(cli, show)?.ground().drivers.get(&driver, &|note| show.note(note))?;
-    let attach_by = match wanted.attach {
-        Attach::Node => AttachBy::Node,
-        Attach::Controller => AttachBy::Controller,
-    };
+    let attach_by = fit::attach_by(wanted.attach);
     let offer = Offer { capabilities: found.capabilities, extensions: found.extensions.clone(), attach_by };
-    Ok(Plan {
+    fit::attaching(&driver, &offer).map_err(fit::refused)?;
+    let plan = Plan {
         renamed: wanted.name.is_some(),
-        inline: wanted.allow_inline.clone(),
+        inline: inline.map(|keys| keys.into_iter().collect()),
         image: wanted.image.clone(),
         namespace: wanted.namespace.clone(),
         sidecars: wanted.sidecars.trim_end_matches('/').to_owned(),
@@ -79,7 +85,13 @@ fn plan(cli: &Cli, show: &Show, wanted: &Manifests) -> Done<Plan> {
         root,
         plugin_dir,
         config,
-    })
+    };
+    fit::sockets(plan.sockets().iter().map(AsRef::as_ref)).map_err(fit::refused)?;
+    if plan.reads_secrets && plan.sidecars().is_empty() {
+        let what = format!("--secrets lets sidecars read Secrets, and driver {} needs no sidecar", plan.driver);
+        return Err(Problems::usage(what, "leave it away"));
+    }
+    Ok(plan)
 }
 
 /// Everything that is to be applied, in an order in which it can be.

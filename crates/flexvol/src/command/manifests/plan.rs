@@ -194,7 +194,7 @@ impl Plan {
         if self.offer.attaches_by_controller() {
             add("--attach", "controller");
         }
-        if let Some(options) = &self.inline {
+        if let (Some(options), Part::Node) = (&self.inline, part) {
             add("--allow-inline", &options.join(","));
         }
         if self.kubelet_dir != KUBELET_DIR {
@@ -214,6 +214,13 @@ impl Plan {
     /// The folder that both sockets are in, on the node.
     pub(super) fn socket_dir(&self) -> String {
         format!("{}/plugins/{}", self.kubelet_dir.trim_end_matches('/'), self.name)
+    }
+
+    /// Every socket there will be on a node, the kubelet's among them.
+    pub(super) fn sockets(&self) -> [String; 3] {
+        let registry = format!("{}/plugins_registry", self.kubelet_dir.trim_end_matches('/'));
+        let own = |part| format!("{}/{}", self.socket_dir(), self.socket_name(part));
+        [own(Part::Node), own(Part::Controller), format!("{registry}/{}-reg.sock", self.name)]
     }
 
     /// The socket of one part. Both parts may be on one node.
