@@ -84,7 +84,7 @@ impl Host {
     ) -> Result<Vec<Record>> {
         let mut keys = vec![record::key(driver, name, Kind::Staged, "")];
         keys.extend(place.map(|place| record::key(driver, name, Kind::Direct, place)));
-        keys.iter().filter_map(|key| self.ground.ledger.get(key).transpose()).collect()
+        self.ground.ledger.these(&keys)
     }
 
     /// Where, outside of our own root, something of the volume is still seen that is not another's by now.
