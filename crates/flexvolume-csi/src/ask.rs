@@ -54,7 +54,7 @@ impl Plugin {
                 call: &id,
                 redactor: &redactor,
                 notes: &|note| self.tell(note),
-                born: &mut |_| (),
+                watched: &mut |_| (),
             };
             match call(calling, verb)? {
                 Came::Done(reply) => return Ok(Some(reply)),

@@ -317,7 +317,7 @@ impl Host {
 
     /// How the op under way of a record stands.
     pub fn standing(&self, record: &Record) -> Standing {
-        standing::of(record, &self.ground.ident)
+        standing::of(record, &self.ground.layout, &self.ground.ident)
     }
 
     /// What living commands will try again.
