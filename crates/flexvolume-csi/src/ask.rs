@@ -68,7 +68,7 @@ impl Plugin {
                 call: &id,
                 redactor,
                 notes: &|note| self.tell(note),
-                born: &mut |_| (),
+                watched: &mut |_| (),
             };
             match call(calling, verb)? {
                 Came::Done(reply) => return Ok(Some(reply)),

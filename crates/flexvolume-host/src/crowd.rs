@@ -10,7 +10,8 @@ use flexvolume_protocol::DriverName;
 use crate::{
     error::{Error, Kind, Result, waits_for},
     ground::Ground,
-    standing::{Alive, of_call},
+    lock,
+    standing::{Alive, is_watched_here, of_call},
     volume::record::Record,
 };
 
@@ -42,9 +43,9 @@ fn is_full(mine: usize, all: usize) -> bool {
 fn hanging(ground: &Ground, driver: Option<&DriverName>, but: &str) -> Result<Vec<Hanging>> {
     let open = ground.ledger.open_calls(driver)?.into_iter();
     // Its own is told as what it is: busy.
-    let others = open.filter(|open| open.boot == ground.ident.boot && open.key != but);
+    let others = open.filter(|open| open.boot == ground.ident.boot && open.key != but && !is_watched_here(&open.call));
     Ok(others
-        .filter_map(|open| match of_call(&open.call) {
+        .filter_map(|open| match of_call(&lock::with_note(&ground.layout.lock(&open.key), open.call)) {
             Alive::Stuck(process) | Alive::Unwatched(process) => Some(Hanging { key: open.key, process }),
             Alive::Watched(..) | Alive::No => None,
         })

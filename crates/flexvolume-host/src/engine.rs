@@ -3,7 +3,10 @@
 //! Nothing is held in memory between steps, so any thread of any process may run it: the volume's lock is taken, the
 //! record read, and whatever an earlier run left unfinished is ended first. A `kill -9` between any two lines loses nothing.
 
-use std::path::{Path, PathBuf};
+use std::{
+    mem,
+    path::{Path, PathBuf},
+};
 
 use flexvolume_linux::{
     fs::{Intent, Intents, Phase},
@@ -13,15 +16,15 @@ use flexvolume_linux::{
 
 use crate::{
     crowd,
-    error::{Error, Kind, Result},
+    error::{Error, Kind as ErrorKind, Result},
     ground::Ground,
     ident::{fresh_id, is_inhabited},
     layout::Layout,
     ledger::{Durability, Entry},
     note::Notes,
     volume::{
-        act::{Hands, Keys, Recovered, boot_changed},
-        record::{Made, OpenCall, Record},
+        act::{Hands, Keys, Recovered, boot_changed, is_idle},
+        record::{Kind, Made, OpenCall, Record},
         state::{Event, Op, Seen},
         step::step,
     },
@@ -64,7 +67,7 @@ pub fn drive(
     let scope = if record.rebuilt { Scope::Down } else { scope };
     if record.machine.is_some() && ground.ident.machine.is_some() && record.machine != ground.ident.machine {
         return Err(Error::new(
-            Kind::Refused,
+            ErrorKind::Refused,
             format!("the record of volume {} was made on another machine", record.key),
         )
         .hint("this root was copied here; nothing is detached or deleted. Start with an empty root instead"));
@@ -72,7 +75,7 @@ pub fn drive(
     let elsewhere = record.boot == ground.ident.boot && record.namespace != ground.ident.namespace;
     if elsewhere && is_inhabited(&record.namespace) {
         return Err(Error::new(
-            Kind::Refused,
+            ErrorKind::Refused,
             format!("volume {} is handled in another mount namespace, {}", record.key, record.namespace),
         )
         .hint("its mounts are not seen here: run flexvol where it was run before, for the host itself: nsenter -t 1 -m flexvol …"));
@@ -97,14 +100,17 @@ pub fn drive(
     }
     record.state = step(record.state.clone(), event);
     open_call(ground, record, scope, &mut failed)?;
-    if *record != before || before.generation == 0 {
-        write(ground, record, &told, true)?;
+    let is_wish_new = *record != before || before.generation == 0;
+    if is_wish_new {
+        write(ground, record, &told, !is_kept_later(record))?;
     }
+    // What ops without effect and the one before them led to is written together.
+    let mut told = Vec::new();
     while let Some(op) = record.state.doing.clone() {
         tracing::debug!(target: "flexvol::volume", volume = record.key, op = %op, "begun");
         let mut hands = Hands::new(ground, record, keys, notes);
         let ended = hands.perform(&op);
-        let told = hands.told();
+        told.extend(hands.told());
         let busy = ended.seen == Seen::Busy;
         let answer = match ended.answer {
             Ok(device) => Ok(device),
@@ -118,21 +124,36 @@ pub fn drive(
         if busy {
             // The op stays open: whoever comes next finds its processes by the call's id.
             give_up(ground, record, failed.last().and_then(|failed| failed.error.process()), &told);
-            return Ok(failed);
+            return kept(ground, is_wish_new).map(|()| failed);
         }
         record.state = step(record.state.clone(), Event::Came(answer, ended.seen));
         forget_gone_users(record);
         open_call(ground, record, scope, &mut failed)?;
-        // What is over is struck out below, at once and durably; till then the op under way stands there.
-        if !record.state.is_over() {
-            write(ground, record, &told, touches_attachment(&op))?;
+        // What is over is struck out below, at once and durably; till then the op under way stands there. So it does while an op is
+        // done that changes nothing: were we killed there, it would be undone and done again with the one before.
+        let is_joined =
+            record.state.doing.as_ref().is_some_and(|next| is_idle(record, next)) && !touches_attachment(&op);
+        if !record.state.is_over() && !is_joined {
+            write(ground, record, &mem::take(&mut told), touches_attachment(&op))?;
         }
     }
     if record.state.is_over() {
         forget_format(&ground.layout.intent(&record.storage()?));
         ground.ledger.remove(&record.key)?;
+        return Ok(failed);
     }
-    Ok(failed)
+    kept(ground, is_wish_new).map(|()| failed)
+}
+
+/// Whether a new wish may be brought to the disk after what is done for it: what is taken away, or mounted without a device that stays
+/// attached, goes with the machine.
+fn is_kept_later(record: &Record) -> bool {
+    record.kind == Kind::Direct || record.state.doing.as_ref().is_none_or(Op::goes_down)
+}
+
+/// Who wants what survives a power cut, before anybody is told that it is so.
+fn kept(ground: &Ground, is_wish_new: bool) -> Result<()> {
+    if is_wish_new { ground.ledger.sync() } else { Ok(()) }
 }
 
 /// What was mounted when last recorded and is not any more.
@@ -174,6 +195,10 @@ pub fn lost(layout: &Layout, record: &Record) -> Lost {
 fn open_call(ground: &Ground, record: &mut Record, scope: Scope, failed: &mut Vec<Failed>) -> Result<()> {
     if scope == Scope::Down && record.state.doing.as_ref().is_some_and(|op| !op.goes_down()) {
         record.state.doing = None;
+    }
+    if record.call.is_some() && record.state.doing.as_ref().is_some_and(|op| is_idle(record, op)) {
+        // It has no process that would carry one.
+        return Ok(());
     }
     if let Some(op) = record.state.doing.take() {
         match crowd::admit(ground, record) {

@@ -15,7 +15,7 @@ use crate::{
     ground::Ground,
     ident::Ident,
     ledger::{Durability, Retry},
-    lock::Lock,
+    lock::{self, Lock},
     note::{Note, Notes},
     rebuild,
     settings::Settings,
@@ -23,7 +23,7 @@ use crate::{
     volume::{
         act::{Hands, Keys},
         admit::{Request, admit},
-        record::{self, Record},
+        record::{self, OpenCall, Record},
         state::{At, Event, Level, Want},
         step::step,
     },
@@ -319,7 +319,13 @@ impl Host {
 
     /// How the op under way of a record stands.
     pub fn standing(&self, record: &Record) -> Standing {
-        standing::of(record, &self.ground.ident)
+        standing::of(record, &self.ground.layout, &self.ground.ident)
+    }
+
+    /// The call under way of a record, with its process as soon as that lives.
+    pub fn call_of(&self, record: &Record) -> Option<OpenCall> {
+        let lock = self.ground.layout.lock(&record.key);
+        record.call.clone().map(|call| lock::with_note(&lock, call))
     }
 
     /// What living commands will try again.

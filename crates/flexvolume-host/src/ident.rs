@@ -2,6 +2,11 @@
 
 use std::{fs, path::Path};
 
+use rustix::{
+    io::Errno,
+    rand::{GetRandomFlags, getrandom},
+};
+
 use crate::error::{Error, Kind, Result};
 
 /// Where and when we run.
@@ -36,9 +41,17 @@ impl Ident {
 
 /// A random id for one call: 128 bits in hex, from the kernel.
 pub fn fresh_id() -> Result<String> {
-    let uuid = read("/proc/sys/kernel/random/uuid")
-        .ok_or_else(|| Error::new(Kind::System, "cannot draw a random id").hint("is /proc mounted?"))?;
-    Ok(uuid.replace('-', ""))
+    let (mut bytes, mut done) = ([0_u8; 16], 0);
+    while done < bytes.len() {
+        done += match getrandom(&mut bytes[done..], GetRandomFlags::empty()) {
+            Ok(more) => more,
+            Err(Errno::INTR) => 0,
+            Err(error) => {
+                return Err(Error::new(Kind::System, "cannot draw a random id").because(std::io::Error::from(error)));
+            }
+        };
+    }
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
 /// Whether any process still lives in that mount namespace.

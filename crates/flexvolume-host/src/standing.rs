@@ -6,6 +6,8 @@ use crate::{
     drivers::call::CALL_ID,
     error::Result,
     ident::Ident,
+    layout::Layout,
+    lock,
     volume::{
         record::{OpenCall, Record},
         state::Op,
@@ -49,10 +51,11 @@ pub enum Standing {
 }
 
 /// How the op under way of `record` stands.
-pub fn of(record: &Record, ident: &Ident) -> Standing {
+pub fn of(record: &Record, layout: &Layout, ident: &Ident) -> Standing {
     let Some(op) = record.state.doing.clone() else { return Standing::Rest };
     // Processes mean nothing in another boot.
-    match record.call.as_ref().filter(|_| record.boot == ident.boot).map(of_call) {
+    let call = record.call.clone().filter(|_| record.boot == ident.boot);
+    match call.map(|call| of_call(&lock::with_note(&layout.lock(&record.key), call))) {
         Some(Alive::Watched(by, process)) => Standing::Working { op, by, process },
         Some(Alive::Stuck(process)) => Standing::Stuck { op, process },
         Some(Alive::Unwatched(process)) => Standing::Orphan { op, process },
@@ -83,6 +86,11 @@ pub(crate) fn of_call(call: &OpenCall) -> Alive {
         (None, _, Some(process)) => Alive::Unwatched(process),
         (None, _, None) => Alive::No,
     }
+}
+
+/// Whether we ourselves watch it: then nobody has to be asked who lives of it.
+pub(crate) fn is_watched_here(call: &OpenCall) -> bool {
+    call.stuck.is_none() && call.by.is_some_and(|by| process::own() == Some(by))
 }
 
 /// Every living process of a call of this boot: what carries its id, and what is recorded of it.

@@ -6,6 +6,7 @@ use std::{
     fs,
     os::fd::AsFd,
     path::{Component, Path, PathBuf},
+    thread::sleep,
     time::Duration,
 };
 
@@ -36,6 +37,9 @@ const NAME: usize = 255;
 const LAYERS: usize = 64;
 /// For an unmount, which may have to write back.
 const UNMOUNT: Duration = Duration::from_secs(120);
+/// What is in use may be so for a moment: a process that another call of ours brings into the world has all that we have open, until it has
+/// become what it is to be.
+const MOMENTS: [Duration; 3] = [Duration::from_millis(2), Duration::from_millis(10), Duration::from_millis(50)];
 /// A file system that has not said by then how full it is, is left alone.
 const PROBE: Duration = Duration::from_secs(5);
 
@@ -418,7 +422,14 @@ impl Targets {
 
     fn take(&self, path: &Path, dead: bool) -> Result<()> {
         let at = format!("unmount of {}", path.display());
-        self.workers.ask(&at, &Task::TakeTop { target: path.to_owned(), dead }, UNMOUNT).map(drop)
+        let task = Task::TakeTop { target: path.to_owned(), dead };
+        for pause in MOMENTS {
+            match self.workers.ask(&at, &task, UNMOUNT) {
+                Err(error) if error.kind() == Kind::Busy => sleep(pause),
+                done => return done.map(drop),
+            }
+        }
+        self.workers.ask(&at, &task, UNMOUNT).map(drop)
     }
 }
 

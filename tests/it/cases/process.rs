@@ -127,7 +127,7 @@ impl Asked {
             call: "0123456789abcdef",
             redactor: &Redactor::default(),
             notes: &|_| {},
-            born: &mut |_| (),
+            watched: &mut |_| (),
         };
         call(calling, &WaitForAttach { device: Device::default(), options: Options::default() })
     }

@@ -39,6 +39,7 @@ pub(super) fn csi(cli: &Cli, show: &Show, wanted: &Csi) -> Done {
         // Before anything is opened: every path is one of that namespace.
         flexvolume_linux::namespace::go_over(namespace)?;
     }
+    flexvolume_linux::process::keep_small();
     let bridge = bridge(wanted)?;
     let host = host(cli, show)?;
     match &bridge.which {

@@ -31,6 +31,9 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two calls of a driver that says so.
 pub const PAUSE: Duration = Duration::from_millis(500);
 
+/// A call that takes longer is one that others may want to know of.
+const LONG: Duration = Duration::from_millis(100);
+
 /// How much of a driver's own words is shown.
 const SHOWN: usize = 600;
 
@@ -46,8 +49,17 @@ pub struct Calling<'a> {
     pub redactor: &'a Redactor,
     /// Where notes go.
     pub notes: Notes<'a>,
-    /// Told of the process as soon as it lives.
-    pub born: &'a mut dyn FnMut(ProcessId),
+    /// Told of the process.
+    pub watched: &'a mut dyn FnMut(Watched),
+}
+
+/// What is seen of the process of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// It has just begun to live.
+    Born(ProcessId),
+    /// It has been at work for longer than most calls are.
+    Lasting,
 }
 
 /// Calls the driver; "Not supported" is answered from memory when it was said before.
@@ -57,7 +69,7 @@ pub struct Calling<'a> {
 /// it announced; [`Kind::Busy`] when its process
 /// cannot be ended and lives on; the error's words are redacted and bounded.
 pub fn call<V: Verb>(calling: Calling<'_>, verb: &V) -> Result<Came<V::Reply>> {
-    let Calling { driver, volume, call, redactor, notes, born } = calling;
+    let Calling { driver, volume, call, redactor, notes, watched } = calling;
     if driver.lacks(V::NAME) {
         return Ok(Came::NotSupported);
     }
@@ -68,10 +80,11 @@ pub fn call<V: Verb>(calling: Calling<'_>, verb: &V) -> Result<Came<V::Reply>> {
     let pid = running.id().pid;
     tracing::debug!(target: "flexvol::call", driver = %driver.name, volume, verb = name, call, pid, "started");
     notes(Note::Calling { volume: volume.into(), driver: driver.name.to_string(), verb: name });
-    born(running.id());
-    let outcome = running.wait(&limits, &is_complete, &mut |after| {
+    watched(Watched::Born(running.id()));
+    let slow = &mut |after| {
         notes(Note::StillRunning { volume: volume.into(), driver: driver.name.to_string(), verb: name, pid, after });
-    });
+    };
+    let outcome = running.wait_long(&limits, &is_complete, slow, LONG, &mut || watched(Watched::Lasting));
     let took = outcome.took;
     let result = read(driver, V::NAME, &outcome, redactor, volume, notes);
     let verdict = verdict(&result);

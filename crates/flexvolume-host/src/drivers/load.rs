@@ -15,7 +15,7 @@ use flexvolume_linux::{
 use flexvolume_protocol::{Came, DriverName, Init, InitReply, Redactor};
 
 use super::{
-    call::{Calling, call},
+    call::{Calling, Watched, call},
     driver::Driver,
     scan::{self, Found},
 };
@@ -206,7 +206,10 @@ impl Drivers {
             call: &id,
             redactor: &Redactor::default(),
             notes,
-            born: &mut |born| *process = Some(born),
+            watched: &mut |watched| match watched {
+                Watched::Born(born) => *process = Some(born),
+                Watched::Lasting => {}
+            },
         };
         match call(calling, &Init {})? {
             Came::Done(InitReply { capabilities, extensions, .. }) => {

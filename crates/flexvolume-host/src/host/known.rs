@@ -162,7 +162,7 @@ impl Host {
     ) -> Result<Vec<Record>> {
         let mut keys = vec![record::key(driver, name, Kind::Staged, "")];
         keys.extend(place.map(|place| record::key(driver, name, Kind::Direct, place)));
-        keys.iter().filter_map(|key| self.ground.ledger.get(key).transpose()).collect()
+        self.ground.ledger.these(&keys)
     }
 
     /// The same, as far as it tells of this boot and this mount namespace.

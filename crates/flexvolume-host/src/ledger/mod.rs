@@ -13,6 +13,7 @@ mod cause;
 mod history;
 mod open;
 mod peek;
+mod power;
 mod retry;
 mod schema;
 mod tally;
@@ -48,6 +49,8 @@ pub enum Durability {
 #[derive(Debug)]
 pub struct Ledger {
     db: Mutex<Connection>,
+    /// Syncs the log for many at once; where there is none SQLite does, for each.
+    power: Option<power::Power>,
     path: PathBuf,
     read_only: bool,
     /// The ballast is not whole: there is room for what goes down, none for anything new.
@@ -71,6 +74,14 @@ impl Ledger {
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The records of these keys, in their order, as far as there are any.
+    pub fn these(&self, keys: &[String]) -> Result<Vec<Record>> {
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let marks = vec!["?"; keys.len()].join(", ");
+        let sql = format!("SELECT key, generation, record, sum FROM volume WHERE key IN ({marks}) ORDER BY key");
+        self.query_rows(&sql, &keys)?.into_iter().map(|row| row.record(&self.path)).collect()
     }
 
     /// The record of `key`, if there is one.
@@ -250,14 +261,7 @@ impl Ledger {
             .hint(FULL));
         }
         let db = self.locked()?;
-        let level = match durability {
-            Durability::Process => "NORMAL",
-            Durability::Power => "FULL",
-        };
-        let attempt = || {
-            db.pragma_update(None, "synchronous", level)?;
-            act(&db)
-        };
+        let attempt = || act(&db);
         let mut result = attempt();
         if result.as_ref().is_err_and(cause::is_full) {
             // The log may hold all the room there is; what is in it can go to its place.
@@ -267,7 +271,30 @@ impl Ledger {
         if spare && result.as_ref().is_err_and(cause::is_full) && ballast::spend(&self.path) {
             result = attempt();
         }
-        result.map(drop).map_err(|e| self.fail("write", e))
+        result.map_err(|e| self.fail("write", e))?;
+        let Some((power, write)) = self.power.as_ref().map(|power| (power, power.count())) else { return Ok(()) };
+        drop(db);
+        match durability {
+            Durability::Process => Ok(()),
+            Durability::Power => self.synced(power, write),
+        }
+    }
+
+    /// Returns once all that was written so far is on the disk.
+    pub fn sync(&self) -> Result<()> {
+        match &self.power {
+            Some(power) => self.synced(power, power.written()),
+            None => Ok(()),
+        }
+    }
+
+    fn synced(&self, power: &power::Power, write: u64) -> Result<()> {
+        power.sync(write).map_err(|error| {
+            let hint = if error.kind() == std::io::ErrorKind::StorageFull { FULL } else { DISK };
+            Error::new(Kind::Ledger, format!("cannot write the ledger {} to the disk", self.path.display()))
+                .hint(hint)
+                .because(error)
+        })
     }
 
     fn locked(&self) -> Result<std::sync::MutexGuard<'_, Connection>> {
@@ -282,7 +309,7 @@ impl Ledger {
         } else if cause::is_busy(&error) {
             BUSY
         } else {
-            "look at the disk beneath it; nothing was done that is not recorded"
+            DISK
         };
         Error::new(Kind::Ledger, format!("cannot {what} the ledger {}", self.path.display())).hint(hint).because(error)
     }
@@ -299,6 +326,9 @@ impl Drop for Ledger {
 
 /// What to do about a full disk.
 const FULL: &str = "the disk is full: free some space, then try again; `flexvol down` still works";
+
+/// What to do about a disk that fails.
+const DISK: &str = "look at the disk beneath it; nothing was done that is not recorded";
 
 /// What to do where another command has had its turn for longer than we wait.
 const BUSY: &str = "another command writes; try again";

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use super::{
     BUSY, Ledger, ballast,
     cause::{is_busy, is_damaged, is_full, is_read_only},
+    power::Power,
     schema::{MAKE, OLDEST_WRITER, SCHEMA},
 };
 use crate::{
@@ -98,12 +99,11 @@ fn open(path: &Path) -> std::result::Result<Ledger, Trouble> {
     match writable(path) {
         Ok(db) => {
             let starved = !ballast::lay(path);
-            Ok(Ledger { db: Mutex::new(db), path: path.into(), read_only: false, starved, schema: SCHEMA })
+            Ok(written(db, path, starved))
         }
         // SQLite needs room even to read: its shared memory is a file beside the ledger.
         Err(Trouble::Other(error)) if is_full(&error) && ballast::spend(path) => {
-            let db = Mutex::new(writable(path)?);
-            Ok(Ledger { db, path: path.into(), read_only: false, starved: true, schema: SCHEMA })
+            Ok(written(writable(path)?, path, true))
         }
         Err(Trouble::Other(error)) if is_read_only(&error) && path.exists() => {
             // On a read-only disk nobody writes, and our last close left nothing in the log: the file alone is the truth.
@@ -111,10 +111,17 @@ fn open(path: &Path) -> std::result::Result<Ledger, Trouble> {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
             let db = Connection::open_with_flags(uri, flags)?;
             let schema = version(&db)?;
-            Ok(Ledger { db: Mutex::new(db), path: path.into(), read_only: true, starved: false, schema })
+            let (db, path) = (Mutex::new(db), path.into());
+            Ok(Ledger { db, power: None, path, read_only: true, starved: false, schema })
         }
         Err(trouble) => Err(trouble),
     }
+}
+
+/// A ledger that is written to: from here on SQLite syncs at checkpoints alone, and we sync what must survive a power cut.
+fn written(db: Connection, path: &Path, starved: bool) -> Ledger {
+    let power = Power::of(path).filter(|_| db.pragma_update(None, "synchronous", "NORMAL").is_ok());
+    Ledger { db: Mutex::new(db), power, path: path.into(), read_only: false, starved, schema: SCHEMA }
 }
 
 /// Where many commands come and go at once, SQLite answers "locked" without a wait in some moments: while the journal mode of

@@ -1,6 +1,11 @@
 //! A process's name that outlives its pid: pid and start time together, as `/proc` tells them.
 
-use std::{fmt, fs, io};
+use std::{
+    fmt,
+    fs::{self, File},
+    io::{self, Read},
+    sync::OnceLock,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -43,13 +48,28 @@ pub fn describe(process: &ProcessId) -> Option<(String, char)> {
 
 /// This process itself; `None` where `/proc` does not show it.
 pub fn own() -> Option<ProcessId> {
+    own_stat().map(|(pid, stat)| ProcessId { pid, started: stat.started })
+}
+
+/// Our pid, and what is told of us; of that, the session and the start time stay what they are.
+fn own_stat() -> Option<(u32, Stat)> {
+    static OWN: OnceLock<(u32, Stat)> = OnceLock::new();
     let pid = std::process::id();
-    Stat::read(pid).ok().map(|stat| ProcessId { pid, started: stat.started })
+    let read = || Stat::read(pid).ok().map(|stat| (pid, stat));
+    match OWN.get() {
+        Some(own) if own.0 == pid => Some(*own),
+        // A child that was forked off is another one.
+        Some(_) => read(),
+        None => read().map(|own| *OWN.get_or_init(|| own)),
+    }
 }
 
 /// The session a process belongs to: what stays in that of the program that began it has not become a daemon. 0 if it
 /// was begun outside this pid namespace.
 pub fn session(pid: u32) -> Option<u32> {
+    if pid == std::process::id() {
+        return own_stat().map(|(_, stat)| stat.session);
+    }
     Stat::read(pid).ok().map(|stat| stat.session)
 }
 
@@ -61,8 +81,11 @@ impl fmt::Display for ProcessId {
 
 impl Stat {
     pub(super) fn read(pid: u32) -> io::Result<Self> {
-        let text = fs::read(format!("/proc/{pid}/stat"))?;
-        Self::parse(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not the stat line of a process"))
+        // The kernel writes the line at once, and it is never as long.
+        let mut text = [0; 2048];
+        let length = File::open(format!("/proc/{pid}/stat"))?.read(&mut text)?;
+        Self::parse(&text[..length])
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not the stat line of a process"))
     }
 
     /// The second field is the name in parentheses, which may hold blanks and parentheses; the rest follows its last one.

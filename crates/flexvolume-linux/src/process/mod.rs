@@ -33,7 +33,7 @@ pub(crate) use left::{leave, sweep};
 pub use lend::lending;
 pub(crate) use refused::explain;
 pub use refused::refusal;
-pub use spawn::{Running, no_core_dumps, settle, spawn};
+pub use spawn::{Running, keep_small, no_core_dumps, settle, spawn};
 pub(crate) use spawn::{core_dumps_as_before, identify, start};
 pub(crate) use wait::timespec;
 

@@ -61,6 +61,11 @@ pub fn settle() -> Option<PathBuf> {
     before
 }
 
+/// Keeps the memory of a long-lived process with many threads small; before the first of them is started.
+pub fn keep_small() {
+    sys::few_arenas();
+}
+
 /// Switches core dumps off, for this process and its children; for who reads secrets before it can [`settle`].
 pub fn no_core_dumps() {
     // One byte and not none: it is too small for a core file, and the one value that also stops a dump into a pipe.

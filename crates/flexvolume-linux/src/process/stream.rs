@@ -8,10 +8,10 @@ use std::{
 use rustix::io::{Errno, ioctl_fionbio, read, write};
 use zeroize::Zeroizing;
 
-/// Read at once.
-const CHUNK: usize = 64 << 10;
+/// Read at once: more than most answers are long.
+const CHUNK: usize = 4 << 10;
 /// The most chunks taken in one turn, so that a program that writes without end cannot keep us from looking at the clock.
-const TURN: usize = 64;
+const TURN: usize = 1024;
 
 /// One output stream: kept up to a limit, read to its end beyond it, so that the writer never blocks.
 pub(super) struct Capture {

@@ -22,6 +22,15 @@ pub(crate) fn default_signals() {
     }
 }
 
+/// Has glibc's allocator keep few arenas; by itself it makes one for each thread, up to eight for each processor, and gives little back.
+pub(crate) fn few_arenas() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it changes a parameter of the allocator, which locks itself.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+    }
+}
+
 /// Lets the command begin in a session of its own and ignore SIGPIPE, which std has just set back to kill it.
 pub(crate) fn set_apart(command: &mut Command) {
     let between_fork_and_exec = || {

@@ -58,11 +58,24 @@ impl Running {
     /// for until `limits.answer`. After an answer nothing is killed. `slow` is told once, when `limits.answer` is over
     /// and the program has not ended; it gets the time since the start.
     pub fn wait(
-        mut self,
+        self,
         limits: &Limits,
         complete: &dyn Fn(&[u8], &[u8]) -> bool,
         slow: &mut dyn FnMut(Duration),
     ) -> Outcome {
+        self.wait_long(limits, complete, slow, Duration::MAX, &mut || ())
+    }
+
+    /// As [`Running::wait`]; `lasting` is told once, if the program has not ended that `long` after its start.
+    pub fn wait_long(
+        mut self,
+        limits: &Limits,
+        complete: &dyn Fn(&[u8], &[u8]) -> bool,
+        slow: &mut dyn FnMut(Duration),
+        long: Duration,
+        lasting: &mut dyn FnMut(),
+    ) -> Outcome {
+        let mut long = Some(long);
         let mut answer = Answer { complete, length: None, parsed: self.began, whole: false };
         let mut pressure = Pressure::None;
         let mut ended = None;
@@ -81,6 +94,14 @@ impl Running {
             let now = Instant::now();
             let age = now.duration_since(self.began);
             let mut wake = Alarm::new(now);
+            match long.filter(|_| ended.is_none()) {
+                Some(after) if age >= after => {
+                    long = None;
+                    lasting();
+                }
+                Some(after) => wake.at(self.began, after),
+                None => {}
+            }
             match (ended, pressure) {
                 (Some(how), Pressure::None) => {
                     let closed = self.out.open().is_none() && self.err.open().is_none();

@@ -254,7 +254,8 @@ impl Pod {
 
 impl UnderWay {
     fn of(host: &Host, record: &Record, op: &Op) -> Self {
-        let call = record.call.as_ref();
+        let call = host.call_of(record);
+        let call = call.as_ref();
         // Processes of another boot have nothing to do with it.
         let here = call.filter(|_| record.boot == host.ground().ident.boot);
         let stuck = here.and_then(|call| call.stuck);

@@ -28,9 +28,11 @@ impl Hands<'_> {
     /// Only a driver that announces `expand` is asked to grow what lies beneath. For others, as in Kubernetes, that has
     /// happened elsewhere: they are told when the stated size rises, not of the size they begin with.
     pub(super) fn grow_small(&mut self, place: &str) -> Result<()> {
+        if !self.record.is_small() {
+            return Ok(());
+        }
         let driver = self.driver()?;
-        let may = !self.user(place)?.read_only && driver.capabilities.requires_fs_resize;
-        if !self.record.is_small() || !may {
+        if self.user(place)?.read_only || !driver.capabilities.requires_fs_resize {
             return Ok(());
         }
         let announced = driver.extensions.contains(&Extension::Expand);

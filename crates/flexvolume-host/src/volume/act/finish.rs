@@ -9,7 +9,10 @@ use super::{Ended, Hands, directory::SOON};
 use crate::{
     error::{Error, Kind, Result, waits_for},
     task::{Done, Raw, Task},
-    volume::{record::Made, state::Seen},
+    volume::{
+        record::{Made, Record},
+        state::{Op, Seen},
+    },
 };
 
 /// A tree of millions of files takes its time; this only says when to call it hung.
@@ -17,6 +20,14 @@ const WALK: Duration = Duration::from_secs(3600);
 
 /// A file system that has not answered by then is left alone.
 const PROBE: Duration = Duration::from_secs(5);
+
+/// Whether an op has nothing to do for this volume: it calls nobody and changes nothing, so that nothing of it can be cut off.
+pub fn is_idle(record: &Record, op: &Op) -> bool {
+    match op {
+        Op::Finish(place) => record.users.get(place).is_some_and(|user| user.fs_group.is_none()) && !record.is_small(),
+        Op::Attach | Op::Stage | Op::Publish(_) | Op::Unpublish(_) | Op::Unstage | Op::Detach | Op::Grow(_) => false,
+    }
+}
 
 impl Hands<'_> {
     pub(super) fn finish(&mut self, place: &str) -> Ended {

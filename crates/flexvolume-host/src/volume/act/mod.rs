@@ -12,12 +12,14 @@ mod recover;
 mod stage;
 
 use std::{
+    cell::OnceCell,
+    mem,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use flexvolume_linux::{process::ProcessId, worker::Worker};
+use flexvolume_linux::worker::Worker;
 use flexvolume_protocol::{Came, HostKeys, Options, Redactor, Secrets, Verb, VerbName, excerpt};
 
 use super::{
@@ -26,18 +28,20 @@ use super::{
 };
 use crate::{
     drivers::{
-        call::{CALL_ID, Calling, WORKER, call, verdict},
+        call::{CALL_ID, Calling, WORKER, Watched, call, verdict},
         driver::Driver,
     },
     error::{Error, Kind, Result},
     ground::Ground,
     ledger::{Durability, Entry},
+    lock::{self, Born},
     note::{Note, Notes},
     settings::SecretsByArgv,
     task::{Done, Task},
     wall::Wall,
     workers::came,
 };
+pub use finish::is_idle;
 pub use recover::{Recovered, boot_changed};
 
 /// Gives the secrets of a volume at the moment of a call; nothing keeps them.
@@ -67,6 +71,9 @@ pub struct Hands<'a> {
     keys: Keys<'a>,
     worker: Option<Worker<Task>>,
     told: Vec<Entry>,
+    driver: OnceCell<Arc<Driver>>,
+    /// The ledger knows of the process of the op's last call.
+    is_process_written: bool,
 }
 
 /// How much of a verdict is kept for the history.
@@ -75,7 +82,16 @@ const KEPT: usize = 800;
 impl<'a> Hands<'a> {
     /// Hands for the volume of `record`, whose lock the caller holds.
     pub fn new(ground: &'a Ground, record: &'a mut Record, keys: Keys<'a>, notes: Notes<'a>) -> Self {
-        Self { ground, record, notes, keys, worker: None, told: Vec::new() }
+        Self {
+            ground,
+            record,
+            notes,
+            keys,
+            worker: None,
+            told: Vec::new(),
+            driver: OnceCell::new(),
+            is_process_written: false,
+        }
     }
 
     /// Does `op`, which the record already names with an open call.
@@ -118,24 +134,38 @@ impl<'a> Hands<'a> {
         let redactor = self.redactor(secrets);
         let is_blind = redactor.is_blind();
         let is_callers = self.record.spec.secret.as_ref().is_some_and(SecretRef::is_callers);
-        let Self { ground, record, notes, .. } = self;
+        let Self { ground, record, notes, is_process_written, .. } = self;
+        let lock = ground.layout.lock(&record.key);
         // The process of an earlier call of this op must not be taken for this one's, should we die before it is recorded.
         if let Some(open) = &mut record.call
             && open.process.take().is_some()
         {
-            ground.ledger.put(record, Durability::Process, true)?;
+            let is_taken_back = lock::note(&lock, None).is_ok();
+            if mem::take(is_process_written) || !is_taken_back {
+                ground.ledger.put(record, Durability::Process, true)?;
+            }
         }
         let open = record.call.clone().unwrap_or_else(|| OpenCall::new(String::new()));
         let id = open.id.clone();
         let volume = record.key.clone();
         let mut pid = None;
-        let born = &mut |process: ProcessId| {
-            pid = Some(process.pid);
-            record.call = Some(OpenCall { process: Some(process), verb: Some(V::NAME), ..open.clone() });
-            // The id in the environment finds the process without this; it only makes the search shorter.
-            let _ = ground.ledger.put(record, Durability::Process, true);
+        let watched = &mut |watched: Watched| {
+            let write = match watched {
+                Watched::Born(process) => {
+                    pid = Some(process.pid);
+                    record.call = Some(OpenCall { process: Some(process), verb: Some(V::NAME), ..open.clone() });
+                    let born = Born { call: open.id.clone(), process, verb: V::NAME };
+                    lock::note(&lock, Some(&born)).is_err()
+                }
+                Watched::Lasting => true,
+            };
+            if write && !*is_process_written {
+                *is_process_written = true;
+                // The id in the environment finds the process without this; it only makes the search shorter.
+                let _ = ground.ledger.put(record, Durability::Process, true);
+            }
         };
-        let calling = Calling { driver, volume: &volume, call: &id, redactor: &redactor, notes: *notes, born };
+        let calling = Calling { driver, volume: &volume, call: &id, redactor: &redactor, notes: *notes, watched };
         let result = call(calling, verb).map_err(|error| match error.next() {
             None if is_blind && is_callers => {
                 error.hint("what it says is withheld, since it may know a secret of an earlier call; see its own log")
@@ -179,9 +209,13 @@ impl<'a> Hands<'a> {
         came(answer, limit)
     }
 
-    /// The driver. An `init` that cannot be ended is the driver's, not this op's: nothing of the op hangs.
+    /// The driver, the same for the whole op. An `init` that cannot be ended is the driver's, not this op's: nothing of the op hangs.
     fn driver(&self) -> Result<Arc<Driver>> {
-        self.ground.drivers.get(&self.record.driver, self.notes).map_err(Error::of_another)
+        if let Some(driver) = self.driver.get() {
+            return Ok(Arc::clone(driver));
+        }
+        let driver = self.ground.drivers.get(&self.record.driver, self.notes).map_err(Error::of_another)?;
+        Ok(Arc::clone(self.driver.get_or_init(|| driver)))
     }
 
     /// The options every call about the device gets.

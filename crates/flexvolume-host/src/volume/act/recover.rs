@@ -14,6 +14,7 @@ use crate::{
     drivers::call::{CALL_ID, WORKER},
     error::{Error, Kind, Result, waits_for},
     ident::Ident,
+    lock,
     note::Note,
     volume::{
         record::{Made, OpenCall, Record},
@@ -87,7 +88,10 @@ impl Hands<'_> {
 
     /// Waits for, then ends, the processes of the interrupted `op`; then looks.
     pub fn interrupted(&mut self, op: &Op) -> Result<Recovered> {
-        let call = self.record.call.clone();
+        let lock = self.ground.layout.lock(&self.record.key);
+        let call = self.record.call.clone().map(|call| lock::with_note(&lock, call));
+        // Should it not end, who gives it up writes down what is known of it.
+        self.record.call.clone_from(&call);
         if let Some(call) = &call {
             // First what is at work. What left the call's group or session is a daemon that the call began.
             if let Some(alive) = self.await_end(op, call)? {
