@@ -260,6 +260,11 @@ impl Caller {
         took.get(took.len() / 2).copied()
     }
 
+    /// How long a verb took when it was called last; nothing if it was never called.
+    pub(crate) fn last(&self, verb: &str) -> Option<Duration> {
+        self.known().took.get(verb)?.last().copied()
+    }
+
     /// How long each verb took.
     pub(crate) fn times(&self) -> Vec<Time> {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);

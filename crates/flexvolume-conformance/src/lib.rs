@@ -16,12 +16,15 @@ mod bed;
 mod call;
 mod check;
 mod checks;
+mod dead;
 mod heard;
 mod job;
 mod level;
 mod life;
+mod patient;
 mod report;
 mod run;
+mod sound;
 mod stop;
 mod trouble;
 

@@ -1,12 +1,6 @@
 //! A volume's life as Kubernetes leads it: each step with what a host does around it and by default.
 
-use std::{
-    fs, io,
-    os::unix::fs::MetadataExt,
-    path::Path,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, io, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use flexvolume_linux::{
     ErrorKind,
@@ -15,7 +9,7 @@ use flexvolume_linux::{
 };
 use flexvolume_protocol::{
     Attach, Came, Detach, Device, Dir, Extension, IsAttached, Mount, MountDevice, Options, Unmount as UnmountVerb,
-    UnmountDevice, UserOptions, WaitForAttach, keys,
+    UnmountDevice, UserOptions, WaitForAttach,
 };
 
 use crate::{
@@ -211,41 +205,17 @@ impl Bed<'_> {
         parameters: &UserOptions,
         more: &[(&str, &str)],
     ) -> Result<crate::call::Heard<flexvolume_protocol::Created>, Stop> {
-        let mut options = Options::default();
-        for (key, value) in parameters.iter() {
-            options.insert(key, value);
-        }
-        options.insert(keys::NAME, name);
-        options.insert(keys::REQUIRED_BYTES, self.job.volume.bytes.unwrap_or(64 << 20).to_string());
-        for (key, value) in more {
-            options.insert(*key, *value);
-        }
-        let end = Instant::now() + self.caller.limit();
-        loop {
-            let heard = self.caller.ask(&flexvolume_protocol::CreateVolume { options: options.clone() })?;
-            if !matches!(heard.came, Ok(Came::InProgress)) || Instant::now() > end {
-                return Ok(heard);
-            }
-            thread::sleep(Duration::from_millis(200));
-        }
+        let options = self.create_options(name, parameters, more);
+        Ok(self.patiently(&flexvolume_protocol::CreateVolume { options })?)
     }
 
     /// `deletevolume` of one that the judge made.
     pub(crate) fn delete(&mut self, volume: &Volume) -> Verdict {
-        let Some(id) = &volume.id else { return Ok(()) };
-        let mut options = Options::default();
-        for (key, value) in volume.options.iter() {
-            options.insert(key, value);
+        if volume.id.is_none() {
+            return Ok(());
         }
-        options.insert(keys::ID, id.as_str());
-        let end = Instant::now() + self.caller.limit();
-        loop {
-            let heard = self.caller.ask(&flexvolume_protocol::DeleteVolume { options: options.clone() })?;
-            if !matches!(heard.came, Ok(Came::InProgress)) || Instant::now() > end {
-                return heard.success("deletevolume");
-            }
-            thread::sleep(Duration::from_millis(200));
-        }
+        let call = flexvolume_protocol::DeleteVolume { options: self.made_options(volume) };
+        self.patiently(&call)?.success("deletevolume")
     }
 
     /// After a check: whatever is up goes down, by the driver first and by the judge where that does not help.

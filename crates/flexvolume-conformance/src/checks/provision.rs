@@ -17,7 +17,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`createvolume` answers an `id`, by which alone the volume is found again",
         "extensions: Volumes",
-        "put what is needed to find the volume into its id, or keep it with the volume",
+        "answer an `id`, and put into it, or keep with the volume, whatever is needed to find it again",
         &["init.answers"],
         |bed| {
             let parameters = parameters(bed)?;
@@ -31,7 +31,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`createvolume` of the same name and size answers the same volume",
         "extensions: Rules",
-        "look for a volume of that name before making one",
+        "look for a volume of that name before making one, and answer the one that is there",
         &["provision.creates"],
         |bed| {
             let parameters = parameters(bed)?;
@@ -55,16 +55,16 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`createvolume` of a name that is taken by a volume of another size is a Failure with the code `conflict`",
         "extensions: Rules",
-        "compare what is there with what is asked for",
+        "compare the size and the source of what is there with what is asked for, and say `conflict` if they differ",
         &["provision.creates"],
         conflict,
     ),
     extra(
         "provision.size",
         Must,
-        "a volume has at least the bytes that were asked for, and at most the limit, and says how many",
+        "a volume has at least the bytes that were asked for, and at most the limit",
         "extensions: Volumes",
-        "round up, and answer `bytes`",
+        "round the size up and not down, refuse what cannot be between the two, and answer the real size as `bytes`",
         &["provision.creates"],
         |bed| {
             let parameters = parameters(bed)?;
@@ -86,7 +86,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`deletevolume` of what is deleted, or of an id that never was, succeeds",
         "extensions: Rules",
-        "take an unknown id for success",
+        "take an id that is not there for deleted, and answer Success",
         &["provision.creates"],
         |bed| {
             let parameters = parameters(bed)?;
@@ -96,7 +96,7 @@ pub(crate) const CHECKS: &[Check] = &[
             bed.delete(&volume)?;
             let mut options = Options::default();
             options.insert(keys::ID, format!("flexvol-check-never-{}", bed.id));
-            bed.caller.ask(&DeleteVolume { options })?.success("deletevolume of an unknown id")
+            bed.patiently(&DeleteVolume { options })?.success("deletevolume of an unknown id")
         },
     ),
     extra(
@@ -104,7 +104,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Should,
         "names have up to 128 characters",
         "extensions: Rules",
-        "make a name of your own of a hash, and keep the long one beside it",
+        "where the backend holds fewer letters make the name of a hash, and keep the long one beside it",
         &["provision.creates"],
         |bed| {
             let parameters = parameters(bed)?;
@@ -118,7 +118,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "an id that leads out of where volumes are is none: nothing is deleted by it",
         "extensions: Rules",
-        "judge an id before it becomes a part of a path",
+        "judge an id, letter by letter, before it becomes a part of a path",
         &["provision.creates"],
         hostile_id,
     ),
@@ -186,7 +186,7 @@ fn hostile_id(bed: &mut Bed<'_>) -> Verdict {
         let mut options = Options::default();
         options.insert(keys::ID, id.clone());
         // Success or not: it never made them.
-        bed.caller.ask(&DeleteVolume { options })?;
+        bed.patiently(&DeleteVolume { options })?;
         if !file.exists() {
             return fault(format!("deletevolume of the id {id:?} removed {absolute}"));
         }
