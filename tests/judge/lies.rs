@@ -151,25 +151,34 @@ fn check_of(lie: &str) -> &str {
 fn asked(kind: &str, lie: &str) -> Vec<String> {
     let check = check_of(lie);
     let group = check.split_once('.').map_or("", |(group, _)| group);
-    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     match (kind, group, lie) {
         ("extended", "", "") => words(&["--level", "flexvol"]),
-        ("extended", "", _) => words(&["--level", "flexvol", "--only", "snapshot,clone,modify,expand.grows,health"]),
+        ("extended", "", _) => ["snapshot.", "clone.", "modify.", "expand.", "health."]
+            .iter()
+            .flat_map(|group| words(&["--only", group]))
+            .chain(words(&["--level", "flexvol"]))
+            .collect(),
         ("extended", "kill", _) | ("extended", _, "provision.creates") => {
             words(&["--level", "flexvol", "--only", check])
         }
         ("extended", ..) => words(&["--level", "flexvol", "--only", &format!("{group}.")]),
         (_, "", _) => words(&["--destroy"]),
         (_, "kill", _) => words(&["--destroy", "--only", "kill"]),
-        _ if ["expandfs.grows", "options.injection-own"].contains(&check) => words(&["--destroy", "--skip", "kill"]),
-        _ => Vec::new(),
+        (_, "options", "options.injection-own" | "options.injection-own:mountdevice") => {
+            words(&["--destroy", "--skip", "kill"])
+        }
+        (_, "expandfs", _) => words(&["--destroy", "--skip", "kill", "--skip", "options", "--skip", "secrets"]),
+        _ if check.contains("injection") => Vec::new(),
+        ("attached", ..) => words(&["--skip", "options", "--skip", "secrets", "--skip", "data"]),
+        _ => words(&["--skip", "options.injection", "--skip", "secrets.injection"]),
     }
 }
 
 /// The driver with one lie, or none, judged in a bed of its own.
 fn judged(kind: &str, lie: &str) -> Option<Value> {
     let bed = Bed::new()?;
-    for tool in ["jq", "mkfs.xfs"] {
+    for tool in ["jq", "perl", "mkfs.xfs"] {
         if !is_there(tool) {
             skip(&format!("no {tool}, which the scripted driver needs"));
             return None;
@@ -181,7 +190,9 @@ fn judged(kind: &str, lie: &str) -> Option<Value> {
     let net = fs::read_link("/proc/self/ns/net").unwrap();
     let script = if kind == "extended" { "judge/extended.sh" } else { "judge/driver.sh" };
     let mut text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(script)).unwrap();
+    let flat = Path::new(env!("CARGO_MANIFEST_DIR")).join("judge/flat.pl");
     let words = [
+        ("@FLAT@", text_of(&flat)),
         ("@KIND@", kind),
         ("@LIE@", lie),
         ("@STATE@", text_of(&state)),
@@ -222,7 +233,7 @@ fn judged(kind: &str, lie: &str) -> Option<Value> {
 }
 
 fn is_there(tool: &str) -> bool {
-    // Both say their version, and one of them with an exit of its own.
+    // Each of them says its version; how it exits is its own affair.
     Command::new(tool).arg("-V").output().is_ok()
 }
 

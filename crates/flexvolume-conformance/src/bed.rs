@@ -186,12 +186,22 @@ impl<'a> Bed<'a> {
         what: &str,
         act: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<io::Result<T>, Stop> {
+        self.reach_within(self.caller.limit(), what, act)
+    }
+
+    /// The same, with a limit of its own.
+    pub(crate) fn reach_within<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        what: &str,
+        act: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<io::Result<T>, Stop> {
         let (to, from) = mpsc::channel();
         thread::spawn(move || drop(to.send(act())));
-        let Ok(done) = from.recv_timeout(self.caller.limit()) else {
-            return fault(format!("{what} did not come back within {} s", self.caller.limit().as_secs()));
-        };
-        Ok(done)
+        match from.recv_timeout(limit) {
+            Ok(done) => Ok(done),
+            Err(_) => fault(format!("{what} did not come back within {} s", limit.as_secs())),
+        }
     }
 
     /// Processes of the driver's that live.

@@ -1,6 +1,13 @@
 //! A volume's life as Kubernetes leads it: each step with what a host does around it and by default.
 
-use std::{fs, io, os::unix::fs::MetadataExt, path::Path, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::BTreeSet,
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use flexvolume_linux::{
     ErrorKind,
@@ -20,6 +27,10 @@ use crate::{
 
 /// How long processes of the driver's get to end by themselves after a check.
 const PARTING: Duration = Duration::from_secs(2);
+
+/// How long mounts are unmounted by force: all of one part, and one.
+const FORCED: Duration = Duration::from_secs(60);
+const FORCED_ONE: Duration = Duration::from_secs(15);
 
 impl Bed<'_> {
     /// Whether strangers attach before they mount.
@@ -233,26 +244,30 @@ impl Bed<'_> {
         self.up = crate::bed::Up::default();
     }
 
-    /// What is still mounted beneath this part of the judge's own folder is unmounted.
+    /// What is still mounted beneath this part of the judge's own folder is unmounted, the deepest first, as far as that comes to
+    /// an end: each mount is tried once, and all together have a bounded time.
     fn force(&mut self, part: &str) {
         let home = self.home().join(part);
-        for _ in 0..64 {
+        let end = Instant::now() + FORCED;
+        let mut tried = BTreeSet::new();
+        loop {
             let Ok(mut there) = mount::table::beneath(&home) else { return };
-            there.retain(|mounted| mounted.point != home);
-            let Some(deepest) = there.into_iter().max_by_key(|mounted| mounted.point.components().count()) else {
+            there.retain(|mounted| mounted.point != home && tried.insert(mounted.id));
+            if there.is_empty() {
                 return;
-            };
-            let point = deepest.point.clone();
-            let done = self.reach("unmounting", move || {
-                mount::unmount_ladder(&point, &[]).map_err(|error| io::Error::other(error.to_string()))
-            });
-            if !matches!(done, Ok(Ok(_))) {
-                let left = format!("{} is still mounted at {}", deepest.source, deepest.point.display());
-                let left = self.caller.clean(&left);
-                if !self.left.contains(&left) {
-                    self.left.push(left);
+            }
+            there.sort_by_key(|mounted| Reverse(mounted.point.components().count()));
+            for mounted in there {
+                let point = mounted.point.clone();
+                let unmount =
+                    move || mount::unmount_ladder(&point, &[]).map_err(|error| io::Error::other(error.to_string()));
+                let left = FORCED_ONE.min(end.saturating_duration_since(Instant::now()));
+                let is_gone = !left.is_zero() && matches!(self.reach_within(left, "unmounting", unmount), Ok(Ok(_)));
+                let words = format!("{} is still mounted at {}", mounted.source, mounted.point.display());
+                let words = self.caller.clean(&words);
+                if !is_gone && !self.left.contains(&words) {
+                    self.left.push(words);
                 }
-                return;
             }
         }
     }

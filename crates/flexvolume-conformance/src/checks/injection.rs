@@ -59,17 +59,14 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
 ];
 
-/// Values that make the file `word` if a shell runs them.
-fn values(word: &str) -> Vec<String> {
-    vec![
+/// Values that make the file `word` if a shell runs them: bare, in double quotes, in single quotes, or line by line.
+fn values(word: &str) -> [String; 5] {
+    [
         format!("$(touch {word})"),
         format!("`touch {word}`"),
-        format!("; touch {word} ;"),
-        format!("\"; touch {word}; \""),
+        format!("; touch {word} ;\ntouch {word}\n&& touch {word} ||"),
+        format!("\\\"; touch {word} #\n\"; touch {word}; \""),
         format!("'; touch {word}; '"),
-        format!("x\ntouch {word}\n"),
-        format!("&& touch {word} ||"),
-        format!("\\\"; touch {word} #"),
     ]
 }
 

@@ -128,7 +128,7 @@ pub(crate) const CHECKS: &[Check] = &[
 ];
 
 /// At how many points of its usual time a call is killed. None of them is its beginning, when nothing is done yet.
-const POINTS: u32 = 8;
+const POINTS: u32 = 6;
 
 /// Points spread over a time.
 pub(super) fn points(many: u32, usual: Duration) -> impl Iterator<Item = Duration> {

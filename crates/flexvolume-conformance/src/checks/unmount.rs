@@ -92,7 +92,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`unmount` succeeds where what is mounted is dead, and leaves nothing mounted: the daemon or the server behind it may be gone for ever",
         "contract: Demands on drivers, 3",
-        "look for the mount in /proc/self/mountinfo: `mountpoint`, `df` and `test -d` fail for a dead one",
+        "look for the mount with `findmnt -M` or in /proc/self/mountinfo: `mountpoint`, `df` and `test -d` fail for a dead one",
         &["unmount.undoes"],
         dead_mount,
     ),
