@@ -62,6 +62,7 @@ fn pattern(seed: &str) -> Vec<u8> {
 }
 
 pub(crate) fn write(bed: &Bed<'_>, dir: &Path) -> Verdict {
+    bed.may_write()?;
     let (path, bytes) = (file(bed, dir), pattern(&bed.id));
     let wrote = bed.reach("writing to the volume", move || {
         let mut file = File::create(path)?;

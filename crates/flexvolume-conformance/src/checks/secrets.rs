@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use flexvolume_linux::process;
 use flexvolume_protocol::Mount;
 
@@ -50,14 +49,9 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
 ];
 
-/// The secret, plain and as it came.
-fn needles(bed: &Bed<'_>) -> [String; 2] {
-    [bed.token.clone(), STANDARD.encode(&bed.token)]
-}
-
 fn shows(bed: &Bed<'_>, text: &[u8]) -> bool {
     let text = String::from_utf8_lossy(text);
-    needles(bed).iter().any(|needle| text.contains(needle.as_str()))
+    bed.needles().iter().any(|needle| text.contains(needle.as_str()))
 }
 
 /// The mount of a pod, with the judge's secret.
@@ -91,7 +85,7 @@ fn argv(bed: &mut Bed<'_>) -> Verdict {
         return skip("the driver leaves mount to the host");
     }
     let done = AtomicBool::new(false);
-    let needles = needles(bed);
+    let needles = bed.needles();
     let (own, exe) = (std::process::id(), bed.job.driver.display().to_string());
     let watch = || {
         let mut seen = None;

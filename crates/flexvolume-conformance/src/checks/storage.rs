@@ -161,6 +161,7 @@ fn count(bed: &mut Bed<'_>, id: Option<&Id>, most: &str) -> Result<usize, Stop> 
 fn expand(bed: &mut Bed<'_>) -> Verdict {
     with(bed, Extension::Expand, "grown", |bed, volume| {
         let pod = bed.up(volume, 1)?;
+        bed.can_grow(&pod.dir)?;
         let room = |bed: &Bed<'_>| {
             let path = pod.dir.as_path().to_owned();
             bed.reach("looking at the volume", move || {
