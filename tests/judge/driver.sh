@@ -106,7 +106,7 @@ mount_direct() {
     lies kill.mount:data && anew rm -rf "${folder:?}"/.flexvol*
     lies data.kept && ! grep -q " $folder " /proc/self/mountinfo && rm -rf "${folder:?}"/.flexvol*
     lies leftovers.mounts && { mkdir -p "$state/own"; mount --bind "$folder" "$state/own"; }
-    lies leftovers.processes && setsid -f sleep 600 </dev/null >/dev/null 2>&1
+    lies leftovers.processes && (cd "$dir/.." && setsid -f sleep 600 </dev/null >/dev/null 2>&1)
     lies leftovers.files && : > "$dir.file"
     mount --bind "$folder" "$dir" 2>/dev/null || fail "mount failed"
     rm -f "$state/began"

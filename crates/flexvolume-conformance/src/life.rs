@@ -1,18 +1,10 @@
 //! A volume's life as Kubernetes leads it: each step with what a host does around it and by default.
 
-use std::{
-    cmp::Reverse,
-    collections::BTreeSet,
-    fs, io,
-    os::unix::fs::MetadataExt,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{fs, io, path::Path};
 
 use flexvolume_linux::{
     ErrorKind,
     mount::{self, Flags, Unmount},
-    process,
 };
 use flexvolume_protocol::{
     Attach, Came, Detach, Device, Dir, Extension, IsAttached, Mount, MountDevice, Options, Unmount as UnmountVerb,
@@ -20,17 +12,10 @@ use flexvolume_protocol::{
 };
 
 use crate::{
-    bed::{Bed, NODE, Pod, Volume},
+    bed::{Bed, Pod, Volume},
     stop::{Stop, Verdict, fault, skip},
     trouble::Trouble,
 };
-
-/// How long processes of the driver's get to end by themselves after a check.
-const PARTING: Duration = Duration::from_secs(2);
-
-/// How long mounts are unmounted by force: all of one part, and one.
-const FORCED: Duration = Duration::from_secs(60);
-const FORCED_ONE: Duration = Duration::from_secs(15);
 
 impl Bed<'_> {
     /// Whether strangers attach before they mount.
@@ -49,8 +34,8 @@ impl Bed<'_> {
     /// `attach`; "Not supported" is an empty device.
     pub(crate) fn attach(&mut self, volume: &Volume) -> Result<Device, Stop> {
         self.up.attached.insert(volume.name.clone());
-        let call = Attach { options: self.options(volume), node: NODE.into() };
-        Ok(self.caller.ask(&call)?.done("attach")?.unwrap_or_default())
+        let call = Attach { options: self.options(volume), node: self.node() };
+        self.first("attach.succeeds", |bed| Ok(bed.caller.ask(&call)?.done("attach")?.unwrap_or_default()))
     }
 
     /// `waitforattach`; "Not supported" is the device as it came.
@@ -61,7 +46,7 @@ impl Bed<'_> {
 
     /// What `isattached` says; nothing if it is not supported.
     pub(crate) fn is_attached(&mut self, volume: &Volume) -> Result<Option<bool>, Stop> {
-        let call = IsAttached { options: self.options(volume), node: NODE.into() };
+        let call = IsAttached { options: self.options(volume), node: self.node() };
         Ok(self.caller.ask(&call)?.done("isattached")?.map(|attached| attached.0))
     }
 
@@ -173,7 +158,7 @@ impl Bed<'_> {
 
     /// `detach`, which knows the name alone.
     pub(crate) fn detach(&mut self, volume: &Volume) -> Verdict {
-        let call = Detach { name: volume.name.clone(), node: NODE.into() };
+        let call = Detach { name: volume.name.clone(), node: self.node() };
         self.caller.ask(&call)?.done("detach").map(drop)
     }
 
@@ -203,7 +188,15 @@ impl Bed<'_> {
         parameters: &UserOptions,
         more: &[(&str, &str)],
     ) -> Result<Volume, Stop> {
-        let created = self.ask_create(name, parameters, more)?.success("createvolume")?;
+        const CHECK: &str = "provision.creates";
+        let created = self.first(CHECK, |bed| {
+            let heard = bed.ask_create(name, parameters, more)?;
+            let code = heard.code;
+            heard.success("createvolume").map_err(|stop| match stop {
+                Stop::Fault(seen) if more.is_empty() => bed.refusal(CHECK, code, &seen).unwrap_or(Stop::Fault(seen)),
+                stop @ (Stop::Fault(_) | Stop::Skip(_) | Stop::Trouble(_)) => stop,
+            })
+        })?;
         let options = UserOptions::parse(created.options)
             .map_err(|error| Stop::Fault(format!("createvolume answers options that no volume may have: {error}")))?;
         Ok(Volume { name: name.to_owned(), options, id: Some(created.id) })
@@ -228,74 +221,6 @@ impl Bed<'_> {
         let call = flexvolume_protocol::DeleteVolume { options: self.made_options(volume) };
         self.patiently(&call)?.success("deletevolume")
     }
-
-    /// After a check: whatever is up goes down, by the driver first and by the judge where that does not help.
-    pub(crate) fn sweep(&mut self) {
-        let Some(volume) = self.volume.clone() else { return };
-        for n in self.up.pods.clone() {
-            let _ = self.down(&volume, n);
-        }
-        // Nothing is detached beneath what is mounted.
-        self.force("pods");
-        if self.up.staged.contains_key(&volume.name) || self.up.attached.contains(&volume.name) {
-            let _ = self.unstage(&volume);
-        }
-        self.force("plugins");
-        self.up = crate::bed::Up::default();
-    }
-
-    /// What is still mounted beneath this part of the judge's own folder is unmounted, the deepest first, as far as that comes to
-    /// an end: each mount is tried once, and all together have a bounded time.
-    fn force(&mut self, part: &str) {
-        let home = self.home().join(part);
-        let end = Instant::now() + FORCED;
-        let mut tried = BTreeSet::new();
-        loop {
-            let Ok(mut there) = mount::table::beneath(&home) else { return };
-            there.retain(|mounted| mounted.point != home && tried.insert(mounted.id));
-            if there.is_empty() {
-                return;
-            }
-            there.sort_by_key(|mounted| Reverse(mounted.point.components().count()));
-            for mounted in there {
-                let point = mounted.point.clone();
-                let unmount =
-                    move || mount::unmount_ladder(&point, &[]).map_err(|error| io::Error::other(error.to_string()));
-                let left = FORCED_ONE.min(end.saturating_duration_since(Instant::now()));
-                let is_gone = !left.is_zero() && matches!(self.reach_within(left, "unmounting", unmount), Ok(Ok(_)));
-                let words = format!("{} is still mounted at {}", mounted.source, mounted.point.display());
-                let words = self.caller.clean(&words);
-                if !is_gone && !self.left.contains(&words) {
-                    self.left.push(words);
-                }
-            }
-        }
-    }
-
-    /// At the end: the volumes that the judge made, the driver's processes, the judge's own folder.
-    pub(crate) fn finish(&mut self) {
-        self.sweep();
-        if let Some(volume) = self.volume.take()
-            && self.delete(&volume).is_err()
-            && let Some(id) = &volume.id
-        {
-            self.left.push(format!("the volume {:?}, which the judge made", id.as_str()));
-        }
-        if let Ok(living) = self.processes() {
-            process::end(&living, PARTING, true)
-                .iter()
-                .for_each(|process| self.left.push(format!("the process {}, which cannot be ended", process.pid)));
-        }
-        let home = self.home().to_owned();
-        if mount::table::beneath(&home).is_ok_and(|all| all.is_empty())
-            && let Ok(meta) = fs::symlink_metadata(&home)
-        {
-            clear(&home, meta.dev(), 12);
-        }
-        if home.exists() {
-            self.left.push(format!("files in {}", home.display()));
-        }
-    }
 }
 
 /// Where a host would mount: with its parents, only for root.
@@ -304,7 +229,7 @@ pub(crate) fn make(dir: &Path) -> Verdict {
 }
 
 /// What hosts do where the driver does not unmount itself.
-fn by_default(dir: &Dir) -> Verdict {
+pub(crate) fn by_default(dir: &Dir) -> Verdict {
     match mount::unmount(dir.as_path(), Unmount::Plain) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -317,23 +242,4 @@ fn by_default(dir: &Dir) -> Verdict {
 /// The folder goes if it is empty.
 pub(crate) fn remove(dir: &Dir) {
     let _ = fs::remove_dir(dir.as_path());
-}
-
-/// The judge's own folder goes, which nothing is mounted in: folders, and the files that drivers left beside their
-/// targets. Nothing of another file system is touched.
-fn clear(dir: &Path, dev: u64, deep: usize) {
-    if fs::symlink_metadata(dir).is_ok_and(|meta| meta.dev() != dev) {
-        return;
-    }
-    let Ok(all) = fs::read_dir(dir) else { return };
-    for entry in all.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            if deep > 0 {
-                clear(&entry.path(), dev, deep - 1);
-            }
-        } else {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-    let _ = fs::remove_dir(dir);
 }

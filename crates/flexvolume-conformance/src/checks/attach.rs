@@ -3,7 +3,7 @@
 use flexvolume_protocol::{Detach, Device, MountDevice, UnmountDevice};
 
 use crate::{
-    bed::{Bed, NODE, Volume},
+    bed::{Bed, Volume},
     check::{Check, row},
     level::Severity::{Must, Should},
     life::make,
@@ -191,7 +191,7 @@ pub(crate) const CHECKS: &[Check] = &[
         &["init.answers"],
         |bed| {
             bed.attaching()?;
-            let call = Detach { name: format!("flexvol-check-never-{}", bed.id), node: NODE.into() };
+            let call = Detach { name: format!("flexvol-check-never-{}", bed.id), node: bed.node() };
             bed.caller.ask(&call)?.done("detach of an unknown volume").map(drop)
         },
     ),

@@ -76,6 +76,7 @@ impl Written {
 
     /// Writes it to the volume that is mounted at `dir`, in place of what was there.
     pub(crate) fn write(&self, bed: &Bed<'_>, dir: &Path) -> Verdict {
+        bed.may_write()?;
         let (path, bytes) = (file(bed, dir), self.bytes.clone());
         let wrote = bed.reach("writing to the volume", move || {
             let mut file = File::create(path)?;

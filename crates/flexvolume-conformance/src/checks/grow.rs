@@ -94,6 +94,7 @@ fn grows(bed: &mut Bed<'_>) -> Verdict {
     if !bed.may_destroy() {
         return skip("the volume stays as large as it becomes: say that it may (`--destroy`)");
     }
+    bed.can_grow(&pod.dir)?;
     let (old, before) = (size(bed, &pod)?, room(bed, &pod)?);
     let new = old + old.min(MORE);
     let options = bed.options(&volume);

@@ -5,7 +5,7 @@ use std::fs;
 use flexvolume_protocol::{Attach, Came, Mount, MountDevice, Options, Secret, Secrets, WaitForAttach, keys};
 
 use crate::{
-    bed::{Bed, NODE, Volume},
+    bed::{Bed, Volume},
     check::{Check, row},
     level::Severity::Must,
     life::make,
@@ -98,7 +98,7 @@ fn way_up(bed: &mut Bed<'_>, volume: &Volume, dress: &dyn Fn(&mut Options)) -> V
         let mut options = bed.options(volume);
         dress(&mut options);
         bed.up.attached.insert(volume.name.clone());
-        let attached = bed.caller.ask(&Attach { options: options.clone(), node: NODE.into() })?.came;
+        let attached = bed.caller.ask(&Attach { options: options.clone(), node: bed.node() })?.came;
         let device = if let Ok(Came::Done(device)) = attached { device } else { Default::default() };
         let waited = bed.caller.ask(&WaitForAttach { device: device.clone(), options: options.clone() })?.came;
         let device = if let Ok(Came::Done(waited)) = waited { waited } else { device };

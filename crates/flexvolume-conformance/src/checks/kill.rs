@@ -9,7 +9,7 @@ use super::{
     data::{self, Written},
 };
 use crate::{
-    bed::{Bed, NODE, Volume},
+    bed::{Bed, Volume},
     check::{Check, row},
     level::Severity::Must,
     life::make,
@@ -28,7 +28,7 @@ const SECTION: &str = "contract: Demands on drivers";
 pub(crate) const CHECKS: &[Check] = &[
     row("kill.attach", Must, WHY_UP, SECTION, MEND_UP, &["attach.again", "detach.again"], |bed| {
         each(bed, VerbName::Attach, true, |bed, volume, at| {
-            let call = Attach { options: bed.options(volume), node: NODE.into() };
+            let call = Attach { options: bed.options(volume), node: bed.node() };
             bed.up.attached.insert(volume.name.clone());
             let was_killed = bed.caller.kill(&call, at)?;
             rest(bed)?;
@@ -40,7 +40,7 @@ pub(crate) const CHECKS: &[Check] = &[
     row("kill.detach", Must, WHY_DOWN, SECTION, MEND_DOWN, &["attach.again", "detach.again"], |bed| {
         each(bed, VerbName::Detach, true, |bed, volume, at| {
             bed.attach(volume)?;
-            let was_killed = bed.caller.kill(&Detach { name: volume.name.clone(), node: NODE.into() }, at)?;
+            let was_killed = bed.caller.kill(&Detach { name: volume.name.clone(), node: bed.node() }, at)?;
             rest(bed)?;
             bed.detach(volume)?;
             // And it comes back.

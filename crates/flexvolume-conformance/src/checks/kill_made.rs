@@ -199,6 +199,7 @@ fn expand(bed: &mut Bed<'_>) -> Verdict {
     announced(bed, Extension::Expand)?;
     with(bed, Extension::Expand, "grown-killed", |bed, volume| {
         let pod = bed.up(volume, 1)?;
+        bed.can_grow(&pod.dir)?;
         let held = Written::of(&bed.id);
         held.write(bed, pod.dir.as_path())?;
         let step = bed.job.volume.bytes.unwrap_or(64 << 20);

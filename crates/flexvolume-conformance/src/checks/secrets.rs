@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use flexvolume_linux::process;
 use flexvolume_protocol::Mount;
 
@@ -51,11 +50,6 @@ pub(crate) const CHECKS: &[Check] = &[
     ),
 ];
 
-/// The secret, plain and as it came.
-fn needles(bed: &Bed<'_>) -> [String; 2] {
-    [bed.token.clone(), STANDARD.encode(&bed.token)]
-}
-
 fn shows(needles: &[String], text: &[u8]) -> bool {
     let text = String::from_utf8_lossy(text);
     needles.iter().any(|needle| text.contains(needle.as_str()))
@@ -79,7 +73,7 @@ fn answer(bed: &mut Bed<'_>) -> Verdict {
     bad.options.insert("kubernetes.io/fsType", "flexvol-check-none");
     for call in [good, bad] {
         let heard = bed.caller.ask(&call)?;
-        if shows(&needles(bed), &heard.raw) {
+        if shows(&bed.needles(), &heard.raw) {
             return fault("the answer to mount holds the secret that it was given");
         }
     }
@@ -92,7 +86,7 @@ fn argv(bed: &mut Bed<'_>) -> Verdict {
         return skip("the driver leaves mount to the host");
     }
     let done = AtomicBool::new(false);
-    let needles = needles(bed);
+    let needles = bed.needles();
     let (own, exe) = (std::process::id(), bed.job.driver.display().to_string());
     let watch = || {
         let mut seen = None;
@@ -133,7 +127,7 @@ fn files(bed: &mut Bed<'_>) -> Verdict {
     bed.unstage(&volume)?;
     // Beside the volume, where the driver may have put it; what else lies there is not looked into.
     let parts = ["pods", "plugins"].map(|part| bed.home().join(part));
-    let needles = needles(bed);
+    let needles = bed.needles();
     let found = bed.reach("looking for the secret in files", move || {
         let mut left = FILES;
         Ok(parts.iter().find_map(|part| holds(&needles, part, &mut left)))

@@ -174,6 +174,7 @@ pub(crate) fn count(bed: &mut Bed<'_>, id: Option<&Id>, most: &str) -> Result<us
 fn expand(bed: &mut Bed<'_>) -> Verdict {
     with(bed, Extension::Expand, "grown", |bed, volume| {
         let pod = bed.up(volume, 1)?;
+        bed.can_grow(&pod.dir)?;
         let before = room(bed, &pod)?;
         let old = bed.job.volume.bytes.unwrap_or(64 << 20);
         let (new, old) = (Bytes(2 * old), Bytes(old));
