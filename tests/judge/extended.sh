@@ -70,6 +70,7 @@ mount_at() {
 
 about() { printf '"id": "%s", "bytes": %s, "options": {"volume": "%s"}' "$1" "$(cat "$root/v/$1/bytes")" "$1"; }
 create() {
+    case $name in */not-the-drivers/made) lies provision.hostile-name && mkdir -p "$root/v/$name" ;; esac
     plain "$name" || fail invalid "no such name"
     lies provision.creates && ok
     lies provision.long-name && [ ${#name} -gt 100 ] && fail invalid "too long"

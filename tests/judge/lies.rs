@@ -120,6 +120,7 @@ const EXTENDED: &[&str] = &[
     "provision.deletes-again",
     "provision.long-name",
     "provision.hostile-id",
+    "provision.hostile-name",
     "snapshot.creates",
     "snapshot.listed",
     "snapshot.deletes-again",

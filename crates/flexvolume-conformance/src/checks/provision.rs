@@ -1,6 +1,11 @@
 //! Volumes made and deleted by the driver.
 
-use flexvolume_protocol::{Code, Created, DeleteVolume, Extension, Options, UserOptions, keys};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use flexvolume_protocol::{Came, Code, Created, DeleteVolume, Extension, Options, UserOptions, keys};
 
 use super::extensions::announced;
 use crate::{
@@ -9,6 +14,7 @@ use crate::{
     check::{Check, extra},
     level::Severity::{Must, Should},
     stop::{Stop, Verdict, fault, skip},
+    trouble::Trouble,
 };
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -122,6 +128,15 @@ pub(crate) const CHECKS: &[Check] = &[
         &["provision.creates"],
         hostile_id,
     ),
+    extra(
+        "provision.hostile-name",
+        Must,
+        "a name that leads out of where volumes are, or that a shell would run, is taken as it is or refused",
+        "extensions: Rules",
+        "judge a name, letter by letter, before it becomes a part of a path, or make the path of a hash of it",
+        &["provision.creates"],
+        hostile_name,
+    ),
 ];
 
 /// Parameters of volumes to be made.
@@ -160,7 +175,7 @@ fn conflict(bed: &mut Bed<'_>) -> Verdict {
     let one = bed.create(&name, &parameters, &[])?;
     let other = (2 * bed.job.volume.bytes.unwrap_or(64 << 20)).to_string();
     let heard = bed.ask_create(&name, &parameters, &[(keys::REQUIRED_BYTES, &other)])?;
-    if let Ok(flexvolume_protocol::Came::Done(created)) = &heard.came
+    if let Ok(Came::Done(created)) = &heard.came
         && Some(&created.id) != one.id.as_ref()
     {
         let created = created.clone();
@@ -171,27 +186,62 @@ fn conflict(bed: &mut Bed<'_>) -> Verdict {
     verdict
 }
 
-/// A folder that nobody made for the driver must outlive every id.
-fn hostile_id(bed: &mut Bed<'_>) -> Verdict {
-    parameters(bed)?;
+/// A folder that nobody made for the driver, with a file.
+fn not_the_drivers(bed: &Bed<'_>) -> Result<(PathBuf, PathBuf), Stop> {
     let folder = bed.home().join("not-the-drivers");
     let file = folder.join("kept");
-    std::fs::create_dir_all(&folder)
-        .and_then(|()| std::fs::write(&file, "kept"))
-        .map_err(|error| crate::trouble::Trouble::io("write", &file, error))?;
-    let up = "../".repeat(12);
+    fs::create_dir_all(&folder)
+        .and_then(|()| fs::write(&file, "kept"))
+        .map_err(|error| Trouble::io("write", &file, error))?;
+    Ok((folder, file))
+}
+
+/// That folder by paths that lead to it from wherever volumes are: only to what is the judge's own.
+fn leading_to(folder: &Path) -> [String; 2] {
     let absolute = folder.to_string_lossy().into_owned();
-    // Only such as lead to what is the judge's own.
-    for id in [format!("{up}{}", absolute.trim_start_matches('/')), absolute.clone()] {
+    [format!("{}{}", "../".repeat(12), absolute.trim_start_matches('/')), absolute]
+}
+
+/// It outlives every id.
+fn hostile_id(bed: &mut Bed<'_>) -> Verdict {
+    parameters(bed)?;
+    let (folder, file) = not_the_drivers(bed)?;
+    for id in leading_to(&folder) {
         let mut options = Options::default();
         options.insert(keys::ID, id.clone());
         // Success or not: it never made them.
         bed.patiently(&DeleteVolume { options })?;
         if !file.exists() {
-            return fault(format!("deletevolume of the id {id:?} removed {absolute}"));
+            return fault(format!("deletevolume of the id {id:?} removed {}", folder.display()));
         }
     }
-    let _ = std::fs::remove_file(&file);
-    let _ = std::fs::remove_dir(&folder);
+    let _ = fs::remove_file(&file);
+    let _ = fs::remove_dir(&folder);
+    Ok(())
+}
+
+/// Nothing is made in it by any name, and none is run.
+fn hostile_name(bed: &mut Bed<'_>) -> Verdict {
+    let parameters = parameters(bed)?;
+    let (folder, file) = not_the_drivers(bed)?;
+    let canary = bed.home().join("canary");
+    let touch = format!("touch {}", canary.display());
+    let paths = leading_to(&folder).map(|path| format!("{path}/made"));
+    for name in paths.into_iter().chain([format!("$({touch})"), format!("; {touch} ;"), format!("'; {touch}; '")]) {
+        let heard = bed.ask_create(&name, &parameters, &[])?;
+        if let Ok(Came::Done(created)) = &heard.came {
+            drop_created(bed, created)?;
+        }
+        let there: Vec<_> = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        if there != [file.as_path()] {
+            return fault(format!("createvolume of the name {name:?} changed what is in {}", folder.display()));
+        }
+        if canary.exists() {
+            let _ = fs::remove_file(&canary);
+            return fault(format!("the name {name:?} was run by a shell"));
+        }
+    }
+    let _ = fs::remove_file(&file);
+    let _ = fs::remove_dir(&folder);
     Ok(())
 }
