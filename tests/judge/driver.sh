@@ -97,7 +97,7 @@ mount_direct() {
     fi
     if lies together.volumes; then
         mkdir "$state/busy" 2>/dev/null || fail "another call is under way"
-        sleep 0.3
+        sleep 0.2
         rmdir "$state/busy"
     fi
     if lies kill.mount; then
@@ -289,6 +289,7 @@ else
     case $verb in
     mount) mount_direct "$2" "$3" ;;
     unmount) unmount_direct ;;
+    expandvolume | expandfs) unsupported ;;
     esac
 fi
 lies verbs.unknown && fail "unknown verb $verb"

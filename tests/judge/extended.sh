@@ -58,15 +58,23 @@ attached() {
     [ -n "$device" ] || fail exhausted "no loop device"
 }
 # Formatted once, to the end: until then the mark of its birth is there.
-mount_at() {
-    half kill.mount
-    if [ -e "$folder/raw" ]; then
-        if lies kill.format; then rm "$folder/raw"; sleep 0.1; fi
-        mkfs.xfs -q -f "$device" >/dev/null 2>&1 || fail exhausted "it cannot be formatted"
-        rm -f "$folder/raw"
-    fi
-    mount -o "nouuid,$2" "$device" "$1" 2>/dev/null || fail busy "mount failed"
+ready() {
+    [ -e "$folder/raw" ] || return 0
+    if lies kill.format; then rm "$folder/raw"; sleep 0.1; fi
+    mkfs.xfs -q -f "$device" >/dev/null 2>&1 && rm -f "$folder/raw"
 }
+# A device that was found may have been on its way out.
+mount_at() {
+    for _ in 1 2 3 4 5; do
+        attached
+        ready && mount -o "nouuid,$2" "$device" "$1" 2>/dev/null && return 0
+        sleep 0.1
+    done
+    let_go
+    fail busy "mount failed"
+}
+# Unless somebody attached it by name it goes with its last mount.
+let_go() { grep -qsxF "$image" "$state"/name-* || losetup -d "$device" 2>/dev/null; }
 
 about() { printf '"id": "%s", "bytes": %s, "options": {"volume": "%s"}' "$1" "$(cat "$root/v/$1/bytes")" "$1"; }
 create() {
@@ -186,10 +194,8 @@ mount_stranger() {
     read_options "$2"
     find_volume
     [ -d "$1" ] || fail invalid "no directory"
-    attached
-    mounted "$1" || mount_at "$1" rw
-    # It goes with its last mount.
-    grep -qsxF "$image" "$state"/name-* || losetup -d "$device" 2>/dev/null
+    if mounted "$1"; then attached; else mount_at "$1" rw; fi
+    let_go
     [ "$ro" != ro ] || mount -o remount,bind,ro "$1"
     ok
 }
@@ -240,7 +246,6 @@ waitforattach)
 mountdevice)
     read_options "$4"
     find_volume
-    attached
     how=rw
     lies extensions.staged && how=ro
     mounted "$2" || mount_at "$2" $how

@@ -171,6 +171,8 @@ fn asked(kind: &str, lie: &str) -> Vec<String> {
         }
         (_, "expandfs", _) => words(&["--destroy", "--skip", "kill", "--skip", "options", "--skip", "secrets"]),
         _ if check.contains("injection") => Vec::new(),
+        // Only then is it ended.
+        (_, _, "answer.in-time") => words(&["--destroy", "--skip", "kill", "--skip", "options.injection"]),
         ("attached", ..) => words(&["--skip", "options", "--skip", "secrets", "--skip", "data"]),
         _ => words(&["--skip", "options.injection", "--skip", "secrets.injection"]),
     }
@@ -224,7 +226,9 @@ fn judged(kind: &str, lie: &str) -> Option<Value> {
     assert_eq!(ran.code, i32::from(!report["fit"].as_bool().unwrap()), "{ran:?}");
     assert!(!ran.stdout.contains("battery staple"), "a secret is in the report");
     assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0, "{lie}: the judge left something: {}", report["left"]);
-    assert_eq!(report["left"], json!([]));
+    // A volume without an id can be deleted by nobody.
+    let left = report["left"].as_array().unwrap();
+    assert!(left.is_empty() || lie == "provision.creates", "{lie}: {left:?}");
     // What the driver left elsewhere is the driver's.
     bed.sandbox.unmount_all().unwrap();
     for bound in bed.sandbox.loops().unwrap() {

@@ -46,6 +46,14 @@ pub(crate) struct Volume {
     pub(crate) id: Option<Id>,
 }
 
+/// A loop device and the file that it shows: the device alone may be another's by now.
+pub(crate) type Bound = (PathBuf, ((u32, u32), u64));
+
+/// Those that are there.
+pub(crate) fn bound() -> Result<BTreeSet<Bound>, Trouble> {
+    Ok(loopdev::list()?.into_iter().map(|one| (one.device, one.file)).collect())
+}
+
 /// A place of one pod.
 #[derive(Clone, Debug)]
 pub(crate) struct Pod {
@@ -67,7 +75,7 @@ pub(crate) struct Bed<'a> {
     pub(crate) token: String,
     home: PathBuf,
     /// Loop devices that were there before the driver was called.
-    pub(crate) loops: BTreeSet<PathBuf>,
+    pub(crate) loops: BTreeSet<Bound>,
     /// What is up at the moment.
     pub(crate) up: Up,
     /// The driver leaves `mount` to the host; known once it was asked.
@@ -97,7 +105,7 @@ impl<'a> Bed<'a> {
         let secrets = secrets(job, Some(&token));
         let redactor = flexvolume_protocol::Redactor::new(&secrets);
         let caller = Caller::new(job, id.clone(), redactor);
-        let loops = loopdev::list()?.into_iter().map(|one| one.device).collect();
+        let loops = bound()?;
         let (init, volume) = (InitReply::default(), None);
         Ok(Self {
             job,

@@ -9,11 +9,13 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use flexvolume_linux::process;
 use flexvolume_protocol::Mount;
 
 use crate::{
     bed::Bed,
+    call::MARK,
     check::{Check, row},
     level::Severity::{Must, Should},
     life::make,
@@ -88,16 +90,21 @@ fn argv(bed: &mut Bed<'_>) -> Verdict {
     let done = AtomicBool::new(false);
     let needles = bed.needles();
     let (own, exe) = (std::process::id(), bed.job.driver.display().to_string());
+    // What the judge made up nobody else can have; a secret of the description others may use as well.
+    let (token, id) = (bed.token.clone(), bed.id.clone());
+    let ours = move |pid: u32, words: &[String]| {
+        let made_up = [token.clone(), STANDARD.encode(&token)];
+        words.iter().any(|word| made_up.iter().any(|one| word.contains(one.as_str())))
+            || process::marked(MARK, &id).is_ok_and(|all| all.iter().any(|one| one.pid == pid))
+    };
     let watch = || {
         let mut seen = None;
         while seen.is_none() && !done.load(Ordering::Relaxed) {
             for (pid, words) in process::command_lines().unwrap_or_default() {
                 // The driver itself has it there by the contract; so has whatever runs it.
                 let is_driver = words.contains(&exe);
-                if pid != own
-                    && !is_driver
-                    && words.iter().any(|word| needles.iter().any(|n| word.contains(n.as_str())))
-                {
+                let has = || words.iter().any(|word| needles.iter().any(|n| word.contains(n.as_str())));
+                if pid != own && !is_driver && has() && ours(pid, &words) {
                     seen = words.first().cloned();
                 }
             }
