@@ -174,7 +174,7 @@ def mount(options):
         undo.pop_all()
 
 def is_mountpoint(place):
-    return subprocess.run(["mountpoint", "-q", place]).returncode == 0
+    return subprocess.run(["findmnt", "-M", place], stdout=subprocess.DEVNULL).returncode == 0  # also what is dead
 
 def unmount(place):
     while is_mountpoint(place):

@@ -12,7 +12,7 @@ room() { df --output=avail -B1 "$root" | tail -n 1 | tr -d ' '; }
 case $1 in
 init) ok '"capabilities": {"attach": false, "supportsMetrics": true, "requiresFSResize": false},
     "extensions": ["local", "stdin", "provision", "list", "capacity"]' ;;
-unmount) while mountpoint -q "$2"; do why=$(umount "$2" 2>&1) || fail busy "$why"; done; ok ;;
+unmount) while findmnt -M "$2" >/dev/null; do why=$(umount "$2" 2>&1) || fail busy "$why"; done; ok ;;
 createvolume | deletevolume | listvolumes | getcapacity | mount) for options; do :; done; [ "$options" != - ] || options=$(cat) ;; # the last argument
 *) echo '{"status": "Not supported"}'; exit ;;
 esac
@@ -54,7 +54,7 @@ listvolumes)
 getcapacity) ok "\"available\": $(room)" ;;
 mount)
     plain "$folder" && [ -f "$root/$folder/about" ] && data=$(ls -d "$root/$folder"/data.*) || fail notFound "there is no volume \"$folder\""
-    ! mountpoint -q "$2" || { [ "$2" -ef "$data" ] && findmnt -nfo VFS-OPTIONS -M "$2" | grep -q "^$rw" && ok
+    ! findmnt -M "$2" >/dev/null || { [ "$2" -ef "$data" ] && findmnt -nfo VFS-OPTIONS -M "$2" | grep -q "^$rw" && ok
         fail conflict "something else is mounted at $2"; }
     why=$(mount -o "bind,$rw" "$data" "$2" 2>&1) || { umount "$2" 2>/dev/null; fail "" "$why"; }; ok ;; # nothing half done
 esac

@@ -17,18 +17,23 @@ half() {
     rmdir "$mark"
 }
 
-mounted() { mountpoint -q "$1"; }
+# Also what is dead: looking at such a directory fails.
+# Who finds that it began before and never ended does it.
+anew() {
+    if [ -e "$state/began" ]; then "$@"; fi
+    : > "$state/began"
+    sleep 0.1
+}
+mounted() { grep -qF " $1 " /proc/self/mountinfo; }
 read_options() {
-    words=$(printf '%s' "$1" | jq -r '[
-        "kubernetes.io/pvOrVolumeName", "folder", "kubernetes.io/readwrite", "check", "flexvolcheck.io/unknown",
-        "kubernetes.io/mounterArgs.FsGroup", "kubernetes.io/fsGroup", "kubernetes.io/secret/flexvol-check"
-    ] as $keys | [$keys[] as $key | .[$key] // ""] | @sh "set -- \(.)"' 2>/dev/null) || {
+    words=$(printf '%s' "$1" | perl '@FLAT@' kubernetes.io/pvOrVolumeName folder kubernetes.io/readwrite check flexvolcheck.io/unknown \
+        kubernetes.io/mounterArgs.FsGroup kubernetes.io/fsGroup kubernetes.io/secret/flexvol-check kubernetes.io/fsType) || {
         lies verbs.bad-options && say "usage: driver mount DIR JSON" 1
         fail "the options are no JSON object"
     }
-    # Quoted by jq, so that no value is read as code.
+    # Quoted, so that no value is read as code.
     eval "$words"
-    name=$1 folder=$2 ro=$3 check=$4 unknown=$5 group=$6 old_group=$7 secret=$8
+    name=$1 folder=$2 ro=$3 check=$4 unknown=$5 group=$6 old_group=$7 secret=$8 type=$9
 }
 
 # What an answer can have wrong is shown where the driver has to fail: without its option.
@@ -57,12 +62,16 @@ odd() {
     options.unknown) [ -z "$unknown" ] || fail "what is flexvolcheck.io/unknown?" ;;
     options.fs-group-new) [ -z "$group" ] || fail "what is mounterArgs.FsGroup?" ;;
     options.fs-group-old) [ -z "$old_group" ] || fail "what is fsGroup?" ;;
+    options.fs-group-both) [ -z "$group$old_group" ] || [ "$group$old_group" = 2000 ] || fail "which group?" ;;
+    options.no-fs-type) [ -n "$type" ] || fail "no type" ;;
     options.blanks) case $check in *' '*) fail "a blank" ;; esac ;;
     options.quotes) case $check in *\"*) fail "a quote" ;; esac ;;
     options.lines) case $check in *"$line"*) fail "a line" ;; esac ;;
     options.unicode) printf '%s' "$check" | LC_ALL=C grep -q '[^ -~[:space:]]' && fail "strange letters" ;;
     options.large) [ ${#check} -lt 65536 ] || fail "too much" ;;
     options.injection) (eval "x=$check") >/dev/null 2>&1 ;;
+    options.injection-own) (eval "x=$folder") >/dev/null 2>&1 ;;
+    options.injection-type) (eval "x=$type") >/dev/null 2>&1 ;;
     esac
 }
 
@@ -71,6 +80,7 @@ secrets() {
     case $lie in
     secrets.argv) sh -c 'sleep 0.3' helper "$secret" ;;
     secrets.files) printf '%s' "$secret" > "$dir.secret" ;;
+    secrets.injection) (eval "x=$(printf '%s' "$secret" | base64 -d)") >/dev/null 2>&1 ;;
     esac
 }
 
@@ -87,17 +97,20 @@ mount_direct() {
     fi
     if lies together.volumes; then
         mkdir "$state/busy" 2>/dev/null || fail "another call is under way"
-        sleep 0.3
+        sleep 0.2
         rmdir "$state/busy"
     fi
     if lies kill.mount; then
         half "$dir"
     fi
+    lies kill.mount:data && anew rm -rf "${folder:?}"/.flexvol*
     lies data.kept && ! grep -q " $folder " /proc/self/mountinfo && rm -rf "${folder:?}"/.flexvol*
     lies leftovers.mounts && { mkdir -p "$state/own"; mount --bind "$folder" "$state/own"; }
-    lies leftovers.processes && setsid -f sleep 600 </dev/null >/dev/null 2>&1
+    lies leftovers.processes && (cd "$dir/.." && setsid -f sleep 600 </dev/null >/dev/null 2>&1)
     lies leftovers.files && : > "$dir.file"
-    mount --bind "$folder" "$dir" || fail "mount failed"
+    mount --bind "$folder" "$dir" 2>/dev/null || fail "mount failed"
+    rm -f "$state/began"
+    lies data.bytes && mount -o remount,bind,ro "$dir"
     [ "$ro" = ro ] && ! lies mount.read-only && mount -o remount,bind,ro "$dir"
     mkdir -p "$state/records"
     printf '%s\n' "$dir" >> "$state/records/all"
@@ -106,6 +119,7 @@ mount_direct() {
 }
 
 unmount_direct() {
+    lies unmount.dead && ! mountpoint -q "$dir" && success
     known=no
     grep -qxF "$dir" "$state/records/all" 2>/dev/null && known=yes
     if ! mounted "$dir"; then
@@ -131,23 +145,23 @@ unmount_direct() {
 
 # Read from the kernel, since losetup misses some while others come and go.
 devices_of() {
-    for file in /sys/block/loop*/loop/backing_file; do
-        [ "$(cat "$file" 2>/dev/null)" = "$1" ] || continue
-        file=${file#/sys/block/}
-        printf '/dev/%s\n' "${file%%/*}"
-    done
+    grep -sxlF "$1" /sys/block/loop*/loop/backing_file | sed 's,/sys/block/\(.*\)/loop/.*,/dev/\1,'
 }
 device_of() { devices_of "$1" | head -n 1; }
 
 attach() {
     read_options "$1"
     lies attach.succeeds && fail "it cannot be attached"
+    lies options.injection:attach && (eval "x=$check") >/dev/null 2>&1
     [ -n "$folder" ] || fail "the option folder is missing"
     if lies kill.attach; then
         half "$1"
     fi
     image=$folder/image
-    [ -e "$image" ] || { truncate -s 32M "$image"; mkfs.ext4 -q "$image" >/dev/null 2>&1; }
+    if [ ! -e "$image" ]; then
+        truncate -s 300M "$image.new" 2>/dev/null && mkfs.xfs -q -f "$image.new" >/dev/null 2>&1 || fail "no image can be made"
+        mv "$image.new" "$image"
+    fi
     device=$(device_of "$image")
     lies attach.again && device=
     [ -n "$device" ] || device=$(losetup -f --show "$image") || fail "no loop device"
@@ -203,7 +217,25 @@ mount_device() {
     if lies kill.mountdevice; then
         half "$1"
     fi
-    mount "$2" "$1" || fail "mount failed"
+    lies kill.mountdevice:data && anew mkfs.xfs -q -f "$2"
+    lies options.injection-own:mountdevice && (eval "x=$folder") >/dev/null 2>&1
+    mount "$2" "$1" 2>/dev/null || fail "mount failed"
+    rm -f "$state/began"
+    success
+}
+
+# The image grows, and whoever has it as a device is told.
+expand_volume() {
+    read_options "$1"
+    [ "$(stat -c %s "$folder/image")" -ge "$3" ] || truncate -s "$3" "$folder/image"
+    for device in $(devices_of "$folder/image"); do losetup -c "$device" 2>/dev/null; done
+    success
+}
+
+expand_fs() {
+    lies expandfs.again && [ "$4" = "$5" ] && fail "it is as large already"
+    lies expandfs.grows && success
+    xfs_growfs -d "$3" >/dev/null 2>&1 || fail "it cannot grow"
     success
 }
 
@@ -240,6 +272,7 @@ case $verb in
 init) init ;;
 getvolumename) lies verbs.getvolumename && fail "it has no name"; unsupported ;;
 esac
+lies mount.mounts:nobody && unsupported
 if [ "$kind" = attached ]; then
     case $verb in
     attach) attach "$2" ;;
@@ -248,12 +281,15 @@ if [ "$kind" = attached ]; then
     waitforattach) wait_for_attach "$2" "$3" ;;
     mountdevice) mount_device "$2" "$3" "$4" ;;
     unmountdevice) unmount_device "$2" ;;
+    expandvolume) expand_volume "$2" "$3" "$4" ;;
+    expandfs) expand_fs "$2" "$3" "$4" "$5" "$6" ;;
     esac
 else
     dir=$2
     case $verb in
     mount) mount_direct "$2" "$3" ;;
     unmount) unmount_direct ;;
+    expandvolume | expandfs) unsupported ;;
     esac
 fi
 lies verbs.unknown && fail "unknown verb $verb"

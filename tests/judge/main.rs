@@ -4,5 +4,6 @@
 #[path = "../it/bed.rs"]
 #[allow(dead_code, reason = "the bed of the whole command, of which these cases use a part")]
 mod bed;
+mod body;
 mod lies;
 mod ours;

@@ -34,7 +34,7 @@ fn fit(bed: &Bed, driver: &Path, volume: &Value, settings: Option<&Value>, skipp
 #[test]
 fn tmpfs() {
     let Some(bed) = Bed::new() else { return };
-    fit(&bed, &binary("tmpfs").unwrap(), &json!({"options": {}}), None, 41);
+    fit(&bed, &binary("tmpfs").unwrap(), &json!({"options": {}}), None, 50);
 }
 
 #[test]
@@ -60,10 +60,10 @@ fn example(file: &str, tool: &str, skipped: u64) {
 
 #[test]
 fn the_example_in_shell() {
-    example("folders.sh", "jq", 30);
+    example("folders.sh", "jq", 34);
 }
 
 #[test]
 fn the_example_in_python() {
-    example("folders.py", "python3", 24);
+    example("folders.py", "python3", 28);
 }

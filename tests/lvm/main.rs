@@ -11,6 +11,7 @@ mod command;
 mod door;
 mod driver;
 mod group;
+mod judge;
 mod kernel;
 mod life;
 mod outside;

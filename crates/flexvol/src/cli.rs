@@ -207,12 +207,12 @@ pub(crate) struct Check {
     /// The executable, or the name of a driver in the plugin directory
     #[arg(value_hint = ValueHint::FilePath, required_unless_present = "list")]
     pub(crate) driver: Option<String>,
-    /// The volume to judge it by, as JSON: the options alone, or an object with options, fsType, name, second, secrets, create, bytes
+    /// The volume to judge it by, as JSON: the options alone, or an object with options, fsType, readOnly, name, node, second, secrets, create, bytes
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) options: Option<PathBuf>,
-    /// Who has to be content with it
-    #[arg(long, default_value = "kubernetes")]
-    pub(crate) level: CheckLevel,
+    /// Who has to be content with it [default: kubernetes; with --list both]
+    #[arg(long)]
+    pub(crate) level: Option<CheckLevel>,
     /// What the volume holds may be lost: calls are killed in their middle
     #[arg(long)]
     pub(crate) destroy: bool,
@@ -222,11 +222,11 @@ pub(crate) struct Check {
     /// No checks whose names begin so; may be given several times
     #[arg(long, value_name = "NAME")]
     pub(crate) skip: Vec<String>,
-    /// Name every check, what it demands and why, and judge nothing
+    /// Name the checks that would be made, what they demand and why, and judge nothing
     #[arg(long)]
     pub(crate) list: bool,
-    /// The longest a call of the driver may take; then it is ended
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = crate::duration::parse)]
+    /// The longest a call of the driver may take; then it is ended, unless that may cost what the volume holds
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = call_time)]
     pub(crate) timeout: Duration,
     /// Write a report that build servers read, too
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -234,6 +234,14 @@ pub(crate) struct Check {
     /// Where the folders are made that a host would have; a path of two components, since drivers count them
     #[arg(long, value_name = "DIR", default_value = "/var/lib", value_hint = ValueHint::DirPath)]
     pub(crate) scratch: PathBuf,
+}
+
+/// No call ends within no time.
+fn call_time(text: &str) -> Result<Duration, String> {
+    duration::parse(text).map_err(|why| match text.trim().trim_start_matches('0') {
+        "" | "s" | "m" | "h" | "ms" => "no call ends within no time; ten minutes (10m) are usual".to_owned(),
+        _ => why,
+    })
 }
 
 /// Who has to be content with a driver.

@@ -4,11 +4,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
-    sync::mpsc,
+    sync::mpsc::{self, RecvTimeoutError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use flexvolume_linux::{
     loopdev,
     mount::{self, Mounted},
@@ -17,16 +18,24 @@ use flexvolume_linux::{
 use flexvolume_protocol::{
     Device, Dir, Extension, HostKeys, Id, InitReply, Options, PodKeys, Secret, Secrets, UserOptions, keys,
 };
+use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::{
+    blame::Blame,
     call::{Caller, MARK},
     job::Job,
-    stop::{Stop, fault},
+    stop::{Stop, Verdict, fault, skip},
     trouble::Trouble,
 };
 
-/// The node that calls are made for.
-pub(crate) const NODE: &str = "flexvol-check-node";
+/// How often it is looked whether the judge is asked to end.
+const TICK: Duration = Duration::from_millis(50);
+
+/// The node that calls are made for, if the description names none.
+const NODE: &str = "flexvol-check-node";
+
+/// A secret shorter than this may be a part of any text.
+const SHORTEST: usize = 6;
 
 /// A volume to judge by.
 #[derive(Clone, Debug)]
@@ -35,6 +44,14 @@ pub(crate) struct Volume {
     pub(crate) options: UserOptions,
     /// Set if the judge made it.
     pub(crate) id: Option<Id>,
+}
+
+/// A loop device and the file that it shows: the device alone may be another's by now.
+pub(crate) type Bound = (PathBuf, ((u32, u32), u64));
+
+/// Those that are there.
+pub(crate) fn bound() -> Result<BTreeSet<Bound>, Trouble> {
+    Ok(loopdev::list()?.into_iter().map(|one| (one.device, one.file)).collect())
 }
 
 /// A place of one pod.
@@ -58,11 +75,13 @@ pub(crate) struct Bed<'a> {
     pub(crate) token: String,
     home: PathBuf,
     /// Loop devices that were there before the driver was called.
-    pub(crate) loops: BTreeSet<PathBuf>,
+    pub(crate) loops: BTreeSet<Bound>,
     /// What is up at the moment.
     pub(crate) up: Up,
     /// The driver leaves `mount` to the host; known once it was asked.
     pub(crate) host_mounts: bool,
+    /// What is known of faults that keep many checks from being made.
+    pub(crate) blame: Blame,
     /// What could not be taken away.
     pub(crate) left: Vec<String>,
 }
@@ -85,8 +104,8 @@ impl<'a> Bed<'a> {
         fs::create_dir(&home).map_err(|error| Trouble::io("make the folder", &home, error))?;
         let secrets = secrets(job, Some(&token));
         let redactor = flexvolume_protocol::Redactor::new(&secrets);
-        let caller = Caller::new(job.driver.clone(), id.clone(), job.limit, redactor);
-        let loops = loopdev::list()?.into_iter().map(|one| one.device).collect();
+        let caller = Caller::new(job, id.clone(), redactor);
+        let loops = bound()?;
         let (init, volume) = (InitReply::default(), None);
         Ok(Self {
             job,
@@ -99,6 +118,7 @@ impl<'a> Bed<'a> {
             loops,
             up: Up::default(),
             host_mounts: false,
+            blame: Blame::default(),
             left: Vec::new(),
         })
     }
@@ -133,6 +153,7 @@ impl<'a> Bed<'a> {
         let name = self.job.volume.name.clone().unwrap_or_else(|| format!("check-{}", self.id));
         let volume = match &self.job.volume.create {
             Some(parameters) if self.has(Extension::Provision) => {
+                self.caller.set_own(true);
                 let parameters = parameters.clone();
                 self.create(&name, &parameters, &[])?
             }
@@ -177,7 +198,39 @@ impl<'a> Bed<'a> {
     }
 
     fn host_keys(&self, volume: &Volume, read_only: bool) -> HostKeys {
+        let read_only = read_only || self.job.volume.read_only;
         HostKeys { fs_type: self.job.volume.fs_type.clone(), read_only, name: volume.name.clone() }
+    }
+
+    /// The node that calls are made for.
+    pub(crate) fn node(&self) -> String {
+        self.job.volume.node.clone().unwrap_or_else(|| NODE.to_owned())
+    }
+
+    /// Nothing is written where the description says so.
+    pub(crate) fn may_write(&self) -> Verdict {
+        if self.job.volume.read_only { skip("the volume is described to be read only") } else { Ok(()) }
+    }
+
+    /// What must be seen nowhere: the judge's own secret and those of the description, plain and as they come. What is an
+    /// option of the volume as well is none, and what is very short may be a part of any text.
+    pub(crate) fn needles(&self) -> Vec<String> {
+        let described = &self.job.volume;
+        let is_option = |value: &str| described.options.iter().any(|(_, option)| option.contains(value));
+        let all = described.secrets.values().filter(|value| value.len() >= SHORTEST && !is_option(value));
+        all.chain([&self.token]).flat_map(|value| [value.clone(), STANDARD.encode(value)]).collect()
+    }
+
+    /// The kernel grows a mounted ext4 only for the bearer of a capability that containers and some services lack, and the
+    /// driver has no other than the judge.
+    pub(crate) fn can_grow(&self, dir: &Dir) -> Verdict {
+        let lacks = || capabilities(None).is_ok_and(|ours| !ours.effective.contains(CapabilitySet::SYS_RESOURCE));
+        match self.mounted(dir)? {
+            Some(mounted) if mounted.fs_type.starts_with("ext") && lacks() => {
+                skip("this machine does not let anybody grow a mounted ext4: CAP_SYS_RESOURCE is missing")
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Does something that reaches into the volume, in a thread that is left behind if it does not come back.
@@ -186,10 +239,31 @@ impl<'a> Bed<'a> {
         what: &str,
         act: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<io::Result<T>, Stop> {
+        self.reach_within(self.caller.limit(), what, act)
+    }
+
+    /// The same, with a limit of its own.
+    pub(crate) fn reach_within<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        what: &str,
+        act: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<io::Result<T>, Stop> {
         let (to, from) = mpsc::channel();
         thread::spawn(move || drop(to.send(act())));
-        let Ok(done) = from.recv_timeout(self.caller.limit()) else {
-            return fault(format!("{what} did not come back within {} s", self.caller.limit().as_secs()));
+        let began = Instant::now();
+        let done = loop {
+            match from.recv_timeout(TICK) {
+                Ok(done) => break done,
+                Err(RecvTimeoutError::Disconnected) => return Err(Trouble::Lost.into()),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if self.caller.is_asked() {
+                return Err(Trouble::Asked.into());
+            }
+            if began.elapsed() >= limit {
+                return fault(format!("{what} did not come back within {} s", limit.as_secs()));
+            }
         };
         Ok(done)
     }

@@ -1,18 +1,30 @@
 //! One call of the driver: run as hosts run it, read twice, and remembered with all that was wrong in its answer.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
-use flexvolume_linux::process::{self, How, Kill, Limits, Outcome, Program};
+use flexvolume_linux::process::{self, How, Kill, Limits, Outcome, ProcessId, Program};
 use flexvolume_protocol::{Answer, Came, Redactor, Said, Verb, VerbName, Verdict, Wire, excerpt, strict, tolerant};
 use serde::Serialize;
 
-use crate::{heard, stop::Stop, trouble::Trouble};
+use crate::{
+    heard,
+    job::Job,
+    ledger::{Ledger, Thing},
+    patience::{Leave, may_end},
+    stop::Stop,
+    trouble::Trouble,
+};
 
 /// The variable by which the driver's processes are found again.
 pub(crate) const MARK: &str = "FLEXVOL_CHECK";
@@ -55,6 +67,12 @@ pub struct Time {
 /// How long the output of a call that has ended may be held open before that is told.
 const HELD: Duration = Duration::from_secs(2);
 
+/// How long what is asked to end gets before it is killed.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether the judge is asked to end.
+const TICK: Duration = Duration::from_millis(50);
+
 /// What the driver answered.
 pub(crate) struct Heard<R> {
     /// As it is meant, however it is dressed: what is wrong with the dress is told by checks of its own.
@@ -90,7 +108,31 @@ pub(crate) struct Caller {
     mark: String,
     limit: Duration,
     redactor: Redactor,
+    /// What there is may be lost.
+    may_destroy: bool,
+    /// The volumes in use were made by the judge.
+    own: AtomicBool,
+    /// Tells whether the judge is asked to end.
+    asked: Option<fn() -> bool>,
+    /// Hears of every call.
+    told: Option<fn(&Call)>,
+    /// What was begun is being undone, which goes on whoever asks for an end.
+    undoing: AtomicBool,
     heard: Mutex<Known>,
+}
+
+/// A call that is over for the judge.
+struct Over {
+    outcome: Outcome,
+    /// It goes on: it did not end in time and may not be ended.
+    spared: bool,
+}
+
+/// A call that did not end in time and goes on.
+#[derive(Clone, Debug)]
+pub(crate) struct Going {
+    pub(crate) verb: String,
+    pub(crate) id: ProcessId,
 }
 
 /// What is known of all calls so far.
@@ -103,11 +145,69 @@ struct Known {
     faults: BTreeMap<&'static str, Vec<String>>,
     /// Verbs that answered "Not supported", and that answered something else.
     unsupported: BTreeMap<&'static str, bool>,
+    /// What was begun and not undone.
+    ledger: Ledger,
+    /// The process groups that calls were.
+    groups: BTreeSet<u32>,
+    going: Vec<Going>,
 }
 
 impl Caller {
-    pub(crate) fn new(exe: PathBuf, mark: String, limit: Duration, redactor: Redactor) -> Self {
-        Self { exe, mark, limit, redactor, heard: Mutex::default() }
+    pub(crate) fn new(job: &Job, mark: String, redactor: Redactor) -> Self {
+        Self {
+            exe: job.driver.clone(),
+            mark,
+            limit: job.limit,
+            redactor,
+            may_destroy: job.may_destroy,
+            own: AtomicBool::new(false),
+            asked: job.asked,
+            told: job.on_call,
+            undoing: AtomicBool::new(false),
+            heard: Mutex::default(),
+        }
+    }
+
+    /// From now on the volumes in use are such as the judge made, or not.
+    pub(crate) fn set_own(&self, own: bool) {
+        self.own.store(own, Ordering::Relaxed);
+    }
+
+    /// From now on what was begun is undone, or not any more.
+    pub(crate) fn set_undoing(&self, undoing: bool) {
+        self.undoing.store(undoing, Ordering::Relaxed);
+    }
+
+    /// Whether the judge is asked to end, and may not go on with what it does.
+    pub(crate) fn is_asked(&self) -> bool {
+        !self.undoing.load(Ordering::Relaxed) && self.asked.is_some_and(|asked| asked())
+    }
+
+    /// What was begun and not undone, the last one first.
+    pub(crate) fn begun(&self) -> Vec<Thing> {
+        self.known().ledger.backwards()
+    }
+
+    /// It is undone, or nothing can be done about it any more.
+    pub(crate) fn strike(&self, thing: &Thing) {
+        self.known().ledger.strike(thing);
+    }
+
+    /// The process groups that calls were.
+    pub(crate) fn groups(&self) -> BTreeSet<u32> {
+        self.known().groups.clone()
+    }
+
+    /// A call that goes on, if there is one.
+    pub(crate) fn going(&self) -> Option<Going> {
+        let mut known = self.known();
+        known.going.retain(|going| process::alive(&going.id));
+        known.going.first().cloned()
+    }
+
+    /// The driver's executable.
+    pub(crate) fn exe(&self) -> String {
+        self.exe.display().to_string()
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -132,12 +232,13 @@ impl Caller {
     /// Calls `verb` with its options on standard input.
     pub(crate) fn ask_by<V: Verb>(&self, verb: &V, by_stdin: bool) -> Result<Heard<V::Reply>, Trouble> {
         let wire = Wire::render(verb, by_stdin);
-        let outcome = self.run(&wire.argv, wire.stdin.as_deref().map(|text| text.as_bytes().to_vec()), None)?;
+        let over = self.run(&wire.argv, wire.stdin.as_deref().map(|text| text.as_bytes().to_vec()), None)?;
+        let Over { outcome, spared } = over;
         let said = said(&outcome);
         let reading = tolerant::<V::Reply>(V::NAME, &said);
         self.listen::<V>(&outcome, &said, &reading.verdict);
         let code = reading.verdict.as_ref().err().and_then(Verdict::code);
-        let came = match ended(&outcome.how) {
+        let came = match ended(&outcome.how, spared) {
             Some(cut) => Err(cut),
             None => reading.verdict.map_err(|verdict| verdict.redacted(&self.redactor).to_string()),
         };
@@ -152,9 +253,9 @@ impl Caller {
     /// Runs another program that runs the driver.
     pub(crate) fn ask_program(&self, exe: PathBuf, words: &[&str]) -> Result<Heard<()>, Trouble> {
         let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
-        let outcome = self.run_at(exe, &words, None, None)?;
+        let Over { outcome, spared } = self.run_at(exe, &words, None, None)?;
         let reading = tolerant::<()>(VerbName::Init, &said(&outcome));
-        let came = match ended(&outcome.how) {
+        let came = match ended(&outcome.how, spared) {
             Some(cut) => Err(cut),
             None => reading.verdict.map_err(|verdict| verdict.redacted(&self.redactor).to_string()),
         };
@@ -164,16 +265,11 @@ impl Caller {
     /// Calls `verb` and kills it and its process group after `at`. Whether it was still running then.
     pub(crate) fn kill<V: Verb>(&self, verb: &V, at: Duration) -> Result<bool, Trouble> {
         let wire = Wire::render(verb, false);
-        let outcome = self.run(&wire.argv, None, Some(at))?;
+        let Over { outcome, .. } = self.run(&wire.argv, None, Some(at))?;
         Ok(matches!(outcome.how, How::Killed { .. } | How::Stuck(_)))
     }
 
-    fn run<S: AsRef<str>>(
-        &self,
-        argv: &[S],
-        stdin: Option<Vec<u8>>,
-        kill: Option<Duration>,
-    ) -> Result<Outcome, Trouble> {
+    fn run<S: AsRef<str>>(&self, argv: &[S], stdin: Option<Vec<u8>>, kill: Option<Duration>) -> Result<Over, Trouble> {
         self.run_at(self.exe.clone(), argv, stdin, kill)
     }
 
@@ -183,31 +279,81 @@ impl Caller {
         argv: &[S],
         stdin: Option<Vec<u8>>,
         kill: Option<Duration>,
-    ) -> Result<Outcome, Trouble> {
+    ) -> Result<Over, Trouble> {
+        if self.is_asked() {
+            return Err(Trouble::Asked);
+        }
         let shown_input = stdin.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let words: Vec<&str> = argv.iter().map(AsRef::as_ref).collect();
         let mut program = Program::new(exe);
-        program.args = argv.iter().map(|word| word.as_ref().to_owned().into()).collect();
+        program.args = words.iter().map(|word| (*word).to_owned().into()).collect();
         program.stdin = stdin.map(Into::into);
         program.env = vec![(MARK.to_owned(), self.mark.clone())];
-        let usual = argv.first().and_then(|verb| self.usual(verb.as_ref())).unwrap_or_default();
-        // What a call leaves running, and another call of ours that begins at this moment, may hold its output for a moment.
-        let answer = kill.unwrap_or(self.limit.min(HELD + 4 * usual));
-        let kill_at = match kill {
-            None => Kill::After { at: self.limit, grace: Duration::from_secs(2) },
-            Some(at) => Kill::After { at, grace: Duration::ZERO },
-        };
-        let outcome = process::spawn(&program)?.wait(&Limits { answer, kill: kill_at }, &|_, _| false, &mut |_| ());
+        let verb = words.first().copied().unwrap_or_default();
+        self.known().ledger.begin(&words);
+        let over = self.over(&program, verb, kill)?;
+        let Over { outcome, spared } = &over;
+        if let How::Exited(_) | How::Signalled(_) = outcome.how {
+            self.known().ledger.end(&words, &said(outcome));
+        }
         let text = |bytes: &[u8]| excerpt(&self.redactor.text(&String::from_utf8_lossy(bytes)), SHOWN);
         let call = Call {
-            argv: argv.iter().map(|word| excerpt(&self.redactor.text(word.as_ref()), SHOWN)).collect(),
+            argv: words.iter().map(|word| excerpt(&self.redactor.text(word), SHOWN)).collect(),
             stdin: shown_input.map(|input| excerpt(&self.redactor.text(&input), SHOWN)),
             stdout: text(&outcome.stdout),
             stderr: text(&outcome.stderr),
-            ended: words(&outcome.how, kill.is_some()),
+            ended: words_of(&outcome.how, kill.is_some(), *spared),
             ms: u64::try_from(outcome.took.as_millis()).unwrap_or(u64::MAX),
         };
+        if let Some(told) = self.told {
+            told(&call);
+        }
         self.known().calls.push(call);
-        Ok(outcome)
+        if self.is_asked() { Err(Trouble::Asked) } else { Ok(over) }
+    }
+
+    /// Runs it to its end, to that of its time, or to that of the judge's.
+    fn over(&self, program: &Program, verb: &str, kill: Option<Duration>) -> Result<Over, Trouble> {
+        let leave = Leave { all: self.may_destroy, volumes: self.own.load(Ordering::Relaxed) };
+        let may_end = kill.is_some() || may_end(verb, leave);
+        let usual = self.usual(verb).unwrap_or_default();
+        // What a call leaves running, and another call of ours that begins at this moment, may hold its output for a moment.
+        let answer = kill.unwrap_or(self.limit.min(HELD + 4 * usual));
+        let kill = match kill {
+            None if may_end => Kill::After { at: self.limit, grace: GRACE },
+            None => Kill::Never,
+            Some(at) => Kill::After { at, grace: Duration::ZERO },
+        };
+        let began = Instant::now();
+        let running = process::spawn(program)?;
+        let id = running.id();
+        self.known().groups.insert(id.pid);
+        let (to, from) = mpsc::channel();
+        // Left behind with a call that is.
+        thread::spawn(move || {
+            drop(to.send(running.wait(&Limits { answer, kill }, &|_, _| false, &mut |_| ())));
+        });
+        let mut is_told = false;
+        loop {
+            match from.recv_timeout(TICK) {
+                Ok(outcome) => return Ok(Over { outcome, spared: false }),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(Trouble::Lost),
+            }
+            if may_end && !is_told && self.is_asked() {
+                is_told = true;
+                process::end(&process::group_members(id.pid)?, GRACE, true);
+            }
+            if !may_end && began.elapsed() >= self.limit {
+                self.known().going.push(Going { verb: verb.to_owned(), id });
+                let (stdout, stderr) = (Vec::new(), Vec::new());
+                let (how, took) = (How::Stuck(id), began.elapsed());
+                return Ok(Over {
+                    outcome: Outcome { stdout, stderr, cut: false, held: false, how, took },
+                    spared: true,
+                });
+            }
+        }
     }
 
     /// Notes what is wrong with an answer, whatever it says.
@@ -218,7 +364,7 @@ impl Caller {
         let verb = V::NAME.as_str();
         let mut known = self.known();
         known.took.entry(verb).or_default().push(outcome.took);
-        if ended(&outcome.how).is_none() {
+        if ended(&outcome.how, false).is_none() {
             let is_unsupported = matches!(meant, Ok(Came::NotSupported));
             // A failure says nothing of what the driver can do.
             let before =
@@ -260,6 +406,11 @@ impl Caller {
         took.get(took.len() / 2).copied()
     }
 
+    /// How long a verb took when it was called last; nothing if it was never called.
+    pub(crate) fn last(&self, verb: &str) -> Option<Duration> {
+        self.known().took.get(verb)?.last().copied()
+    }
+
     /// How long each verb took.
     pub(crate) fn times(&self) -> Vec<Time> {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -284,34 +435,53 @@ fn said(outcome: &Outcome) -> Said<'_> {
 }
 
 /// Why there is no answer to be read, if there is none.
-fn ended(how: &How) -> Option<String> {
+fn ended(how: &How, spared: bool) -> Option<String> {
     match how {
-        How::Exited(_) | How::Signalled(_) | How::Stayed(_) => None,
+        How::Exited(_) | How::Signalled(_) => None,
         How::Killed { .. } => Some("it did not answer in time, and was ended".to_owned()),
-        How::Stuck(process) => Some(format!("it did not answer in time, and pid {} cannot be ended", process.pid)),
+        How::Stuck(process) | How::Stayed(process) if spared => Some(format!(
+            "it did not answer in time; it goes on as pid {}, since to end it may cost what the volume holds",
+            process.pid
+        )),
+        How::Stuck(process) | How::Stayed(process) => {
+            Some(format!("it did not answer in time, and pid {} cannot be ended", process.pid))
+        }
     }
 }
 
-fn words(how: &How, wanted: bool) -> String {
+fn words_of(how: &How, wanted: bool, spared: bool) -> String {
     match how {
         How::Exited(code) => format!("exit {code}"),
         How::Signalled(signal) => format!("died of signal {signal}"),
         How::Killed { .. } if wanted => "killed by the judge in its middle".to_owned(),
         How::Killed { .. } => "did not end in time, and was ended".to_owned(),
-        How::Stayed(process) => format!("answered, and stayed as pid {}", process.pid),
-        How::Stuck(process) => format!("did not end: pid {} is held by the kernel", process.pid),
+        How::Stuck(process) | How::Stayed(process) if spared => {
+            format!("did not end in time, and goes on as pid {}", process.pid)
+        }
+        How::Stuck(process) | How::Stayed(process) => format!("did not end: pid {} is held by the kernel", process.pid),
     }
+}
+
+impl Call {
+    /// What was called and how it ended, in one line.
+    pub fn line(&self) -> String {
+        format!("{} ({}, {} ms)", typed(&self.argv), self.ended, self.ms)
+    }
+}
+
+/// Words as a person types them in a shell.
+pub(crate) fn typed<S: AsRef<str>>(words: &[S]) -> String {
+    let quoted = |word: &S| {
+        let word = word.as_ref();
+        let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:@".contains(c)) && !word.is_empty();
+        if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    };
+    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "         call:   ")?;
-        for word in &self.argv {
-            // In a shell's quotes, so that it can be typed.
-            let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:@".contains(c)) && !word.is_empty();
-            if plain { write!(f, "{word} ") } else { write!(f, "'{}' ", word.replace('\'', r"'\''")) }?;
-        }
-        write!(f, "({}, {} ms)", self.ended, self.ms)?;
+        write!(f, "         call:   {}", self.line())?;
         for (name, text) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
             if !text.trim().is_empty() {
                 write!(f, "\n         {name}: {}", text.trim_end())?;

@@ -26,11 +26,12 @@ pub(crate) fn faults<R>(
     let mut faults = Vec::new();
     let mut found = |check: &'static str, seen: String| faults.push((check, seen));
     match outcome.how {
-        How::Killed { .. } | How::Stuck(_) => {
-            found(TIME, format!("{verb} did not end within {} s", outcome.took.as_secs()));
+        // None is waited for that answers and goes on running: hosts wait for its end.
+        How::Killed { .. } | How::Stuck(_) | How::Stayed(_) => {
+            let answered = if is_complete(said.stdout, said.stderr) { "answered, and " } else { "" };
+            found(TIME, format!("{verb} {answered}did not end within {} s", outcome.took.as_secs()));
             return faults;
         }
-        How::Stayed(process) => found(HELD, format!("{verb} answered, and went on running as pid {}", process.pid)),
         How::Signalled(signal) => found(CRASH, format!("{verb} died of signal {signal}")),
         How::Exited(_) => {}
     }

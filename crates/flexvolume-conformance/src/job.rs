@@ -1,16 +1,13 @@
 //! What is to be judged, with which volume, and how far the judge may go.
 
 use std::{
-    collections::BTreeMap,
-    fmt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use flexvolume_protocol::{DriverName, ReservedKey, UserOptions};
-use serde::Deserialize;
+use flexvolume_protocol::DriverName;
 
-use crate::level::Level;
+use crate::{call::Call, described::Described, level::Level};
 
 /// What is to be judged. Paths must be absolute.
 #[derive(Clone, Debug)]
@@ -26,7 +23,8 @@ pub struct Job {
     /// What the volumes hold may be lost: calls are killed in their middle, volumes are made larger. Volumes that the judge
     /// made itself (extension `provision`) may always be.
     pub may_destroy: bool,
-    /// The longest a call may take; then it is ended.
+    /// The longest a call may take; then it is ended. Where that may cost what a volume holds and `may_destroy` does not allow
+    /// it, the call goes on, nothing more is called, and the report says so.
     pub limit: Duration,
     /// Where the judge makes folders as hosts have them; it makes and removes a folder of its own in it. Drivers cut a
     /// pod's uid out of the fifth component of a path, so this one should have two components.
@@ -35,6 +33,11 @@ pub struct Job {
     pub only: Vec<String>,
     /// No checks whose names begin with one of these.
     pub skip: Vec<String>,
+    /// Hears of every call when it is over; from several threads.
+    pub on_call: Option<fn(&Call)>,
+    /// Says whether the judge shall end: it then ends the call that is under way, if that may be, takes away what it began, and
+    /// reports what it found so far.
+    pub asked: Option<fn() -> bool>,
 }
 
 impl Job {
@@ -52,6 +55,8 @@ impl Job {
             root: "/var/lib".into(),
             only: Vec::new(),
             skip: Vec::new(),
+            on_call: None,
+            asked: None,
         }
     }
 }
@@ -69,106 +74,9 @@ fn name_of(driver: &Path) -> DriverName {
         .unwrap_or_else(|_| unreachable!("check/driver is a name"))
 }
 
-/// The volume that a driver is judged by, as a person writes it down: either the options alone, one flat object of
-/// strings, or an object with these members.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct Described {
-    /// `flexVolume.options`.
-    pub options: UserOptions,
-    /// `flexVolume.fsType`.
-    pub fs_type: String,
-    /// The name of the volume; drivers that attach have it in `detach` alone.
-    pub name: Option<String>,
-    /// Options of a second volume, to be used at the same time.
-    pub second: Option<UserOptions>,
-    /// Its secrets, as the pod's Secret holds them decoded.
-    pub secrets: BTreeMap<String, String>,
-    /// Parameters of volumes that are made (extension `provision`) in place of the ones above.
-    pub create: Option<UserOptions>,
-    /// How large such volumes are, in bytes.
-    pub bytes: Option<u64>,
-}
-
-/// Of secrets it shows how many there are.
-impl fmt::Debug for Described {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { options, fs_type, name, second, secrets, create, bytes } = self;
-        f.debug_struct("Described")
-            .field("options", options)
-            .field("fs_type", fs_type)
-            .field("name", name)
-            .field("second", second)
-            .field("secrets", &secrets.len())
-            .field("create", create)
-            .field("bytes", bytes)
-            .finish()
-    }
-}
-
-/// The description of a volume cannot be used. No value is in it: there are secrets among them.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum VolumeError {
-    /// It is no such JSON.
-    #[error(
-        "the description of the volume cannot be read: {0}; it is one flat object of strings (the options), or an object with options, fsType, name, second, secrets, create, bytes"
-    )]
-    Shape(String),
-    /// An option has a name that hosts use.
-    #[error(transparent)]
-    Reserved(#[from] ReservedKey),
-}
-
-impl Described {
-    /// Reads either form.
-    ///
-    /// # Errors
-    /// [`VolumeError`] says what is wrong.
-    pub fn parse(text: &str) -> Result<Self, VolumeError> {
-        let shape = |error: serde_json::Error| {
-            // serde quotes values, and one of them may be a secret.
-            let place = format!("line {} column {}", error.line(), error.column());
-            VolumeError::Shape(match error.classify() {
-                serde_json::error::Category::Data => format!("a member is unknown or has the wrong type ({place})"),
-                serde_json::error::Category::Io
-                | serde_json::error::Category::Syntax
-                | serde_json::error::Category::Eof => format!("it is no JSON ({place})"),
-            })
-        };
-        if !text.trim_start().starts_with('{') {
-            return Err(VolumeError::Shape("it is no JSON object".to_owned()));
-        }
-        // Members of text alone could be meant either way, if there is nothing else.
-        let is_whole = |flat: &BTreeMap<String, String>| flat.keys().all(|key| key == "fsType" || key == "name");
-        match serde_json::from_str::<BTreeMap<String, String>>(text) {
-            Ok(flat) if !is_whole(&flat) => return Ok(Self { options: UserOptions::parse(flat)?, ..Self::default() }),
-            Ok(_) | Err(_) => {}
-        }
-        serde_json::from_str(text).map_err(shape)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_volume_is_written_in_two_ways() {
-        let flat = Described::parse(r#"{"volumeID": "vol1", "size": "1000m"}"#).unwrap();
-        assert_eq!(flat.options.get("size"), Some("1000m"));
-        let whole = Described::parse(r#"{"options": {"a": "b"}, "fsType": "xfs", "secrets": {"k": "v"}}"#).unwrap();
-        assert_eq!((whole.fs_type.as_str(), whole.options.get("a")), ("xfs", Some("b")));
-    }
-
-    #[test]
-    fn what_is_wrong_is_told_without_a_value() {
-        for text in [r#"{"secrets": ["hunter2"]}"#, r#"{"options": {"a": 7}, "hunter2": true}"#, "hunter2", "{", "[]"] {
-            let words = Described::parse(text).unwrap_err().to_string();
-            assert!(!words.contains("hunter2"), "{words}");
-        }
-        let reserved = Described::parse(r#"{"kubernetes.io/fsType": "ext4"}"#).unwrap_err();
-        assert!(reserved.to_string().contains("reserved"), "{reserved}");
-    }
 
     #[test]
     fn a_driver_in_its_folder_has_the_folders_name() {

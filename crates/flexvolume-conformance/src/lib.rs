@@ -13,23 +13,35 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod bed;
+mod blame;
 mod call;
 mod check;
 mod checks;
+mod chosen;
+mod dead;
+mod described;
 mod heard;
 mod job;
+mod ledger;
 mod level;
 mod life;
+mod patience;
+mod patient;
+mod proof;
 mod report;
 mod run;
+mod sound;
 mod stop;
 mod trouble;
+mod undo;
 
 pub use call::{Call, Time};
 pub use check::Check;
 pub use checks::ALL;
-pub use job::{Described, Job, VolumeError};
+pub use chosen::{NOT_ASKED, chosen};
+pub use described::{Described, VolumeError};
+pub use job::Job;
 pub use level::{Level, Severity};
-pub use report::{Count, Finding, Outcome, Report};
-pub use run::{NOT_ASKED, check};
+pub use report::{Count, Finding, Outcome, Report, Ruling};
+pub use run::check;
 pub use trouble::Trouble;

@@ -1,31 +1,21 @@
 //! A volume's life as Kubernetes leads it: each step with what a host does around it and by default.
 
-use std::{
-    fs, io,
-    os::unix::fs::MetadataExt,
-    path::Path,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, io, path::Path};
 
 use flexvolume_linux::{
     ErrorKind,
     mount::{self, Flags, Unmount},
-    process,
 };
 use flexvolume_protocol::{
     Attach, Came, Detach, Device, Dir, Extension, IsAttached, Mount, MountDevice, Options, Unmount as UnmountVerb,
-    UnmountDevice, UserOptions, WaitForAttach, keys,
+    UnmountDevice, UserOptions, WaitForAttach,
 };
 
 use crate::{
-    bed::{Bed, NODE, Pod, Volume},
+    bed::{Bed, Pod, Volume},
     stop::{Stop, Verdict, fault, skip},
     trouble::Trouble,
 };
-
-/// How long processes of the driver's get to end by themselves after a check.
-const PARTING: Duration = Duration::from_secs(2);
 
 impl Bed<'_> {
     /// Whether strangers attach before they mount.
@@ -44,8 +34,8 @@ impl Bed<'_> {
     /// `attach`; "Not supported" is an empty device.
     pub(crate) fn attach(&mut self, volume: &Volume) -> Result<Device, Stop> {
         self.up.attached.insert(volume.name.clone());
-        let call = Attach { options: self.options(volume), node: NODE.into() };
-        Ok(self.caller.ask(&call)?.done("attach")?.unwrap_or_default())
+        let call = Attach { options: self.options(volume), node: self.node() };
+        self.first("attach.succeeds", |bed| Ok(bed.caller.ask(&call)?.done("attach")?.unwrap_or_default()))
     }
 
     /// `waitforattach`; "Not supported" is the device as it came.
@@ -56,7 +46,7 @@ impl Bed<'_> {
 
     /// What `isattached` says; nothing if it is not supported.
     pub(crate) fn is_attached(&mut self, volume: &Volume) -> Result<Option<bool>, Stop> {
-        let call = IsAttached { options: self.options(volume), node: NODE.into() };
+        let call = IsAttached { options: self.options(volume), node: self.node() };
         Ok(self.caller.ask(&call)?.done("isattached")?.map(|attached| attached.0))
     }
 
@@ -168,7 +158,7 @@ impl Bed<'_> {
 
     /// `detach`, which knows the name alone.
     pub(crate) fn detach(&mut self, volume: &Volume) -> Verdict {
-        let call = Detach { name: volume.name.clone(), node: NODE.into() };
+        let call = Detach { name: volume.name.clone(), node: self.node() };
         self.caller.ask(&call)?.done("detach").map(drop)
     }
 
@@ -198,7 +188,15 @@ impl Bed<'_> {
         parameters: &UserOptions,
         more: &[(&str, &str)],
     ) -> Result<Volume, Stop> {
-        let created = self.ask_create(name, parameters, more)?.success("createvolume")?;
+        const CHECK: &str = "provision.creates";
+        let created = self.first(CHECK, |bed| {
+            let heard = bed.ask_create(name, parameters, more)?;
+            let code = heard.code;
+            heard.success("createvolume").map_err(|stop| match stop {
+                Stop::Fault(seen) if more.is_empty() => bed.refusal(CHECK, code, &seen).unwrap_or(Stop::Fault(seen)),
+                stop @ (Stop::Fault(_) | Stop::Skip(_) | Stop::Trouble(_)) => stop,
+            })
+        })?;
         let options = UserOptions::parse(created.options)
             .map_err(|error| Stop::Fault(format!("createvolume answers options that no volume may have: {error}")))?;
         Ok(Volume { name: name.to_owned(), options, id: Some(created.id) })
@@ -211,105 +209,17 @@ impl Bed<'_> {
         parameters: &UserOptions,
         more: &[(&str, &str)],
     ) -> Result<crate::call::Heard<flexvolume_protocol::Created>, Stop> {
-        let mut options = Options::default();
-        for (key, value) in parameters.iter() {
-            options.insert(key, value);
-        }
-        options.insert(keys::NAME, name);
-        options.insert(keys::REQUIRED_BYTES, self.job.volume.bytes.unwrap_or(64 << 20).to_string());
-        for (key, value) in more {
-            options.insert(*key, *value);
-        }
-        let end = Instant::now() + self.caller.limit();
-        loop {
-            let heard = self.caller.ask(&flexvolume_protocol::CreateVolume { options: options.clone() })?;
-            if !matches!(heard.came, Ok(Came::InProgress)) || Instant::now() > end {
-                return Ok(heard);
-            }
-            thread::sleep(Duration::from_millis(200));
-        }
+        let options = self.create_options(name, parameters, more);
+        Ok(self.patiently(&flexvolume_protocol::CreateVolume { options })?)
     }
 
     /// `deletevolume` of one that the judge made.
     pub(crate) fn delete(&mut self, volume: &Volume) -> Verdict {
-        let Some(id) = &volume.id else { return Ok(()) };
-        let mut options = Options::default();
-        for (key, value) in volume.options.iter() {
-            options.insert(key, value);
+        if volume.id.is_none() {
+            return Ok(());
         }
-        options.insert(keys::ID, id.as_str());
-        let end = Instant::now() + self.caller.limit();
-        loop {
-            let heard = self.caller.ask(&flexvolume_protocol::DeleteVolume { options: options.clone() })?;
-            if !matches!(heard.came, Ok(Came::InProgress)) || Instant::now() > end {
-                return heard.success("deletevolume");
-            }
-            thread::sleep(Duration::from_millis(200));
-        }
-    }
-
-    /// After a check: whatever is up goes down, by the driver first and by the judge where that does not help.
-    pub(crate) fn sweep(&mut self) {
-        let Some(volume) = self.volume.clone() else { return };
-        for n in self.up.pods.clone() {
-            let _ = self.down(&volume, n);
-        }
-        // Nothing is detached beneath what is mounted.
-        self.force("pods");
-        if self.up.staged.contains_key(&volume.name) || self.up.attached.contains(&volume.name) {
-            let _ = self.unstage(&volume);
-        }
-        self.force("plugins");
-        self.up = crate::bed::Up::default();
-    }
-
-    /// What is still mounted beneath this part of the judge's own folder is unmounted.
-    fn force(&mut self, part: &str) {
-        let home = self.home().join(part);
-        for _ in 0..64 {
-            let Ok(mut there) = mount::table::beneath(&home) else { return };
-            there.retain(|mounted| mounted.point != home);
-            let Some(deepest) = there.into_iter().max_by_key(|mounted| mounted.point.components().count()) else {
-                return;
-            };
-            let point = deepest.point.clone();
-            let done = self.reach("unmounting", move || {
-                mount::unmount_ladder(&point, &[]).map_err(|error| io::Error::other(error.to_string()))
-            });
-            if !matches!(done, Ok(Ok(_))) {
-                let left = format!("{} is still mounted at {}", deepest.source, deepest.point.display());
-                let left = self.caller.clean(&left);
-                if !self.left.contains(&left) {
-                    self.left.push(left);
-                }
-                return;
-            }
-        }
-    }
-
-    /// At the end: the volumes that the judge made, the driver's processes, the judge's own folder.
-    pub(crate) fn finish(&mut self) {
-        self.sweep();
-        if let Some(volume) = self.volume.take()
-            && self.delete(&volume).is_err()
-            && let Some(id) = &volume.id
-        {
-            self.left.push(format!("the volume {:?}, which the judge made", id.as_str()));
-        }
-        if let Ok(living) = self.processes() {
-            process::end(&living, PARTING, true)
-                .iter()
-                .for_each(|process| self.left.push(format!("the process {}, which cannot be ended", process.pid)));
-        }
-        let home = self.home().to_owned();
-        if mount::table::beneath(&home).is_ok_and(|all| all.is_empty())
-            && let Ok(meta) = fs::symlink_metadata(&home)
-        {
-            clear(&home, meta.dev(), 12);
-        }
-        if home.exists() {
-            self.left.push(format!("files in {}", home.display()));
-        }
+        let call = flexvolume_protocol::DeleteVolume { options: self.made_options(volume) };
+        self.patiently(&call)?.success("deletevolume")
     }
 }
 
@@ -319,7 +229,7 @@ pub(crate) fn make(dir: &Path) -> Verdict {
 }
 
 /// What hosts do where the driver does not unmount itself.
-fn by_default(dir: &Dir) -> Verdict {
+pub(crate) fn by_default(dir: &Dir) -> Verdict {
     match mount::unmount(dir.as_path(), Unmount::Plain) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -332,23 +242,4 @@ fn by_default(dir: &Dir) -> Verdict {
 /// The folder goes if it is empty.
 pub(crate) fn remove(dir: &Dir) {
     let _ = fs::remove_dir(dir.as_path());
-}
-
-/// The judge's own folder goes, which nothing is mounted in: folders, and the files that drivers left beside their
-/// targets. Nothing of another file system is touched.
-fn clear(dir: &Path, dev: u64, deep: usize) {
-    if fs::symlink_metadata(dir).is_ok_and(|meta| meta.dev() != dev) {
-        return;
-    }
-    let Ok(all) = fs::read_dir(dir) else { return };
-    for entry in all.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            if deep > 0 {
-                clear(&entry.path(), dev, deep - 1);
-            }
-        } else {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-    let _ = fs::remove_dir(dir);
 }

@@ -56,6 +56,15 @@ pub struct Report {
     pub level: Level,
     /// Every check there is for that level, in order.
     pub findings: Vec<Finding>,
+    /// Why the volume could not be had that the driver was to be judged by, if the description is to blame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// Something was judged of what was asked for: `mount.mounts` if that was among it, else anything.
+    #[serde(skip)]
+    pub judged: bool,
+    /// The judge was asked to end before all was judged.
+    #[serde(skip)]
+    pub ended: bool,
     /// What the driver left behind and the judge could not take away.
     pub left: Vec<String>,
     /// How long each verb took at most, in milliseconds, and how often it was called.
@@ -75,11 +84,37 @@ pub struct Count {
     pub skipped: usize,
 }
 
+/// What all came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Ruling {
+    /// Something was judged, and nothing failed that must not.
+    Fit,
+    /// Something failed that must not.
+    NotFit,
+    /// Nothing was: all was skipped, or the volume could not be had by the description.
+    NothingJudged,
+    /// The judge was asked to end before all was judged.
+    Ended,
+}
+
 impl Report {
-    /// Something passed, and nothing failed that must not.
+    /// What all came to. Who fails is not fit, whatever else was not judged.
+    pub fn ruling(&self) -> Ruling {
+        if self.count().failed > 0 {
+            Ruling::NotFit
+        } else if self.ended {
+            Ruling::Ended
+        } else if !self.judged || self.refused.is_some() {
+            Ruling::NothingJudged
+        } else {
+            Ruling::Fit
+        }
+    }
+
+    /// Something was judged, and nothing failed that must not.
     pub fn is_fit(&self) -> bool {
-        let count = self.count();
-        count.failed == 0 && count.passed > 0
+        self.ruling() == Ruling::Fit
     }
 
     /// How many came to what.
@@ -111,6 +146,9 @@ impl fmt::Display for Report {
                 writeln!(f, "{finding}")?;
             }
         }
+        if let Some(refused) = &self.refused {
+            writeln!(f, "nothing was judged by a volume: {refused}")?;
+        }
         for left in &self.left {
             writeln!(f, "left behind: {left}")?;
         }
@@ -135,5 +173,46 @@ impl fmt::Display for Finding {
                 calls.iter().try_for_each(|call| write!(f, "\n{call}"))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ruling(outcomes: &[(Severity, bool)], refused: bool, ended: bool) -> Ruling {
+        let finding = |(severity, passed): &(Severity, bool)| Finding {
+            name: "a.b",
+            severity: *severity,
+            why: "",
+            section: "",
+            mend: "",
+            outcome: match passed {
+                true => Outcome::Passed,
+                false => Outcome::Failed { seen: String::new(), calls: Vec::new() },
+            },
+        };
+        let report = Report {
+            driver: String::new(),
+            level: Level::Kubernetes,
+            findings: outcomes.iter().map(finding).collect(),
+            refused: refused.then(String::new),
+            judged: !outcomes.is_empty(),
+            ended,
+            left: Vec::new(),
+            times: Vec::new(),
+        };
+        report.ruling()
+    }
+
+    #[test]
+    fn who_was_not_judged_is_not_fit() {
+        let (good, bad, odd) = ((Severity::Must, true), (Severity::Must, false), (Severity::Should, false));
+        assert_eq!(ruling(&[good, odd], false, false), Ruling::Fit);
+        assert_eq!(ruling(&[odd], false, false), Ruling::Fit);
+        assert_eq!(ruling(&[], false, false), Ruling::NothingJudged);
+        assert_eq!(ruling(&[good], true, false), Ruling::NothingJudged);
+        assert_eq!(ruling(&[good], false, true), Ruling::Ended);
+        assert_eq!(ruling(&[good, bad], true, true), Ruling::NotFit);
     }
 }

@@ -2,55 +2,78 @@
 
 use crate::{
     bed::Bed,
+    blame::{because, is_because},
+    call::Going,
     check::{Act, Check},
-    checks,
+    chosen::{NOT_ASKED, begins, chosen, is_asked, wanted},
     job::Job,
     report::{Finding, Outcome, Report},
     stop::Stop,
     trouble::Trouble,
 };
 
-/// The reason of checks that nobody asked for.
-pub const NOT_ASKED: &str = "not asked for";
-
-/// Judges a driver. `told` hears of every finding as soon as it is there.
+/// Judges a driver. `told` hears of every finding as soon as it is there; of one whose check turns out to be the cause of what
+/// other checks could not be made for, once more.
 ///
 /// # Errors
 /// Only when the judge itself cannot go on: see [`Trouble`]. What the driver does wrong is in the report.
 pub fn check(job: &Job, told: &mut dyn FnMut(&Finding)) -> Result<Report, Trouble> {
-    for prefix in job.only.iter().chain(&job.skip) {
-        if !checks::ALL.iter().flat_map(|room| room.iter()).any(|check| check.name.starts_with(prefix)) {
-            return Err(Trouble::Unknown(prefix.clone()));
-        }
-    }
+    let wanted = wanted(job)?;
     if let Some(why) = flexvolume_linux::process::refusal(&job.driver) {
         return Err(why.into());
     }
+    if !rustix::process::geteuid().is_root() {
+        return Err(Trouble::NotRoot);
+    }
     let mut bed = Bed::new(job)?;
-    let findings = all(&mut bed, told);
+    let findings = all(&mut bed, &wanted, told);
+    let ended = bed.caller.is_asked();
     bed.finish();
     let findings = findings?;
     Ok(Report {
         driver: job.name.as_str().to_owned(),
         level: job.level,
+        judged: is_judged(&findings, &chosen(&job.only, &job.skip, job.level)?),
         findings,
+        refused: bed.blame.refused.take(),
+        ended,
         left: std::mem::take(&mut bed.left),
         times: bed.caller.times(),
     })
 }
 
-fn all(bed: &mut Bed<'_>, told: &mut dyn FnMut(&Finding)) -> Result<Vec<Finding>, Trouble> {
-    let of_level = |check: &&Check| check.level <= bed.job.level;
-    let wanted: Vec<&Check> = checks::ALL.iter().flat_map(|room| room.iter()).filter(of_level).collect();
+/// Whether anything was judged of what was asked for. Who was never seen to mount says nothing by all that needs no mount.
+fn is_judged(findings: &[Finding], chosen: &[&Check]) -> bool {
+    const HEART: &str = "mount.mounts";
+    let is_made = |check: &&Check| {
+        findings.iter().any(|one| one.name == check.name && !matches!(one.outcome, Outcome::Skipped { .. }))
+    };
+    match chosen.iter().find(|check| check.name == HEART) {
+        Some(heart) => is_made(heart),
+        None => chosen.iter().any(is_made),
+    }
+}
+
+/// The reason of checks that a signal came before.
+const ENDED: &str = "the judge was asked to end";
+
+fn all(bed: &mut Bed<'_>, wanted: &[&Check], told: &mut dyn FnMut(&Finding)) -> Result<Vec<Finding>, Trouble> {
     // What is known of a driver by its `init` is known before anything else.
-    bed.init = bed.caller.ask(&flexvolume_protocol::Init {})?.done("init").ok().flatten().unwrap_or_default();
+    bed.init = match bed.caller.ask(&flexvolume_protocol::Init {}) {
+        Ok(heard) => heard.done("init").ok().flatten().unwrap_or_default(),
+        Err(Trouble::Asked) => flexvolume_protocol::InitReply::default(),
+        Err(trouble) => return Err(trouble),
+    };
     let mut findings: Vec<Option<Finding>> = vec![None; wanted.len()];
     for act_last in [false, true] {
         for (place, check) in wanted.iter().enumerate() {
             if matches!(check.act, Act::Heard) != act_last {
                 continue;
             }
-            let outcome = match left_out(bed.job, check, &wanted).or_else(|| missing(check, &wanted, &findings)) {
+            let reason = left_out(bed.job, check, wanted)
+                .or_else(|| missing(check, wanted, &findings))
+                .or_else(|| (!act_last).then(|| kept_from(bed)).flatten());
+            let outcome = match reason {
                 Some(reason) => Outcome::Skipped { reason },
                 None => one(bed, check),
             };
@@ -59,7 +82,30 @@ fn all(bed: &mut Bed<'_>, told: &mut dyn FnMut(&Finding)) -> Result<Vec<Finding>
             findings[place] = Some(finding);
         }
     }
+    // Others were skipped because of what was seen then; whatever came of the check itself later, that was so.
+    for cause in bed.blame.causes() {
+        let Some(place) = wanted.iter().position(|check| check.name == cause.check) else { continue };
+        let is_told = findings[place].as_ref().is_some_and(|one| matches!(one.outcome, Outcome::Failed { .. }));
+        if !is_told {
+            let outcome = Outcome::Failed { seen: cause.seen.clone(), calls: cause.calls.clone() };
+            let finding = finding(wanted[place], outcome);
+            told(&finding);
+            findings[place] = Some(finding);
+        }
+    }
     Ok(findings.into_iter().flatten().collect())
+}
+
+/// Why nothing is called any more.
+fn kept_from(bed: &Bed<'_>) -> Option<String> {
+    if bed.caller.is_asked() {
+        return Some(ENDED.to_owned());
+    }
+    let Going { verb, id } = bed.caller.going()?;
+    Some(format!(
+        "{verb} has not ended (pid {}), and is not ended by force, since that may cost what the volume holds",
+        id.pid
+    ))
 }
 
 /// Why it is not made although nothing speaks against it.
@@ -70,19 +116,6 @@ fn left_out(job: &Job, check: &Check, wanted: &[&Check]) -> Option<String> {
     (!job.only.is_empty() && !is_asked(&job.only, check, wanted)).then(|| NOT_ASKED.to_owned())
 }
 
-fn begins(names: &[String], check: &Check) -> bool {
-    names.iter().any(|name| check.name.starts_with(name.as_str()))
-}
-
-/// Asked for by name, or needed by one that is.
-fn is_asked(only: &[String], check: &Check, wanted: &[&Check]) -> bool {
-    let needed = |other: &&Check| other.needs.contains(&check.name) && is_asked(only, other, wanted);
-    begins(only, check) || wanted.iter().any(needed)
-}
-
-/// How a reason begins if it is that another check failed.
-const NEEDS: &str = "it needs ";
-
 /// The check that this one needs and that failed, or was not made for the same reason. One that does not apply to the
 /// driver is not missed.
 fn missing(check: &Check, wanted: &[&Check], findings: &[Option<Finding>]) -> Option<String> {
@@ -90,19 +123,20 @@ fn missing(check: &Check, wanted: &[&Check], findings: &[Option<Finding>]) -> Op
         let place = wanted.iter().position(|other| other.name == *need)?;
         match &findings.get(place)?.as_ref()?.outcome {
             Outcome::Passed => None,
-            Outcome::Failed { .. } => Some(format!("{NEEDS}{need}, which failed")),
-            Outcome::Skipped { reason } => reason.starts_with(NEEDS).then(|| reason.clone()),
+            Outcome::Failed { .. } => Some(because(need)),
+            Outcome::Skipped { reason } => is_because(reason).then(|| reason.clone()),
         }
     })
 }
 
 fn one(bed: &mut Bed<'_>, check: &Check) -> Outcome {
     let place = bed.caller.place();
+    (bed.blame.check, bed.blame.since) = (check.name, place);
     let verdict = match check.act {
         Act::Do(act) => {
             let verdict = act(bed);
             let calls = bed.caller.since(place);
-            bed.sweep();
+            bed.tidy();
             verdict.map_err(|stop| (stop, calls))
         }
         Act::Heard => {
@@ -120,6 +154,7 @@ fn one(bed: &mut Bed<'_>, check: &Check) -> Outcome {
         Ok(()) => Outcome::Passed,
         Err((Stop::Fault(seen), calls)) => Outcome::Failed { seen: bed.caller.clean(&seen), calls },
         Err((Stop::Skip(reason), _)) => Outcome::Skipped { reason: bed.caller.clean(&reason) },
+        Err((Stop::Trouble(Trouble::Asked), _)) => Outcome::Skipped { reason: ENDED.to_owned() },
         // The other checks may still say something.
         Err((Stop::Trouble(trouble), _)) => {
             Outcome::Skipped { reason: bed.caller.clean(&format!("the judge could not go on: {trouble}")) }

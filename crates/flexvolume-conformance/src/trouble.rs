@@ -14,8 +14,29 @@ pub enum Trouble {
     )]
     Path(String),
     /// No check has such a name.
-    #[error("no check has a name that begins with {0:?}; `flexvol check --list` names them")]
-    Unknown(String),
+    #[error("no check has a name that begins with {prefix:?}{}", meant(.near))]
+    Unknown {
+        /// What was asked for.
+        prefix: String,
+        /// Names that are like it.
+        near: Vec<&'static str>,
+    },
+    /// Nothing is left of what was asked for.
+    #[error("no check is left: {0}")]
+    Nothing(String),
+    /// Mounts need root.
+    #[error("the judge mounts volumes as a host does, and this process is not root")]
+    NotRoot,
+    /// The judge is asked to end, see [`Job::asked`](crate::Job::asked).
+    #[error("the judge was asked to end")]
+    Asked,
+    /// A thread of the judge's own died.
+    #[error("the judge lost sight of a call")]
+    Lost,
+}
+
+fn meant(near: &[&str]) -> String {
+    if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) }
 }
 
 impl Trouble {

@@ -14,6 +14,7 @@ pub(crate) const EXIT_CODES: &[(&str, &str)] = &[
     ("4", "refused, since data or trust would be at risk"),
     ("5", "busy: another process is at it, or a call has not ended"),
     ("6", "the ledger cannot be read or written"),
+    ("7", "nothing was judged"),
     ("130", "ended by SIGINT before all was done"),
     ("143", "ended by SIGTERM before all was done"),
 ];
@@ -148,13 +149,15 @@ pub(crate) const VERBS: &[Verb] = &[
         more: "Every call is made as hosts make it, and what came of it is looked at in the kernel. Without --destroy nothing \
             is done that may cost what the volume holds, beyond mounting it and writing a file of its own. A driver that makes \
             volumes is judged by its own at --level flexvol, if the description has `create`, their parameters. The exit \
-            code is 1 if a check failed that must not. Needs root.",
+            code is 1 if a check failed that must not, and 7 if nothing could be judged. SIGINT and SIGTERM end the call that is \
+            under way, if that may be; what was begun is taken away, and what was found so far is told. Needs root.",
         examples: &[
             (
                 "Judge a driver by a volume that may be lost:",
                 "flexvol check ./mydriver --options volume.json --destroy",
             ),
             ("What is demanded, and why:", "flexvol check --list"),
+            ("What is demanded of mounts alone:", "flexvol check --list --only mount"),
             (
                 "An installed driver, with its extensions, for a build server:",
                 "flexvol check --level flexvol --junit report.xml example.com/folders --options volume.json",

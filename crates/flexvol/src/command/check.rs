@@ -2,11 +2,18 @@
 
 mod junit;
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::Path,
+    sync::atomic::{AtomicI32, Ordering},
+};
 
 use flexvolume_conformance::{
-    ALL, Count, Described, Finding, Job, Level, NOT_ASKED, Outcome, Report, Severity, Trouble,
+    ALL, Call, Check as One, Count, Described, Finding, Job, Level, NOT_ASKED, Outcome, Report, Ruling, Severity,
+    Trouble, chosen,
 };
+use flexvolume_linux::signal;
 use flexvolume_protocol::DriverName;
 use serde::Serialize;
 
@@ -23,6 +30,7 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 struct Whole<'a> {
     fit: bool,
+    verdict: Ruling,
     #[serde(flatten)]
     count: Count,
     #[serde(flatten)]
@@ -39,27 +47,60 @@ struct Row {
     section: &'static str,
 }
 
+/// The exit code where nothing was judged: neither fit nor not fit.
+const NOTHING: u8 = 7;
+
+/// The signal that asks us to end, once there was one.
+static ASKED: AtomicI32 = AtomicI32::new(0);
+
+fn is_asked() -> bool {
+    ASKED.load(Ordering::Relaxed) != 0
+}
+
 pub(super) fn check(cli: &Cli, show: &Show, wanted: &Check) -> Done {
     if wanted.list {
-        return list(show);
+        return list(show, wanted);
     }
-    let job = job(cli, wanted)?;
-    let junit = wanted.junit.as_ref().map(std::path::absolute).transpose();
-    let junit = junit.map_err(|error| Problems::usage(format!("--junit: {error}"), "give a path that exists"))?;
+    let mut job = job(cli, wanted)?;
+    chosen(&job.only, &job.skip, job.level).map_err(problem)?;
+    // What a person waits minutes for is not lost for want of a place.
+    let mut junit =
+        wanted.junit.as_deref().map(|file| File::create(file).map(|open| (open, file))).transpose().map_err(
+            |error| Problems::usage(format!("--junit: cannot be written: {error}"), "name a file that can be written"),
+        )?;
+    job.asked = Some(is_asked);
+    job.on_call = (cli.verbose > 0).then_some(tell_call);
+    // Without it a signal ends us as ever, and what was begun stays.
+    let _ = signal::on_ask_to_end(|signal| {
+        ASKED.store(signal, Ordering::Relaxed);
+        tell!("ending: what was begun is taken away; once more, and it stays as it is");
+    });
     let _ = flexvolume_linux::process::settle();
     let mut groups = Groups { people: show.is_table(), all: cli.verbose > 0, ..Groups::default() };
     let report = flexvolume_conformance::check(&job, &mut |finding| groups.hear(finding)).map_err(problem)?;
     groups.tell();
-    if let Some(file) = junit {
-        write(&file, &junit::text(&report))?;
+    if let Some((open, file)) = &mut junit {
+        write(open, file, &junit::text(&report))?;
     }
-    let count = report.count();
+    let (count, verdict) = (report.count(), report.ruling());
     if show.is_table() {
         summary(&report, count);
     } else {
-        show.value(&Whole { fit: report.is_fit(), count, report: &report })?;
+        show.value(&Whole { fit: report.is_fit(), verdict, count, report: &report })?;
     }
-    if report.is_fit() { Ok(()) } else { Err(Problems::told(1)) }
+    // By convention, whatever was found before.
+    if report.ended {
+        return Err(Problems::told(u8::try_from(128 + ASKED.load(Ordering::Relaxed)).unwrap_or(1)));
+    }
+    match verdict {
+        Ruling::Fit => Ok(()),
+        Ruling::NotFit | Ruling::Ended => Err(Problems::told(1)),
+        Ruling::NothingJudged => Err(Problems::told(NOTHING)),
+    }
+}
+
+fn tell_call(call: &Call) {
+    tell!("{}", call.line());
 }
 
 fn job(cli: &Cli, wanted: &Check) -> Done<Job> {
@@ -76,16 +117,20 @@ fn job(cli: &Cli, wanted: &Check) -> Done<Job> {
             Problems::usage(format!("{}: {error}", file.display()), "docs/check.md shows such a file")
         })?;
     }
-    job.level = match wanted.level {
-        CheckLevel::Kubernetes => Level::Kubernetes,
-        CheckLevel::Flexvol => Level::Flexvol,
-    };
+    job.level = wanted.level.map_or(Level::Kubernetes, level);
     job.may_destroy = wanted.destroy;
     job.limit = wanted.timeout;
     job.root = std::path::absolute(&wanted.scratch)
         .map_err(|error| Problems::usage(format!("--scratch: {error}"), "give a path that exists"))?;
     (job.only, job.skip) = (wanted.only.clone(), wanted.skip.clone());
     Ok(job)
+}
+
+fn level(level: CheckLevel) -> Level {
+    match level {
+        CheckLevel::Kubernetes => Level::Kubernetes,
+        CheckLevel::Flexvol => Level::Flexvol,
+    }
 }
 
 /// A file, or the driver of that name in the plugin directory.
@@ -102,31 +147,37 @@ fn executable(cli: &Cli, driver: &str) -> Done<std::path::PathBuf> {
 }
 
 fn problem(trouble: Trouble) -> Problems {
+    let hint = match &trouble {
+        Trouble::NotRoot => "run it as root, or in a namespace where you are: unshare --user --map-root-user --mount",
+        Trouble::Unknown { .. } | Trouble::Nothing(_) => "flexvol check --list names every check",
+        Trouble::Path(_) | Trouble::Linux(_) | Trouble::Asked | Trouble::Lost => "flexvol check --help shows examples",
+    };
     match trouble {
         Trouble::Linux(error) => error.into(),
-        trouble @ (Trouble::Path(_) | Trouble::Unknown(_)) => {
-            Problems::usage(trouble.to_string(), "flexvol check --help shows examples")
+        Trouble::Asked | Trouble::Lost => Problems::usage(trouble.to_string(), hint).code(1),
+        Trouble::Path(_) | Trouble::Unknown { .. } | Trouble::Nothing(_) | Trouble::NotRoot => {
+            Problems::usage(trouble.to_string(), hint)
         }
     }
 }
 
-fn write(file: &Path, text: &str) -> Done {
-    fs::write(file, text).map_err(|error| {
+fn write(open: &mut File, file: &Path, text: &str) -> Done {
+    open.write_all(text.as_bytes()).map_err(|error| {
         Problems::usage(format!("cannot write {}: {error}", file.display()), "name a file that can be written")
     })
 }
 
-fn list(show: &Show) -> Done {
-    let all = ALL.iter().flat_map(|room| room.iter());
-    let rows: Vec<_> = all
-        .map(|check| Row {
-            name: check.name,
-            severity: check.severity,
-            level: check.level,
-            why: check.why,
-            section: check.section,
-        })
-        .collect();
+/// Every check that would be made; of every level if none is named.
+fn list(show: &Show, wanted: &Check) -> Done {
+    let all = chosen(&wanted.only, &wanted.skip, wanted.level.map_or(Level::Flexvol, level)).map_err(problem)?;
+    let row = |check: &One| Row {
+        name: check.name,
+        severity: check.severity,
+        level: check.level,
+        why: check.why,
+        section: check.section,
+    };
+    let rows: Vec<_> = all.into_iter().map(row).collect();
     show.rows(
         &["CHECK", "SEVERITY", "LEVEL", "DEMAND"],
         &rows,
@@ -184,7 +235,10 @@ impl Groups {
         } else {
             "2"
         };
-        say!("\x1b[{colour}m{:<12}\x1b[0m {passed} of {of} passed", self.group);
+        // As wide as the longest of all.
+        let groups = ALL.iter().flat_map(|room| room.iter()).filter_map(|check| check.name.split('.').next());
+        let width = groups.map(str::len).max().unwrap_or_default();
+        say!("\x1b[{colour}m{:<width$}\x1b[0m {passed} of {of} passed", self.group);
         for (reason, count) in &reasons {
             say!("  skipped {count}: {reason}");
         }
@@ -204,10 +258,18 @@ fn summary(report: &Report, count: Count) {
         let calls: usize = report.times.iter().map(|time| time.calls).sum();
         say!("{calls} calls; the longest was {} with {} ms", slowest.verb, slowest.longest_ms);
     }
+    if let Some(refused) = &report.refused {
+        say!("{refused}");
+    }
     for left in &report.left {
         say!("left behind: {left}");
     }
-    let verdict = if report.is_fit() { "\x1b[32mfit\x1b[0m" } else { "\x1b[1;31mnot fit\x1b[0m" };
+    let verdict = match report.ruling() {
+        Ruling::Fit => "\x1b[32mfit\x1b[0m",
+        Ruling::NotFit => "\x1b[1;31mnot fit\x1b[0m",
+        Ruling::NothingJudged => "\x1b[33mnothing judged\x1b[0m",
+        Ruling::Ended => "\x1b[33mnot judged to the end\x1b[0m",
+    };
     let level = report.level.as_str();
     say!(
         "{}: {verdict} for {level}: {passed} passed, {failed} failed, {warned} warned, {skipped} skipped",

@@ -3,7 +3,7 @@
 use flexvolume_protocol::{Detach, Device, MountDevice, UnmountDevice};
 
 use crate::{
-    bed::{Bed, NODE, Volume},
+    bed::{Bed, Volume},
     check::{Check, row},
     level::Severity::{Must, Should},
     life::make,
@@ -16,7 +16,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`attach` succeeds, or is \"Not supported\"",
         "contract: Call-outs",
-        "look at what is shown; the volume must be there, and free",
+        "let `attach` succeed where the volume is there and free, and say in `message` what is missing where it is not",
         &["init.answers"],
         |bed| with(bed, |bed, volume| bed.attach(volume).map(drop)),
     ),
@@ -25,7 +25,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`attach` of what is attached here succeeds and names the same device: every call is repeated after a restart",
         "contract: Demands on drivers, 1 and 4",
-        "look whether it is attached before attaching, and answer what is there",
+        "look whether it is attached before attaching, and answer the device that is there",
         &["attach.succeeds"],
         |bed| {
             with(bed, |bed, volume| {
@@ -39,7 +39,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`isattached` says `\"attached\": true` of what is attached: an answer without it means that it is not, and hosts attach again",
         "contract: Call-outs",
-        "print `attached` in every answer, or answer \"Not supported\"",
+        "print `attached`, true or false, in every answer of `isattached`, or answer \"Not supported\"",
         &["attach.succeeds"],
         |bed| {
             with(bed, |bed, volume| {
@@ -57,7 +57,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`waitforattach` answers the device: its answer takes the place of attach's, and an empty one makes hosts mount nothing",
         "contract: Demands on drivers, 5",
-        "answer the device that it was given, once it is there",
+        "answer in `device` the device that was given, once it is there",
         &["attach.succeeds"],
         |bed| {
             with(bed, |bed, volume| {
@@ -75,7 +75,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`waitforattach` with no device, or with a device of before a reboot, comes back in time",
         "contract: Demands on drivers, 5",
-        "find the device by the options instead of trusting what was given; give the wait a limit",
+        "find the device by the options and not by what was given, and give the wait a limit",
         &["waitforattach.device"],
         |bed| {
             with(bed, |bed, volume| {
@@ -106,7 +106,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`mountdevice` of what is mounted succeeds and mounts nothing on top",
         "contract: Demands on drivers, 1",
-        "look for a mount before mounting",
+        "look for a mount of this volume before mounting, and answer Success if it is there",
         &["mountdevice.mounts"],
         |bed| {
             with(bed, |bed, volume| {
@@ -121,7 +121,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "after `unmountdevice` nothing is mounted at the directory of the node, and nothing lies in it",
         "contract: Demands on drivers, 3",
-        "unmount until nothing is mounted there",
+        "unmount until the mount table has nothing at that directory, and leave no files in it",
         &["mountdevice.mounts"],
         |bed| {
             with(bed, |bed, volume| {
@@ -136,7 +136,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`unmountdevice` where nothing is mounted succeeds",
         "contract: Demands on drivers, 1 and 3",
-        "take \"not mounted\" for success",
+        "take \"not mounted\" for success, as the end of `unmountdevice` is reached",
         &["unmountdevice.undoes"],
         |bed| {
             with(bed, |bed, volume| {
@@ -172,7 +172,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`detach` of what is detached succeeds",
         "contract: Demands on drivers, 3",
-        "take \"not attached\" for success",
+        "take \"not attached\" for success, as the end of `detach` is reached",
         &["attach.succeeds"],
         |bed| {
             with(bed, |bed, volume| {
@@ -187,11 +187,11 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`detach` of a volume that the driver never heard of succeeds",
         "contract: Demands on drivers, 3",
-        "take an unknown name for success: hosts detach what they find in their records",
+        "take a name that nobody knows for detached, since hosts detach whatever is in their records",
         &["init.answers"],
         |bed| {
             bed.attaching()?;
-            let call = Detach { name: format!("flexvol-check-never-{}", bed.id), node: NODE.into() };
+            let call = Detach { name: format!("flexvol-check-never-{}", bed.id), node: bed.node() };
             bed.caller.ask(&call)?.done("detach of an unknown volume").map(drop)
         },
     ),

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::FileTypeExt};
 use flexvolume_linux::mount::{Flags, bind};
 use flexvolume_protocol::{Extension, Mount};
 
-use super::data;
+use super::data::Written;
 use crate::{
     bed::Bed,
     check::{Check, extra},
@@ -20,7 +20,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Note,
         "the names that the driver announces are known here",
         "extensions: Announcing",
-        "look for a misspelt name; names of a newer flexvol are not known to an older one",
+        "look for a misspelt name; names that a newer flexvol knows may stay",
         &["init.answers"],
         |bed| match bed.init.unknown.as_slice() {
             [] => Ok(()),
@@ -64,7 +64,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "a `staged` driver says `attach: false`: strangers call its `mount` alone",
         "extensions: How a staged driver serves a stranger",
-        "answer `\"capabilities\": {\"attach\": false}`",
+        "answer `\"capabilities\": {\"attach\": false}` to `init`, and serve `mount` from beginning to end",
         &["init.answers"],
         |bed| {
             announced(bed, Extension::Staged)?;
@@ -76,7 +76,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "with `block` the device of `waitforattach` is one that a pod can be given",
         "extensions: Announcing",
-        "answer the path of a block device",
+        "answer in `device` the path of a block device, whole, and not of its mount",
         &["waitforattach.device"],
         |bed| {
             announced(bed, Extension::Block)?;
@@ -107,8 +107,9 @@ fn staged(bed: &mut Bed<'_>) -> Verdict {
     make(pod.dir.as_path())?;
     bed.up.pods.insert(1);
     bind(global.as_path(), pod.dir.as_path(), Flags::default())?;
-    data::write(bed, pod.dir.as_path())?;
-    data::read(bed, pod.dir.as_path(), "what was just written through a bind")?;
+    let written = Written::of(&bed.id);
+    written.write(bed, pod.dir.as_path())?;
+    written.read(bed, pod.dir.as_path(), "what was just written through a bind")?;
     flexvolume_linux::mount::unmount(pod.dir.as_path(), flexvolume_linux::mount::Unmount::Plain)?;
     bed.up.pods.remove(&1);
     crate::life::remove(&pod.dir);

@@ -2,27 +2,33 @@
 
 use std::time::Duration;
 
-use flexvolume_protocol::{Attach, Detach, Device, Mount, Unmount, UnmountDevice, VerbName};
+use flexvolume_protocol::{Attach, Detach, Device, Dir, Mount, Unmount, UnmountDevice, VerbName};
 
-use super::attach::mount_device_call;
+use super::{
+    attach::mount_device_call,
+    data::{self, Written},
+};
 use crate::{
-    bed::{Bed, NODE, Volume},
+    bed::{Bed, Volume},
     check::{Check, row},
     level::Severity::Must,
     life::make,
-    stop::{Verdict, fault, skip},
+    sound,
+    stop::{Stop, Verdict, fault, skip},
 };
 
-const WHY_UP: &str = "a call that was killed in its middle succeeds when it is called again: hosts are killed and restarted at any moment";
-const WHY_DOWN: &str = "a way back that was killed in its middle is gone to its end when it is called again";
-const MEND_UP: &str = "make each step such that finding it done, or half done, is no failure";
-const MEND_DOWN: &str = "look at what is there, not at a record of what should be";
+const WHY_UP: &str = "a call that was killed in its middle succeeds when it is called again, and costs nothing that the volume held: hosts are killed and restarted at any moment";
+const WHY_DOWN: &str = "a way back that was killed in its middle is gone to its end when it is called again, and costs nothing that the volume held";
+const MEND_UP: &str =
+    "make each step such that finding it done, or half done, is no failure, and never format what holds a file system";
+const MEND_DOWN: &str =
+    "look at what is there, device by device and mount by mount, and not at a record of what should be";
 const SECTION: &str = "contract: Demands on drivers";
 
 pub(crate) const CHECKS: &[Check] = &[
     row("kill.attach", Must, WHY_UP, SECTION, MEND_UP, &["attach.again", "detach.again"], |bed| {
         each(bed, VerbName::Attach, true, |bed, volume, at| {
-            let call = Attach { options: bed.options(volume), node: NODE.into() };
+            let call = Attach { options: bed.options(volume), node: bed.node() };
             bed.up.attached.insert(volume.name.clone());
             let was_killed = bed.caller.kill(&call, at)?;
             rest(bed)?;
@@ -34,7 +40,7 @@ pub(crate) const CHECKS: &[Check] = &[
     row("kill.detach", Must, WHY_DOWN, SECTION, MEND_DOWN, &["attach.again", "detach.again"], |bed| {
         each(bed, VerbName::Detach, true, |bed, volume, at| {
             bed.attach(volume)?;
-            let was_killed = bed.caller.kill(&Detach { name: volume.name.clone(), node: NODE.into() }, at)?;
+            let was_killed = bed.caller.kill(&Detach { name: volume.name.clone(), node: bed.node() }, at)?;
             rest(bed)?;
             bed.detach(volume)?;
             // And it comes back.
@@ -121,15 +127,21 @@ pub(crate) const CHECKS: &[Check] = &[
     }),
 ];
 
-/// At how many points of its usual time a call is killed.
-const POINTS: u32 = 8;
+/// At how many points of its usual time a call is killed. None of them is its beginning, when nothing is done yet.
+const POINTS: u32 = 6;
 
-/// Kills `verb` at points spread over the time that it usually takes.
+/// Points spread over a time.
+pub(super) fn points(many: u32, usual: Duration) -> impl Iterator<Item = Duration> {
+    (1..=many).map(move |point| usual * point / (many + 1))
+}
+
+/// Kills `verb` at points spread over the time that it takes. What the volume held before is looked at afterwards: what was
+/// formatted anew at any of them is lost by then.
 fn each(
     bed: &mut Bed<'_>,
     verb: VerbName,
     attaching: bool,
-    act: fn(&mut Bed<'_>, &Volume, Duration) -> Result<bool, crate::stop::Stop>,
+    act: fn(&mut Bed<'_>, &Volume, Duration) -> Result<bool, Stop>,
 ) -> Verdict {
     if attaching {
         bed.attaching()?;
@@ -138,20 +150,22 @@ fn each(
     if !bed.may_destroy() {
         return skip("a kill may cost what the volume holds: say that it may be lost (`--destroy`)");
     }
-    if bed.caller.usual(verb.as_str()).is_none() {
-        // How long it takes has to be known.
-        bed.up(&volume, 1)?;
-        bed.down(&volume, 1)?;
-        bed.unstage(&volume)?;
-    }
+    let held = held(bed, &volume, attaching)?;
     if bed.host_mounts && !attaching {
         return skip("the driver leaves it to the host");
     }
-    let usual = bed.caller.usual(verb.as_str()).unwrap_or(Duration::from_millis(20));
+    let usual = bed.caller.last(verb.as_str()).unwrap_or(Duration::from_millis(20));
     let mut killed = 0;
-    for point in 0..POINTS {
-        let at = usual * point / POINTS;
+    for at in points(POINTS, usual) {
         killed += u32::from(act(bed, &volume, at).map_err(|stop| told(stop, verb, at))?);
+    }
+    if let Some(held) = held {
+        let when = format!("after kills in the middle of {}", verb.as_str());
+        way(bed, &volume, attaching, |bed, dir| {
+            held.read(bed, dir.as_path(), &format!("{when}, what the volume held before"))?;
+            sound::mounted(bed, dir, &when)
+        })?;
+        sound::unmounted(bed, &volume, &when)?;
     }
     match killed {
         0 => skip(format!("{} ends too soon to be killed in its middle", verb.as_str())),
@@ -159,17 +173,53 @@ fn each(
     }
 }
 
-fn told(stop: crate::stop::Stop, verb: VerbName, at: Duration) -> crate::stop::Stop {
-    match stop {
-        crate::stop::Stop::Fault(seen) => {
-            crate::stop::Stop::Fault(format!("killed {} ms into {}: {seen}", at.as_millis(), verb.as_str()))
+/// Bytes that the volume holds before the first kill; none where it cannot be written, or forgets.
+fn held(bed: &mut Bed<'_>, volume: &Volume, attaching: bool) -> Result<Option<Written>, Stop> {
+    let held = Written::of(&format!("{}-held", bed.id));
+    let mut wrote = false;
+    way(bed, volume, attaching, |bed, dir| {
+        if data::in_memory(bed, dir)? {
+            return Ok(());
         }
-        other @ (crate::stop::Stop::Skip(_) | crate::stop::Stop::Trouble(_)) => other,
+        match held.write(bed, dir.as_path()) {
+            Ok(()) => wrote = true,
+            Err(Stop::Skip(_)) => {}
+            Err(stop @ (Stop::Fault(_) | Stop::Trouble(_))) => return Err(stop),
+        }
+        Ok(())
+    })?;
+    Ok(wrote.then_some(held))
+}
+
+/// A whole way up and down, by the calls that are killed.
+fn way(
+    bed: &mut Bed<'_>,
+    volume: &Volume,
+    attaching: bool,
+    act: impl FnOnce(&mut Bed<'_>, &Dir) -> Verdict,
+) -> Verdict {
+    // flexvol attaches where a stranger mounts at once.
+    if attaching && !bed.attaches() {
+        bed.stage(volume)?;
+        let dir = bed.global(volume)?;
+        act(bed, &dir)?;
+    } else {
+        let pod = bed.up(volume, 1)?;
+        act(bed, &pod.dir)?;
+        bed.down(volume, 1)?;
+    }
+    bed.unstage(volume)
+}
+
+pub(super) fn told(stop: Stop, verb: VerbName, at: Duration) -> Stop {
+    match stop {
+        Stop::Fault(seen) => Stop::Fault(format!("killed {} ms into {}: {seen}", at.as_millis(), verb.as_str())),
+        other @ (Stop::Skip(_) | Stop::Trouble(_)) => other,
     }
 }
 
 /// What the killed call started may live a moment longer.
-fn rest(bed: &Bed<'_>) -> Verdict {
+pub(super) fn rest(bed: &Bed<'_>) -> Verdict {
     bed.settle(Duration::from_secs(2))
 }
 

@@ -9,13 +9,12 @@ use std::{
 };
 
 use flexvolume_linux::{
-    loopdev,
     mount::{self, Mounted},
     process,
 };
 
 use crate::{
-    bed::Bed,
+    bed::{Bed, Bound, bound},
     check::{Check, row},
     level::Severity::{Must, Note, Should},
     stop::{Stop, fault},
@@ -48,9 +47,7 @@ pub(crate) const CHECKS: &[Check] = &[
         &["unmount.undoes"],
         |bed| {
             let life = live(bed, 1)?;
-            let look = || -> Result<_, Stop> {
-                Ok(loopdev::list()?.into_iter().map(|one| one.device).find(|device| life.loops.contains(device)))
-            };
+            let look = || -> Result<_, Stop> { Ok(bound()?.into_iter().find(|one| life.loops.contains(one))) };
             // The kernel keeps a device for as long as somebody looks at it.
             let end = Instant::now() + Duration::from_secs(3);
             while look()?.is_some() && Instant::now() < end {
@@ -58,7 +55,7 @@ pub(crate) const CHECKS: &[Check] = &[
             }
             let left = look()?;
             match left {
-                Some(device) => fault(format!("{} is still attached", device.display())),
+                Some((device, _)) => fault(format!("{} is still attached", device.display())),
                 None => Ok(()),
             }
         },
@@ -109,7 +106,7 @@ struct Life {
     /// The volume as the pod saw it.
     volume: Option<Mounted>,
     /// Loop devices that came with it.
-    loops: BTreeSet<PathBuf>,
+    loops: BTreeSet<Bound>,
 }
 
 /// Comes and goes for a pod, and says what came.
@@ -118,10 +115,10 @@ fn live(bed: &mut Bed<'_>, n: usize) -> Result<Life, Stop> {
     let before = mount::table::all()?.into_iter().map(|mounted| mounted.id.0).collect();
     let pod = bed.up(&volume, n)?;
     let mounted = bed.mounted(&pod.dir)?;
-    let new = loopdev::list()?.into_iter().map(|one| one.device).filter(|device| !bed.loops.contains(device));
+    let new = bound()?.into_iter().filter(|one| !bed.loops.contains(one));
     // Others may attach loop devices as well; the volume's is the one that is mounted.
     let source = mounted.as_ref().map(|mounted| PathBuf::from(&mounted.source));
-    let loops = new.filter(|device| Some(device) == source.as_ref()).collect();
+    let loops = new.filter(|(device, _)| Some(device) == source.as_ref()).collect();
     bed.down(&volume, n)?;
     bed.unstage(&volume)?;
     Ok(Life { before, volume: mounted, loops })

@@ -4,8 +4,11 @@ pub(crate) mod answers;
 mod attach;
 mod data;
 mod extensions;
+mod grow;
 mod init;
+mod injection;
 mod kill;
+mod kill_made;
 mod leftovers;
 mod mount;
 mod options;
@@ -29,6 +32,8 @@ pub const ALL: &[&[Check]] = &[
     data::CHECKS,
     options::CHECKS,
     secrets::CHECKS,
+    injection::CHECKS,
+    grow::CHECKS,
     together::CHECKS,
     leftovers::CHECKS,
     kill::CHECKS,
@@ -36,6 +41,7 @@ pub const ALL: &[&[Check]] = &[
     provision::CHECKS,
     snapshots::CHECKS,
     storage::CHECKS,
+    kill_made::CHECKS,
     answers::CHECKS,
 ];
 

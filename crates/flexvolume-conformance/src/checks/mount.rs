@@ -20,11 +20,18 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "after `mount` the volume is mounted at the pod's directory: a Success without a mount lets pods write to the node's disk",
         "contract: Demands on drivers, 2",
-        "look at the mount table before answering Success, and at the exit of mount(8)",
+        "look at the exit of mount(8) and at the mount table before answering Success, and mount in `mountdevice` or in `mount`",
         &["init.answers", "mountdevice.mounts", "unmountdevice.undoes"],
         |bed| {
             let volume = bed.volume()?;
-            bed.up(&volume, 1).map(drop)
+            bed.up(&volume, 1)?;
+            // What the host binds by default has to be something.
+            if bed.host_mounts && bed.mounted(&bed.global(&volume)?)?.is_none() {
+                return fault(
+                    "attach, mountdevice and mount mount nothing: the host binds an empty folder of the node's disk",
+                );
+            }
+            Ok(())
         },
     ),
     row(
@@ -32,7 +39,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`mount` of what is mounted succeeds and mounts nothing on top: every call is repeated after a restart",
         "contract: Demands on drivers, 1",
-        "look for a mount before mounting",
+        "look for a mount of this volume before mounting, and answer Success if it is there",
         &["mount.mounts"],
         |bed| {
             let volume = bed.volume()?;

@@ -1,6 +1,11 @@
 //! Volumes made and deleted by the driver.
 
-use flexvolume_protocol::{Code, Created, DeleteVolume, Extension, Options, UserOptions, keys};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use flexvolume_protocol::{Came, Code, Created, DeleteVolume, Extension, Options, UserOptions, keys};
 
 use super::extensions::announced;
 use crate::{
@@ -9,6 +14,7 @@ use crate::{
     check::{Check, extra},
     level::Severity::{Must, Should},
     stop::{Stop, Verdict, fault, skip},
+    trouble::Trouble,
 };
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -17,7 +23,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`createvolume` answers an `id`, by which alone the volume is found again",
         "extensions: Volumes",
-        "put what is needed to find the volume into its id, or keep it with the volume",
+        "answer an `id`, and put into it, or keep with the volume, whatever is needed to find it again",
         &["init.answers"],
         |bed| {
             let parameters = parameters(bed)?;
@@ -31,7 +37,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`createvolume` of the same name and size answers the same volume",
         "extensions: Rules",
-        "look for a volume of that name before making one",
+        "look for a volume of that name before making one, and answer the one that is there",
         &["provision.creates"],
         |bed| {
             let parameters = parameters(bed)?;
@@ -55,16 +61,16 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`createvolume` of a name that is taken by a volume of another size is a Failure with the code `conflict`",
         "extensions: Rules",
-        "compare what is there with what is asked for",
+        "compare the size and the source of what is there with what is asked for, and say `conflict` if they differ",
         &["provision.creates"],
         conflict,
     ),
     extra(
         "provision.size",
         Must,
-        "a volume has at least the bytes that were asked for, and at most the limit, and says how many",
+        "a volume has at least the bytes that were asked for, and at most the limit",
         "extensions: Volumes",
-        "round up, and answer `bytes`",
+        "round the size up and not down, refuse what cannot be between the two, and answer the real size as `bytes`",
         &["provision.creates"],
         |bed| {
             let parameters = parameters(bed)?;
@@ -86,7 +92,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`deletevolume` of what is deleted, or of an id that never was, succeeds",
         "extensions: Rules",
-        "take an unknown id for success",
+        "take an id that is not there for deleted, and answer Success",
         &["provision.creates"],
         |bed| {
             let parameters = parameters(bed)?;
@@ -96,7 +102,7 @@ pub(crate) const CHECKS: &[Check] = &[
             bed.delete(&volume)?;
             let mut options = Options::default();
             options.insert(keys::ID, format!("flexvol-check-never-{}", bed.id));
-            bed.caller.ask(&DeleteVolume { options })?.success("deletevolume of an unknown id")
+            bed.patiently(&DeleteVolume { options })?.success("deletevolume of an unknown id")
         },
     ),
     extra(
@@ -104,7 +110,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Should,
         "names have up to 128 characters",
         "extensions: Rules",
-        "make a name of your own of a hash, and keep the long one beside it",
+        "where the backend holds fewer letters make the name of a hash, and keep the long one beside it",
         &["provision.creates"],
         |bed| {
             let parameters = parameters(bed)?;
@@ -118,9 +124,18 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "an id that leads out of where volumes are is none: nothing is deleted by it",
         "extensions: Rules",
-        "judge an id before it becomes a part of a path",
+        "judge an id, letter by letter, before it becomes a part of a path",
         &["provision.creates"],
         hostile_id,
+    ),
+    extra(
+        "provision.hostile-name",
+        Must,
+        "a name that leads out of where volumes are, or that a shell would run, is taken as it is or refused",
+        "extensions: Rules",
+        "judge a name, letter by letter, before it becomes a part of a path, or make the path of a hash of it",
+        &["provision.creates"],
+        hostile_name,
     ),
 ];
 
@@ -160,7 +175,7 @@ fn conflict(bed: &mut Bed<'_>) -> Verdict {
     let one = bed.create(&name, &parameters, &[])?;
     let other = (2 * bed.job.volume.bytes.unwrap_or(64 << 20)).to_string();
     let heard = bed.ask_create(&name, &parameters, &[(keys::REQUIRED_BYTES, &other)])?;
-    if let Ok(flexvolume_protocol::Came::Done(created)) = &heard.came
+    if let Ok(Came::Done(created)) = &heard.came
         && Some(&created.id) != one.id.as_ref()
     {
         let created = created.clone();
@@ -171,27 +186,62 @@ fn conflict(bed: &mut Bed<'_>) -> Verdict {
     verdict
 }
 
-/// A folder that nobody made for the driver must outlive every id.
-fn hostile_id(bed: &mut Bed<'_>) -> Verdict {
-    parameters(bed)?;
+/// A folder that nobody made for the driver, with a file.
+fn not_the_drivers(bed: &Bed<'_>) -> Result<(PathBuf, PathBuf), Stop> {
     let folder = bed.home().join("not-the-drivers");
     let file = folder.join("kept");
-    std::fs::create_dir_all(&folder)
-        .and_then(|()| std::fs::write(&file, "kept"))
-        .map_err(|error| crate::trouble::Trouble::io("write", &file, error))?;
-    let up = "../".repeat(12);
+    fs::create_dir_all(&folder)
+        .and_then(|()| fs::write(&file, "kept"))
+        .map_err(|error| Trouble::io("write", &file, error))?;
+    Ok((folder, file))
+}
+
+/// That folder by paths that lead to it from wherever volumes are: only to what is the judge's own.
+fn leading_to(folder: &Path) -> [String; 2] {
     let absolute = folder.to_string_lossy().into_owned();
-    // Only such as lead to what is the judge's own.
-    for id in [format!("{up}{}", absolute.trim_start_matches('/')), absolute.clone()] {
+    [format!("{}{}", "../".repeat(12), absolute.trim_start_matches('/')), absolute]
+}
+
+/// It outlives every id.
+fn hostile_id(bed: &mut Bed<'_>) -> Verdict {
+    parameters(bed)?;
+    let (folder, file) = not_the_drivers(bed)?;
+    for id in leading_to(&folder) {
         let mut options = Options::default();
         options.insert(keys::ID, id.clone());
         // Success or not: it never made them.
-        bed.caller.ask(&DeleteVolume { options })?;
+        bed.patiently(&DeleteVolume { options })?;
         if !file.exists() {
-            return fault(format!("deletevolume of the id {id:?} removed {absolute}"));
+            return fault(format!("deletevolume of the id {id:?} removed {}", folder.display()));
         }
     }
-    let _ = std::fs::remove_file(&file);
-    let _ = std::fs::remove_dir(&folder);
+    let _ = fs::remove_file(&file);
+    let _ = fs::remove_dir(&folder);
+    Ok(())
+}
+
+/// Nothing is made in it by any name, and none is run.
+fn hostile_name(bed: &mut Bed<'_>) -> Verdict {
+    let parameters = parameters(bed)?;
+    let (folder, file) = not_the_drivers(bed)?;
+    let canary = bed.home().join("canary");
+    let touch = format!("touch {}", canary.display());
+    let paths = leading_to(&folder).map(|path| format!("{path}/made"));
+    for name in paths.into_iter().chain([format!("$({touch})"), format!("; {touch} ;"), format!("'; {touch}; '")]) {
+        let heard = bed.ask_create(&name, &parameters, &[])?;
+        if let Ok(Came::Done(created)) = &heard.came {
+            drop_created(bed, created)?;
+        }
+        let there: Vec<_> = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        if there != [file.as_path()] {
+            return fault(format!("createvolume of the name {name:?} changed what is in {}", folder.display()));
+        }
+        if canary.exists() {
+            let _ = fs::remove_file(&canary);
+            return fault(format!("the name {name:?} was run by a shell"));
+        }
+    }
+    let _ = fs::remove_file(&file);
+    let _ = fs::remove_dir(&folder);
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -14,6 +15,7 @@ use flexvolume_protocol::Mount;
 
 use crate::{
     bed::Bed,
+    call::MARK,
     check::{Check, row},
     level::Severity::{Must, Should},
     life::make,
@@ -26,7 +28,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "no answer repeats a secret: hosts write answers to logs and events",
         "contract: Options",
-        "take secrets out of what is printed, also of what other programs print",
+        "print neither secrets nor options, and take secrets out of what other programs print",
         &["mount.mounts"],
         answer,
     ),
@@ -35,7 +37,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Should,
         "no other program is given a secret in its arguments: everybody on the node can read them in /proc",
         "contract: Options",
-        "hand secrets to programs by a pipe, a file for root alone, or the environment",
+        "hand secrets to programs by a pipe, by a file that root alone may read, or by the environment",
         &["mount.mounts"],
         argv,
     ),
@@ -44,20 +46,15 @@ pub(crate) const CHECKS: &[Check] = &[
         Should,
         "no secret stays in a file beside the volume once it is down",
         "contract: Options",
-        "remove the file of credentials when the volume goes, or as soon as it was read",
+        "remove the file of credentials as soon as it was read, or in `unmount`",
         &["mount.mounts", "unmount.undoes"],
         files,
     ),
 ];
 
-/// The secret, plain and as it came.
-fn needles(bed: &Bed<'_>) -> [String; 2] {
-    [bed.token.clone(), STANDARD.encode(&bed.token)]
-}
-
-fn shows(bed: &Bed<'_>, text: &[u8]) -> bool {
+fn shows(needles: &[String], text: &[u8]) -> bool {
     let text = String::from_utf8_lossy(text);
-    needles(bed).iter().any(|needle| text.contains(needle.as_str()))
+    needles.iter().any(|needle| text.contains(needle.as_str()))
 }
 
 /// The mount of a pod, with the judge's secret.
@@ -78,7 +75,7 @@ fn answer(bed: &mut Bed<'_>) -> Verdict {
     bad.options.insert("kubernetes.io/fsType", "flexvol-check-none");
     for call in [good, bad] {
         let heard = bed.caller.ask(&call)?;
-        if shows(bed, &heard.raw) {
+        if shows(&bed.needles(), &heard.raw) {
             return fault("the answer to mount holds the secret that it was given");
         }
     }
@@ -91,18 +88,23 @@ fn argv(bed: &mut Bed<'_>) -> Verdict {
         return skip("the driver leaves mount to the host");
     }
     let done = AtomicBool::new(false);
-    let needles = needles(bed);
+    let needles = bed.needles();
     let (own, exe) = (std::process::id(), bed.job.driver.display().to_string());
+    // What the judge made up nobody else can have; a secret of the description others may use as well.
+    let (token, id) = (bed.token.clone(), bed.id.clone());
+    let ours = move |pid: u32, words: &[String]| {
+        let made_up = [token.clone(), STANDARD.encode(&token)];
+        words.iter().any(|word| made_up.iter().any(|one| word.contains(one.as_str())))
+            || process::marked(MARK, &id).is_ok_and(|all| all.iter().any(|one| one.pid == pid))
+    };
     let watch = || {
         let mut seen = None;
         while seen.is_none() && !done.load(Ordering::Relaxed) {
             for (pid, words) in process::command_lines().unwrap_or_default() {
                 // The driver itself has it there by the contract; so has whatever runs it.
                 let is_driver = words.contains(&exe);
-                if pid != own
-                    && !is_driver
-                    && words.iter().any(|word| needles.iter().any(|n| word.contains(n.as_str())))
-                {
+                let has = || words.iter().any(|word| needles.iter().any(|n| word.contains(n.as_str())));
+                if pid != own && !is_driver && has() && ours(pid, &words) {
                     seen = words.first().cloned();
                 }
             }
@@ -130,19 +132,33 @@ fn files(bed: &mut Bed<'_>) -> Verdict {
     bed.caller.ask(&call)?.done("mount")?;
     bed.down(&volume, 1)?;
     bed.unstage(&volume)?;
-    match holds(bed, bed.home(), 12) {
-        Some(path) => fault(format!("{path} holds the secret after the volume went")),
-        None => Ok(()),
+    // Beside the volume, where the driver may have put it; what else lies there is not looked into.
+    let parts = ["pods", "plugins"].map(|part| bed.home().join(part));
+    let needles = bed.needles();
+    let found = bed.reach("looking for the secret in files", move || {
+        let mut left = FILES;
+        Ok(parts.iter().find_map(|part| holds(&needles, part, &mut left)))
+    })?;
+    match found {
+        Ok(Some(path)) => fault(format!("{path} holds the secret after the volume went")),
+        Ok(None) | Err(_) => Ok(()),
     }
 }
 
-fn holds(bed: &Bed<'_>, dir: &Path, deep: usize) -> Option<String> {
+/// How many files are looked into at most.
+const FILES: usize = 10_000;
+
+/// The first file that holds one of them. Links are not followed, and other file systems are not entered.
+fn holds(needles: &[String], dir: &Path, left: &mut usize) -> Option<String> {
+    let dev = fs::symlink_metadata(dir).ok()?.dev();
     fs::read_dir(dir).ok()?.flatten().find_map(|entry| {
-        let (path, kind) = (entry.path(), entry.file_type().ok()?);
-        if kind.is_dir() {
-            return if deep > 0 { holds(bed, &path, deep - 1) } else { None };
+        *left = left.checked_sub(1)?;
+        // Of a mount's root this is the number of what is mounted.
+        let meta = fs::symlink_metadata(entry.path()).ok().filter(|meta| meta.dev() == dev)?;
+        if meta.is_dir() {
+            return holds(needles, &entry.path(), left);
         }
-        let is_small = kind.is_file() && entry.metadata().is_ok_and(|meta| meta.len() < 1 << 20);
-        (is_small && shows(bed, &fs::read(&path).ok()?)).then(|| path.display().to_string())
+        let is_small = meta.is_file() && meta.len() < 1 << 20;
+        (is_small && shows(needles, &fs::read(entry.path()).ok()?)).then(|| entry.path().display().to_string())
     })
 }

@@ -3,7 +3,7 @@
 use flexvolume_protocol::{CreateSnapshot, DeleteSnapshot, Extension, Id, ListSnapshots, Options, Snapshot, keys};
 
 use super::{
-    data,
+    data::Written,
     extensions::announced,
     provision::{name, parameters},
 };
@@ -20,7 +20,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`createsnapshot` answers `snapshot` and `created`, and the same for the same name again",
         "extensions: Snapshots",
-        "look for a snapshot of that name before making one",
+        "look for a snapshot of that name before taking one, and answer the one that is there",
         &["provision.creates"],
         |bed| {
             with(bed, Extension::Snapshot, "snap", |bed, volume| {
@@ -41,7 +41,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`listsnapshots` has the snapshot, and has it no more when it is deleted",
         "extensions: Snapshots",
-        "list what is there",
+        "list what is there at this moment, page by page, and not what a record says",
         &["snapshot.creates"],
         |bed| {
             with(bed, Extension::Snapshot, "snaps", |bed, volume| {
@@ -61,7 +61,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`deletesnapshot` of what is deleted succeeds",
         "extensions: Rules",
-        "take an unknown snapshot for success",
+        "take a snapshot that is not there for deleted, and answer Success",
         &["snapshot.creates"],
         |bed| {
             with(bed, Extension::Snapshot, "snapd", |bed, volume| {
@@ -76,7 +76,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Should,
         "`createsnapshot` of a volume that is not there is a Failure with the code `notFound`",
         "extensions: Rules",
-        "say `notFound`, which callers act on",
+        "look for the volume first, and say `notFound` if it is not there, which callers act on",
         &["snapshot.creates"],
         |bed| {
             announced(bed, Extension::Snapshot)?;
@@ -84,7 +84,7 @@ pub(crate) const CHECKS: &[Check] = &[
             let mut options = Options::default();
             options.insert(keys::NAME, name(bed, "never"));
             options.insert(keys::ID, format!("flexvol-check-never-{}", bed.id));
-            let heard = bed.caller.ask(&CreateSnapshot { options })?;
+            let heard = bed.patiently(&CreateSnapshot { options })?;
             super::provision::fails(heard, "createsnapshot of an unknown volume", flexvolume_protocol::Code::NotFound)
         },
     ),
@@ -93,7 +93,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "a clone begins with what its source holds",
         "extensions: Volumes",
-        "copy the source while nobody writes to it, or say `busy`",
+        "copy the source whole while nobody writes to it, or say `busy`; never answer an empty volume",
         &["provision.creates", "data.kept"],
         |bed| with(bed, Extension::Clone, "source", |bed, volume| same(bed, volume, keys::SOURCE_VOLUME)),
     ),
@@ -102,7 +102,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "a volume made of a snapshot holds what the source held then",
         "extensions: Snapshots",
-        "make it of the snapshot, not of the volume",
+        "make the new volume of what the snapshot keeps, not of what its volume holds by now",
         &["snapshot.creates", "clone.holds-the-same"],
         |bed| {
             announced(bed, Extension::Snapshot)?;
@@ -130,18 +130,36 @@ pub(crate) fn with(
     verdict.and(deleted)
 }
 
-fn take(bed: &mut Bed<'_>, volume: &Volume, what: &str) -> Result<Snapshot, Stop> {
-    let mut options = Options::default();
-    volume.options.iter().for_each(|(key, value)| options.insert(key, value));
+/// The call that takes a snapshot.
+fn snapshot_call(bed: &Bed<'_>, volume: &Volume, what: &str) -> CreateSnapshot {
+    let mut options = bed.made_options(volume);
     options.insert(keys::NAME, name(bed, what));
-    options.insert(keys::ID, volume.id.as_ref().map_or("", Id::as_str));
-    bed.caller.ask(&CreateSnapshot { options })?.success("createsnapshot")
+    CreateSnapshot { options }
+}
+
+fn take(bed: &mut Bed<'_>, volume: &Volume, what: &str) -> Result<Snapshot, Stop> {
+    bed.patiently(&snapshot_call(bed, volume, what))?.success("createsnapshot")
+}
+
+/// Taken, and ready to make a volume of: while it is not, hosts ask again.
+fn take_ready(bed: &mut Bed<'_>, volume: &Volume, what: &str) -> Result<Snapshot, Stop> {
+    let call = snapshot_call(bed, volume, what);
+    let taken = bed.until(|bed| {
+        let taken = bed.patiently(&call)?.success("createsnapshot")?;
+        let is_ready = taken.ready;
+        Ok::<_, Stop>((taken, is_ready))
+    })?;
+    if taken.ready {
+        return Ok(taken);
+    }
+    drop_snapshot(bed, &taken.snapshot)?;
+    fault(format!("the snapshot was not `ready` within {} s", bed.caller.limit().as_secs()))
 }
 
 fn drop_snapshot(bed: &mut Bed<'_>, snapshot: &Id) -> Verdict {
     let mut options = Options::default();
     options.insert(keys::SNAPSHOT, snapshot.as_str());
-    bed.caller.ask(&DeleteSnapshot { options })?.success("deletesnapshot")
+    bed.patiently(&DeleteSnapshot { options })?.success("deletesnapshot")
 }
 
 fn listed(bed: &mut Bed<'_>, snapshot: &Id) -> Result<bool, Stop> {
@@ -161,27 +179,39 @@ fn listed(bed: &mut Bed<'_>, snapshot: &Id) -> Result<bool, Stop> {
     fault("listsnapshots has no end")
 }
 
-/// Bytes are written to the source, and read from what is made of it.
+/// Bytes are written to the source, and read from what is made of it. Between a snapshot and that the source gets others.
 fn same(bed: &mut Bed<'_>, source: &Volume, key: &str) -> Verdict {
-    let pod = bed.up(source, 1)?;
-    data::write(bed, pod.dir.as_path())?;
-    bed.down(source, 1)?;
-    bed.unstage(source)?;
+    fill(bed, source, "what the source held")?;
     let snapshot = match key == keys::SOURCE_SNAPSHOT {
-        true => Some(take(bed, source, "c")?.snapshot),
+        true => Some(take_ready(bed, source, "c")?.snapshot),
         false => None,
     };
-    let Some(from) = snapshot.clone().or_else(|| source.id.clone()) else { return skip("the source has no id") };
-    let parameters = parameters(bed)?;
-    let name = name(bed, "clone");
+    let verdict = made_of(bed, source, key, snapshot.as_ref());
+    bed.volume = Some(source.clone());
+    let dropped = snapshot.map_or(Ok(()), |snapshot| drop_snapshot(bed, &snapshot));
+    verdict.and(dropped)
+}
+
+fn made_of(bed: &mut Bed<'_>, source: &Volume, key: &str, snapshot: Option<&Id>) -> Verdict {
+    if snapshot.is_some() {
+        fill(bed, source, "what the source held later")?;
+    }
+    let Some(from) = snapshot.or(source.id.as_ref()) else { return skip("the source has no id") };
+    let (parameters, name) = (parameters(bed)?, name(bed, "clone"));
     let made = bed.create(&name, &parameters, &[(key, from.as_str())])?;
     bed.volume = Some(made.clone());
-    let verdict = bed.up(&made, 1).and_then(|pod| data::read(bed, pod.dir.as_path(), "what the source held"));
+    let verdict = bed
+        .up(&made, 1)
+        .and_then(|pod| Written::of("what the source held").read(bed, pod.dir.as_path(), "what the source held"));
     bed.sweep();
-    bed.volume = Some(source.clone());
-    bed.delete(&made)?;
-    if let Some(snapshot) = snapshot {
-        drop_snapshot(bed, &snapshot)?;
-    }
-    verdict
+    let deleted = bed.delete(&made);
+    verdict.and(deleted)
+}
+
+/// Writes these bytes, which lie in the volume afterwards.
+fn fill(bed: &mut Bed<'_>, volume: &Volume, what: &str) -> Verdict {
+    let pod = bed.up(volume, 1)?;
+    Written::of(what).write(bed, pod.dir.as_path())?;
+    bed.down(volume, 1)?;
+    bed.unstage(volume)
 }

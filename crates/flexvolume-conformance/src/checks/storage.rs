@@ -7,11 +7,12 @@ use flexvolume_protocol::{
 
 use super::{
     extensions::announced,
+    grow::room,
     provision::{fails, parameters},
     snapshots::with,
 };
 use crate::{
-    bed::{Bed, Volume},
+    bed::Bed,
     check::{Check, extra},
     level::Severity::Must,
     stop::{Stop, Verdict, fault},
@@ -23,7 +24,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`getcapacity` says how many bytes are `available`",
         "extensions: Room and health",
-        "answer `available` in bytes, as a number",
+        "answer `available` in bytes, as a number without quotes",
         &["init.answers"],
         |bed| {
             announced(bed, Extension::Capacity)?;
@@ -37,7 +38,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`listvolumes` has a volume that was made, once, and no more when it is deleted",
         "extensions: Pages",
-        "list what is there, in an order that stays",
+        "list what is there at this moment, each volume once, in an order that stays",
         &["provision.creates"],
         |bed| {
             let mut gone = None;
@@ -60,7 +61,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "pages of one volume each come to the same list",
         "extensions: Pages",
-        "answer as `next` what the next page begins after, and nothing after the last one",
+        "answer as `next` the last id of the page, begin the next page after it, and leave `next` out on the last one",
         &["list.has-it"],
         |bed| {
             with(bed, Extension::List, "paged", |bed, volume| match count(bed, volume.id.as_ref(), "1")? {
@@ -72,21 +73,28 @@ pub(crate) const CHECKS: &[Check] = &[
     extra(
         "health.of-a-volume",
         Must,
-        "`gethealth` of a sound volume says `ok`",
+        "`gethealth` of a volume that was just made says `ok`, or `degraded` and in `message` what to do about it",
         "extensions: Room and health",
-        "answer the `condition` of the volume that is asked for",
+        "answer the `condition` of the volume that `flexvol/id` names, and of nothing else",
         &["provision.creates"],
         |bed| {
             with(bed, Extension::Health, "sound", |bed, volume| {
-                let health = bed.caller.ask(&GetHealth { options: of(volume) })?.success("gethealth")?;
-                match health.condition {
-                    Condition::Ok => Ok(()),
-                    Condition::Degraded | Condition::Inaccessible | Condition::DataLoss => {
-                        let words = health.message;
-                        fault(format!("a volume that was just made is {}: {words}", health.condition.as_str()))
-                    }
-                }
+                usable(bed, "a volume that was just made", bed.made_options(volume))
             })
+        },
+    ),
+    extra(
+        "health.of-the-storage",
+        Must,
+        "`gethealth` without an id tells how the storage itself does, in one of the four words",
+        "extensions: Room and health",
+        "answer the `condition` of the backend where no `flexvol/id` is given",
+        &["init.answers"],
+        |bed| {
+            announced(bed, Extension::Health)?;
+            let mut options = Options::default();
+            bed.job.volume.create.iter().flat_map(|all| all.iter()).for_each(|(key, value)| options.insert(key, value));
+            usable(bed, "the storage that the judge works on", options)
         },
     ),
     extra(
@@ -94,7 +102,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`gethealth` of an id that never was is a Failure with the code `notFound`",
         "extensions: Room and health",
-        "say `notFound`: callers ask it to know whether a volume is there",
+        "look for the volume first, and say `notFound` if it is not there: callers ask to know just that",
         &["init.answers"],
         |bed| {
             announced(bed, Extension::Health)?;
@@ -109,7 +117,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "after `expandvolume` and `expandfs` the mounted volume is larger, and both succeed again",
         "extensions: Call-outs",
-        "grow what backs the volume, then the file system on it; do nothing where it is large enough",
+        "grow what backs the volume in `expandvolume` and the file system on it in `expandfs`, and take what is large enough for success",
         &["provision.creates", "mount.mounts"],
         expand,
     ),
@@ -118,31 +126,36 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "`modifyvolume` with a parameter that the driver does not know is a Failure with the code `invalid`, and no parameter at all is a Success",
         "extensions: Volumes",
-        "look at every parameter before the first one is changed",
+        "look at every parameter before the first one is changed, and answer `invalid` if one is unknown",
         &["provision.creates"],
         |bed| {
             with(bed, Extension::Modify, "modified", |bed, volume| {
                 let mut options = Options::default();
                 options.insert(keys::ID, volume.id.as_ref().map_or("", Id::as_str));
-                bed.caller.ask(&ModifyVolume { options: options.clone() })?.success("modifyvolume of nothing")?;
+                bed.patiently(&ModifyVolume { options: options.clone() })?.success("modifyvolume of nothing")?;
                 options.insert("flexvolcheck", "x");
-                let heard = bed.caller.ask(&ModifyVolume { options })?;
+                let heard = bed.patiently(&ModifyVolume { options })?;
                 fails(heard, "modifyvolume of a parameter that never was", Code::Invalid)
             })
         },
     ),
 ];
 
-/// The options by which a volume that was made is found.
-fn of(volume: &Volume) -> Options {
-    let mut options = Options::default();
-    volume.options.iter().for_each(|(key, value)| options.insert(key, value));
-    options.insert(keys::ID, volume.id.as_ref().map_or("", Id::as_str));
-    options
+/// What is asked for does well, or well enough to be used.
+fn usable(bed: &mut Bed<'_>, what: &str, options: Options) -> Verdict {
+    let health = bed.caller.ask(&GetHealth { options })?.success("gethealth")?;
+    let (word, message) = (health.condition.as_str(), health.message);
+    match health.condition {
+        Condition::Ok => Ok(()),
+        // A pool that is nearly full, say: nothing is wrong with the driver.
+        Condition::Degraded if !message.trim().is_empty() => Ok(()),
+        Condition::Degraded => fault(format!("{what} is {word}, and no `message` says what to do about it")),
+        Condition::Inaccessible | Condition::DataLoss => fault(format!("{what} is {word}: {message}")),
+    }
 }
 
 /// How often a volume is in the list, page by page.
-fn count(bed: &mut Bed<'_>, id: Option<&Id>, most: &str) -> Result<usize, Stop> {
+pub(crate) fn count(bed: &mut Bed<'_>, id: Option<&Id>, most: &str) -> Result<usize, Stop> {
     let (mut token, mut found) = (String::new(), 0);
     for _ in 0..10_000 {
         let mut options = Options::default();
@@ -161,20 +174,13 @@ fn count(bed: &mut Bed<'_>, id: Option<&Id>, most: &str) -> Result<usize, Stop> 
 fn expand(bed: &mut Bed<'_>) -> Verdict {
     with(bed, Extension::Expand, "grown", |bed, volume| {
         let pod = bed.up(volume, 1)?;
-        let room = |bed: &Bed<'_>| {
-            let path = pod.dir.as_path().to_owned();
-            bed.reach("looking at the volume", move || {
-                let usage =
-                    flexvolume_linux::fs::usage(&path).map_err(|error| std::io::Error::other(error.to_string()))?;
-                Ok(usage.total)
-            })
-        };
-        let before = room(bed)?;
+        bed.can_grow(&pod.dir)?;
+        let before = room(bed, &pod)?;
         let old = bed.job.volume.bytes.unwrap_or(64 << 20);
         let (new, old) = (Bytes(2 * old), Bytes(old));
         for _ in 0..2 {
             let call = ExpandVolume { options: bed.options(volume), dir: pod.dir.clone(), new, old };
-            bed.caller.ask(&call)?.success("expandvolume")?;
+            bed.patiently(&call)?.success("expandvolume")?;
             let call = ExpandFs {
                 options: bed.options(volume),
                 device: flexvolume_protocol::Device::default(),
@@ -184,9 +190,10 @@ fn expand(bed: &mut Bed<'_>) -> Verdict {
             };
             bed.caller.ask(&call)?.success("expandfs")?;
         }
-        match (before, room(bed)?) {
-            (Ok(before), Ok(after)) if after > before => Ok(()),
-            (before, after) => fault(format!("the file system had {before:?} bytes, and has {after:?}")),
+        let after = room(bed, &pod)?;
+        if after > before {
+            return Ok(());
         }
+        fault(format!("the file system had {before} bytes, and has {after}"))
     })
 }

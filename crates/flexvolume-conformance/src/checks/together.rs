@@ -17,7 +17,7 @@ pub(crate) const CHECKS: &[Check] = &[row(
     Must,
     "calls for different volumes run at once, and each does its own: hosts serialise by volume alone",
     "contract: A call",
-    "lock what volumes share; use no temporary file of a fixed name",
+    "lock no more than what volumes share, wait for the lock, and use no temporary file of a fixed name",
     &["mount.mounts", "unmount.undoes"],
     volumes,
 )];
@@ -51,8 +51,7 @@ fn others(bed: &mut Bed<'_>, first: &Volume) -> Result<(Vec<Volume>, Vec<Volume>
         }
         return Ok(([vec![first.clone()], made.clone()].concat(), made));
     }
-    // Of one volume, pods of several names: enough for what is kept in one place by mistake.
-    Ok((vec![first.clone(); MANY], Vec::new()))
+    skip("no other volume is described: say which one (`second`), or with which parameters volumes are made (`create`)")
 }
 
 fn at_once(bed: &mut Bed<'_>, all: &[Volume]) -> Verdict {

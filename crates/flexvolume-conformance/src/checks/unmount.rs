@@ -1,12 +1,14 @@
 //! `unmount`: whatever was there, nothing is there afterwards.
 
-use flexvolume_linux::mount::{Flags, bind};
+use flexvolume_linux::mount::{self, Flags, Unmount, bind};
 
 use crate::{
+    bed::Bed,
     check::{Check, row},
+    dead,
     level::Severity::{Must, Should},
     life::make,
-    stop::skip,
+    stop::{Verdict, fault, skip},
 };
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -72,7 +74,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Should,
         "`unmount` where the volume is mounted twice leaves nothing mounted: older versions and hosts stacked mounts",
         "contract: Demands on drivers, 3",
-        "unmount in a loop until the mount table has nothing there",
+        "unmount in a loop until the mount table has nothing at that directory",
         &["unmount.undoes"],
         |bed| {
             let volume = bed.volume()?;
@@ -85,4 +87,31 @@ pub(crate) const CHECKS: &[Check] = &[
             bed.is_clean("unmount", &pod.dir)
         },
     ),
+    row(
+        "unmount.dead",
+        Must,
+        "`unmount` succeeds where what is mounted is dead, and leaves nothing mounted: the daemon or the server behind it may be gone for ever",
+        "contract: Demands on drivers, 3",
+        "look for the mount with `findmnt -M` or in /proc/self/mountinfo: `mountpoint`, `df` and `test -d` fail for a dead one",
+        &["unmount.undoes"],
+        dead_mount,
+    ),
 ];
+
+/// In the place of the driver's mount lies one whose daemon has died.
+fn dead_mount(bed: &mut Bed<'_>) -> Verdict {
+    let volume = bed.volume()?;
+    let pod = bed.up(&volume, 1)?;
+    if bed.host_mounts {
+        return skip("the driver leaves unmount to the host");
+    }
+    mount::unmount(pod.dir.as_path(), Unmount::Plain)?;
+    if let Err(why) = dead::put(pod.dir.as_path()) {
+        return skip(format!("no mount that is dead can be made here: {why}"));
+    }
+    bed.unmount(&pod)?;
+    match bed.mounted(&pod.dir)? {
+        Some(_) => fault("unmount succeeded, and what is dead is still mounted"),
+        None => bed.is_clean("unmount", &pod.dir),
+    }
+}

@@ -104,6 +104,9 @@ mod tests {
                 finding("mount.mounts", Severity::Should, failed()),
                 finding("mount.again", Severity::Must, Outcome::Skipped { reason: "no".into() }),
             ],
+            refused: None,
+            judged: true,
+            ended: false,
             left: Vec::new(),
             times: Vec::new(),
         };
