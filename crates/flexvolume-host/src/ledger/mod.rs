@@ -76,7 +76,7 @@ impl Ledger {
         &self.path
     }
 
-    /// The records of these keys, in their order, as far as there are any.
+    /// The records of these keys, as far as there are any, by key.
     pub fn these(&self, keys: &[String]) -> Result<Vec<Record>> {
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let marks = vec!["?"; keys.len()].join(", ");
