@@ -3,14 +3,10 @@
 //! Nothing is held in memory between steps, so any thread of any process may run it: the volume's lock is taken, the
 //! record read, and whatever an earlier run left unfinished is ended first. A `kill -9` between any two lines loses nothing.
 
-use std::{
-    mem,
-    path::{Path, PathBuf},
-};
+use std::{mem, path::Path};
 
 use flexvolume_linux::{
     fs::{Intent, Intents, Phase},
-    mount::{self, Presence},
     process::ProcessId,
 };
 
@@ -19,12 +15,11 @@ use crate::{
     error::{Error, Kind as ErrorKind, Result},
     ground::Ground,
     ident::{fresh_id, is_inhabited},
-    layout::Layout,
     ledger::{Durability, Entry},
     note::Notes,
     volume::{
         act::{Hands, Keys, Recovered, boot_changed, is_idle},
-        record::{Kind, Made, OpenCall, Record},
+        record::{Kind, OpenCall, Record},
         state::{Event, Op, Seen},
         step::step,
     },
@@ -154,40 +149,6 @@ fn is_kept_later(record: &Record) -> bool {
 /// Who wants what survives a power cut, before anybody is told that it is so.
 fn kept(ground: &Ground, is_wish_new: bool) -> Result<()> {
     if is_wish_new { ground.ledger.sync() } else { Ok(()) }
-}
-
-/// What was mounted when last recorded and is not any more.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Lost {
-    /// The global mount.
-    pub stage: bool,
-    /// The places.
-    pub places: Vec<String>,
-}
-
-/// A look at rest, without touching any file system: is every recorded mount still the one on top at its path?
-pub fn look_at_rest(ground: &Ground, record: &Record) -> Lost {
-    lost(&ground.layout, record)
-}
-
-/// As [`look_at_rest`], for who has nothing but the layout.
-pub fn lost(layout: &Layout, record: &Record) -> Lost {
-    let gone = |relative: PathBuf, made: &Made| match made {
-        Made::NoMount => false,
-        Made::Mount(id) => match mount::look(&layout.root().join(relative)) {
-            Ok(Presence::Mount(now)) => now != *id,
-            Ok(Presence::Absent | Presence::Plain | Presence::Symlink | Presence::Other | Presence::Corrupted(_)) => {
-                true
-            }
-            Err(_) => false,
-        },
-    };
-    let (driver, name) = (&record.driver, &record.name);
-    let places = record.places.iter().filter(|(uid, made)| gone(layout.place(uid, driver, name), made));
-    Lost {
-        stage: record.stage.as_ref().is_some_and(|made| gone(layout.global(driver, name), made)),
-        places: places.map(|(uid, _)| uid.clone()).collect(),
-    }
 }
 
 /// Every op has an id of its own, written down before anything carries it. One that is beyond the scope, or one more for

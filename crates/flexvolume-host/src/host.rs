@@ -2,7 +2,7 @@
 
 mod grow;
 mod hold;
-pub(crate) mod known;
+mod known;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
@@ -10,10 +10,9 @@ use flexvolume_linux::fs::Usage;
 use flexvolume_protocol::{DriverName, Secrets, VolumeName};
 
 use crate::{
-    engine::{Failed, Lost, Scope, drive, look_at_rest},
+    engine::{Failed, Scope, drive},
     error::{Error, Kind, Result},
     ground::Ground,
-    ident::Ident,
     ledger::{Durability, Retry},
     lock::{self, Lock},
     note::{Note, Notes},
@@ -24,6 +23,7 @@ use crate::{
         act::{Hands, Keys},
         admit::{Request, admit},
         record::{self, OpenCall, Record},
+        rest::{Lost, is_current, look_at_rest},
         state::{At, Event, Level, Want},
         step::step,
     },
@@ -333,11 +333,6 @@ impl Host {
         let boot = &self.ground.ident.boot;
         Ok(self.ground.ledger.retries()?.into_iter().filter(|retry| retry.is_living(boot)).collect())
     }
-}
-
-/// Whether the record's mounts are of this boot and this mount namespace.
-fn is_current(ident: &Ident, record: &Record) -> bool {
-    record.boot == ident.boot && record.namespace == ident.namespace
 }
 
 /// The failure that kept `place` waiting: of the last one that concerns it or the ladder beneath it.

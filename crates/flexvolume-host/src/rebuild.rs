@@ -102,7 +102,7 @@ fn made(path: &Path) -> Option<Made> {
 /// What lies there is what it is known by: a mount, or a directory that its driver fills.
 fn remember(record: &mut Record, place: Option<&str>, path: &Path) -> Result<()> {
     if let Ok(Presence::Mount(_) | Presence::Plain) = mount::look(path) {
-        let (_, part) = table::part(path)?;
+        let (_, part) = mount::part(path)?;
         record.remember(place, Trace::Part(part));
         for inner in table::beneath(path)? {
             record.remember_inner(Trace::of(&inner));

@@ -15,7 +15,7 @@ use flexvolume_linux::{
     ErrorKind,
     beneath::{Pinned, Root, Trust, trusted_chain},
     fs::Usage,
-    mount::{MountId, Mounted, Presence, Tree, table},
+    mount::{self, MountId, Mounted, Presence, Tree, table},
 };
 
 use flexvolume_protocol::excerpt;
@@ -122,7 +122,7 @@ impl Shown<'_> {
     fn source(&self, ours: &[Trace]) -> Result<Source> {
         match self {
             Self::Tree(path) => {
-                let (own, part) = table::part(path)?;
+                let (own, part) = mount::part(path)?;
                 Ok(Source { path: path.to_path_buf(), trace: Trace::Part(part), own: Some(own) })
             }
             Self::Device(name) => {

@@ -3,11 +3,10 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use flexvolume_host::{
-    Ident, Layout,
-    engine::lost,
-    inhabitant,
+    Ident, Layout, inhabitant,
     volume::{
         record::Record,
+        rest::{Lost, lost},
         state::{Op, Rung, Trouble},
     },
 };
@@ -83,7 +82,7 @@ pub(crate) fn read(layout: &Layout, record: &Record) -> Volume {
         |uid: &String| record.users.get(uid).map_or(uid.clone(), |user| words::whose(&user.namespace, &user.pod, uid));
     // What an op under way is about to mount, or a boot before had mounted, is not lost.
     let at_rest = own_machine && own_boot && own_namespace && record.state.doing.is_none();
-    let lost = if at_rest { lost(layout, record) } else { flexvolume_host::engine::Lost::default() };
+    let lost = if at_rest { lost(layout, record) } else { Lost::default() };
     let mut lost_of: Vec<_> = lost.places.iter().map(|uid| Whose::Pod(whose(uid))).collect();
     if lost.stage {
         lost_of.push(Whose::Node);

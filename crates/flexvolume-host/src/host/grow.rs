@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use super::{Host, first};
 use crate::{
-    engine::{Scope, drive, look_at_rest},
+    engine::{Scope, drive},
     error::{Error, Kind, Result},
     ledger::Durability,
     note::Notes,
     volume::{
         act::Keys,
         record::Record,
+        rest::look_at_rest,
         state::{At, Event},
     },
 };

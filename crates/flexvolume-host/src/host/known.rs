@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use flexvolume_linux::mount::{Mounted, table};
 use flexvolume_protocol::{DriverName, VolumeName};
 
-use super::{Host, is_current};
+use super::Host;
 use crate::{
-    engine::look_at_rest,
     error::{Error, Kind as ErrorKind, Result},
-    ground::Ground,
     volume::{
         record::{self, Kind, Record},
+        rest::{is_shared, living},
         trace::Trace,
     },
 };
@@ -198,31 +197,4 @@ impl Host {
         }
         Ok(None)
     }
-}
-
-/// Which of those traces a volume shows at this moment.
-fn living(ground: &Ground, record: &Record, traces: &[Trace]) -> Vec<Trace> {
-    if !is_current(&ground.ident, record) || !record.known().any(|known| traces.contains(known)) {
-        return Vec::new();
-    }
-    let lost = look_at_rest(ground, record);
-    let stage = (record.state.is_staged() && !lost.stage).then(|| record.traces.last()).flatten();
-    let stands = |place: &str| record.places.contains_key(place) && !lost.places.iter().any(|lost| lost == place);
-    let places = record.place_traces.iter().filter(|(place, _)| stands(place)).filter_map(|(_, own)| own.last());
-    stage.into_iter().chain(places).filter(|own| traces.contains(own)).cloned().collect()
-}
-
-/// As [`Host::is_shared`].
-pub(crate) fn is_shared(ground: &Ground, there: &Trace, driver: &DriverName, name: &VolumeName) -> Result<bool> {
-    let own = record::key(driver, name, Kind::Staged, "");
-    if !ground.ledger.get(&own)?.is_some_and(|record| record.kind == Kind::Staged) {
-        return Ok(false);
-    }
-    let has_it = |record: &Record| {
-        record.driver == *driver
-            && record.key != own
-            && record.traces.last().is_some_and(|known| known.holds(there))
-            && !living(ground, record, &record.traces).is_empty()
-    };
-    Ok(ground.ledger.all()?.iter().flatten().any(has_it))
 }

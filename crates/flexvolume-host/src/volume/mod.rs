@@ -4,6 +4,7 @@ pub mod act;
 pub mod admit;
 pub mod hold;
 pub mod record;
+pub mod rest;
 pub mod state;
 pub mod step;
 pub mod trace;

@@ -2,7 +2,6 @@
 
 use std::{
     ffi::OsStr,
-    os::fd::AsFd,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
@@ -14,8 +13,8 @@ use rustix::{
     io::Errno,
 };
 
-use super::{MountId, Mounted, Part, api::open_point, mountinfo, propagation, statmount};
-use crate::{Error, ErrorKind, Result};
+use super::{MountId, Mounted, mountinfo, propagation, statmount};
+use crate::{Error, Result};
 
 /// The two ways to read the table. Numbers of one mean nothing to the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,20 +216,6 @@ pub(super) fn id_of(fd: BorrowedFd<'_>) -> rustix::io::Result<MountId> {
 /// Errors: the table cannot be read.
 pub fn under(id: MountId) -> Result<Vec<Mounted>> {
     Backend::here().under(id)
-}
-
-/// What a view of `path` shows, and the mount that it lies in: `path` may be the root of a mount, or any directory or file. A link
-/// anywhere in it is refused; no file system is asked.
-///
-/// Errors: `NotFound` if it is not there, `Refused` for a link; the table cannot be read.
-pub fn part(path: &Path) -> Result<(Mounted, Part)> {
-    let fd = open_point(path)?;
-    let failed = |e| Error::io("tell which mount holds", path, e);
-    let gone = || Error::new(ErrorKind::NotFound, format!("the mount that held {} is gone", path.display()));
-    let mounted = by_id(id_of(fd.as_fd()).map_err(failed)?)?.ok_or_else(gone)?;
-    let real = path_of(&fd).map_err(failed)?;
-    let part = mounted.part_at(real.strip_prefix(&mounted.point).map_err(|_| gone())?);
-    Ok((mounted, part))
 }
 
 /// Every mount of the file system on this device, given by major and minor number. Other mount namespaces may hold

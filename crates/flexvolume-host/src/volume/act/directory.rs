@@ -8,7 +8,7 @@ use std::{
 use flexvolume_linux::{
     ErrorKind,
     beneath::{Pinned, Root},
-    mount::{Presence, Step, table},
+    mount::{self, Presence, Step, table},
 };
 
 use flexvolume_protocol::excerpt;
@@ -183,7 +183,7 @@ impl Hands<'_> {
 
     /// Of a directory that a driver fills it is known which one it is, and what is mounted in it.
     fn remember_directory(&mut self, target: &Target, place: Option<&str>) -> Result<()> {
-        let (_, part) = table::part(&target.path)?;
+        let (_, part) = mount::part(&target.path)?;
         self.record.remember(place, Trace::Part(part));
         for inner in table::beneath(&target.path)? {
             self.record.remember_inner(Trace::of(&inner));

@@ -19,10 +19,10 @@ use super::{
 use crate::{
     drivers::driver::Driver,
     error::{Error, Kind, Result},
-    host::known::is_shared,
     task::{Done, Raw, Task},
     volume::{
         record::Made,
+        rest::is_shared,
         state::{Op, Seen},
         trace::Trace,
     },
