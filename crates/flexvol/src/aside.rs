@@ -29,15 +29,19 @@ enum Order {
     Tell(SyncSender<()>),
 }
 
-/// From now on who writes to standard error waits for nobody. Gives the count of lines that were lost.
-pub(crate) fn begin() -> Arc<AtomicU64> {
+/// A line that warns, of what there is to say.
+type Warning = fn(&str) -> String;
+
+/// From now on who writes to standard error waits for nobody. Gives the count of lines that were lost, of which a warning tells as soon
+/// as there is room.
+pub(crate) fn begin(warning: Warning) -> Arc<AtomicU64> {
     let begun = WRITER.get_or_init(|| {
         let (lost, (lines, orders)) = (Arc::<AtomicU64>::default(), sync_channel(LINES));
         let counted = Arc::clone(&lost);
         // Without a thread nothing is written, and that is counted.
-        let _ = thread::Builder::new()
-            .name("stderr".to_owned())
-            .spawn(move || write_all(&orders, &counted, |text| drop(anstream::stderr().write_all(text.as_bytes()))));
+        let _ = thread::Builder::new().name("stderr".to_owned()).spawn(move || {
+            write_all(&orders, &counted, warning, |text| drop(anstream::stderr().write_all(text.as_bytes())))
+        });
         Writer { lines, lost }
     });
     Arc::clone(&begun.lost)
@@ -76,7 +80,7 @@ impl Writer {
     }
 }
 
-fn write_all(orders: &Receiver<Order>, lost: &AtomicU64, write: impl Fn(&str)) {
+fn write_all(orders: &Receiver<Order>, lost: &AtomicU64, warning: Warning, write: impl Fn(&str)) {
     let mut told = 0;
     for order in orders {
         match order {
@@ -86,7 +90,7 @@ fn write_all(orders: &Receiver<Order>, lost: &AtomicU64, write: impl Fn(&str)) {
         let all = lost.load(Ordering::Relaxed);
         if all > told {
             let text = format!("{} lines are lost here: standard error was not read in time", all - told);
-            write(&crate::speak::line_of_warning(&text));
+            write(&warning(&text));
             told = all;
         }
     }
@@ -126,7 +130,7 @@ mod tests {
         assert_eq!(writer.lost.load(Ordering::Relaxed), 3);
         let (lost, written) = (Arc::clone(&writer.lost), Mutex::new(String::new()));
         drop(writer);
-        write_all(&orders, &lost, |text| written.lock().unwrap().push_str(text));
+        write_all(&orders, &lost, str::to_owned, |text| written.lock().unwrap().push_str(text));
         let written = written.into_inner().unwrap();
         assert!(
             written.starts_with("0\n") && written.ends_with("1\n") && written.contains("3 lines are lost"),

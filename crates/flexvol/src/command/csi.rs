@@ -124,7 +124,14 @@ fn bridge(wanted: &Csi) -> Done<Bridge> {
         }
         false => Which::Named(named(wanted, &manner, &kubelet_dir)?),
     };
-    Ok(Bridge { kubelet_dir, parts, which, registering, metrics: wanted.metrics, lost: aside::begin() })
+    Ok(Bridge {
+        kubelet_dir,
+        parts,
+        which,
+        registering,
+        metrics: wanted.metrics,
+        lost: aside::begin(speak::line_of_warning),
+    })
 }
 
 /// The drivers that are named, and where each is served.

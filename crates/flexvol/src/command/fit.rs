@@ -139,10 +139,9 @@ mod tests {
     use crate::cli::{Cli, Command, CsiVerb};
 
     fn csi(line: &str) -> Csi {
-        match Cli::try_parse_from(["flexvol", "csi"].into_iter().chain(line.split_whitespace())).unwrap().command {
-            Command::Csi(csi) => *csi,
-            other => panic!("{other:?}"),
-        }
+        let line = ["flexvol", "csi"].into_iter().chain(line.split_whitespace());
+        let Command::Csi(csi) = Cli::try_parse_from(line).unwrap().command else { panic!("another verb") };
+        *csi
     }
 
     #[test]
