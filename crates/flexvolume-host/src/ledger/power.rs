@@ -93,6 +93,13 @@ mod tests {
 
     use super::*;
 
+    fn counted(syncs: &mut u32) -> impl FnOnce() -> io::Result<()> {
+        move || {
+            *syncs += 1;
+            Ok(())
+        }
+    }
+
     fn power() -> Arc<Power> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("l-wal"), "").unwrap();
@@ -104,11 +111,11 @@ mod tests {
         let power = power();
         let (first, second) = (power.count(), power.count());
         let mut syncs = 0;
-        power.sync_by(first, || Ok(syncs += 1)).unwrap();
-        power.sync_by(second, || Ok(syncs += 1)).unwrap();
+        power.sync_by(first, counted(&mut syncs)).unwrap();
+        power.sync_by(second, counted(&mut syncs)).unwrap();
         assert_eq!(syncs, 1);
         let third = power.count();
-        power.sync_by(third, || Ok(syncs += 1)).unwrap();
+        power.sync_by(third, counted(&mut syncs)).unwrap();
         assert_eq!(syncs, 2);
     }
 
@@ -147,7 +154,7 @@ mod tests {
         let first = power.count();
         assert!(power.sync_by(first, || Err(io::Error::other("no"))).is_err());
         let mut syncs = 0;
-        power.sync_by(first, || Ok(syncs += 1)).unwrap();
+        power.sync_by(first, counted(&mut syncs)).unwrap();
         assert_eq!(syncs, 1);
     }
 }
