@@ -122,7 +122,8 @@ fn reason<'a>(report: &'a Value, name: &str) -> &'a str {
 #[test]
 fn a_mount_that_hangs_is_not_ended_unless_that_is_allowed() {
     let Some(court) = Court::new("waits") else { return };
-    let (code, report) = report(&Ran::of(court.in_mount(&["--timeout", "1s", "--only", "mount"]).wait_with_output().unwrap()));
+    let (code, report) =
+        report(&Ran::of(court.in_mount(&["--timeout", "1s", "--only", "mount"]).wait_with_output().unwrap()));
     assert_eq!((code, &report["verdict"]), (1, &json!("notFit")), "{report:#}");
     assert!(names(&report, "failed").contains(&"mount.mounts"), "{report:#}");
     assert!(court.is_alive() && !court.state.join("asked").exists(), "it was asked to end");

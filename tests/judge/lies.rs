@@ -119,6 +119,10 @@ fn judged(kind: &str, lie: &str) -> Option<Value> {
     if lie.is_empty() || lie.starts_with("kill.") {
         command.arg("--destroy");
     }
+    // A mount that hangs is ended only where what it may cost may be lost.
+    if lie == "answer.in-time" {
+        command.args(["--destroy", "--skip", "kill"]);
+    }
     let ran = Ran::of(command.arg(&driver).output().unwrap());
     let report: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {ran:?}"));
     assert_eq!(ran.code, i32::from(!report["fit"].as_bool().unwrap()), "{ran:?}");

@@ -248,7 +248,8 @@ mod tests {
     #[test]
     fn a_volume_is_there_from_the_question_on_and_once() {
         let mut ledger = Ledger::default();
-        let (one, again) = (["createvolume", r#"{"flexvol/name":"a"}"#], ["createvolume", r#"{"flexvol/name":"a","x":""}"#]);
+        let (one, again) =
+            (["createvolume", r#"{"flexvol/name":"a"}"#], ["createvolume", r#"{"flexvol/name":"a","x":""}"#]);
         let made = r#"{"status":"Success","id":"i","options":{"k":"v"}}"#;
         call(&mut ledger, &one, r#"{"status":"In progress"}"#);
         assert!(matches!(&ledger.backwards()[..], [Thing::Volume(Made { id: None, .. })]));

@@ -7,7 +7,8 @@ use flexvolume_linux::process::{ProcessId, alive, group_members};
 
 /// Those of `living` that are.
 pub(crate) fn ours(living: &[ProcessId], groups: &BTreeSet<u32>, home: &Path) -> BTreeSet<ProcessId> {
-    let members: BTreeSet<ProcessId> = groups.iter().flat_map(|group| group_members(*group).unwrap_or_default()).collect();
+    let members: BTreeSet<ProcessId> =
+        groups.iter().flat_map(|group| group_members(*group).unwrap_or_default()).collect();
     living.iter().filter(|id| members.contains(id) || works_in(id, home)).copied().collect()
 }
 

@@ -10,16 +10,17 @@ use std::{
 
 use flexvolume_linux::{mount, process, tree};
 use flexvolume_protocol::{
-    Came, CreateSnapshot, CreateVolume, DeleteSnapshot, DeleteVolume, Detach, Dir, Id, Options,
-    Unmount as UnmountVerb, UnmountDevice, Verb, VerbName, keys,
+    Came, CreateSnapshot, CreateVolume, DeleteSnapshot, DeleteVolume, Detach, Dir, Id, Options, Unmount as UnmountVerb,
+    UnmountDevice, Verb, VerbName, keys,
 };
 
 use crate::{
     bed::{Bed, Up},
-    call::{Going, Heard, typed},
+    call::{Going, Heard},
     ledger::{Made, Thing},
     life::{by_default, remove},
     proof,
+    shown::typed,
     stop::{Stop, Verdict, fault},
 };
 

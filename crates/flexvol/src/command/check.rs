@@ -10,8 +10,8 @@ use std::{
 };
 
 use flexvolume_conformance::{
-    ALL, Call, Check as One, Count, Described, Finding, Job, Level, NOT_ASKED, Outcome, Report, Ruling, Severity, Trouble,
-    chosen,
+    ALL, Call, Check as One, Count, Described, Finding, Job, Level, NOT_ASKED, Outcome, Report, Ruling, Severity,
+    Trouble, chosen,
 };
 use flexvolume_linux::signal;
 use flexvolume_protocol::DriverName;
@@ -64,9 +64,10 @@ pub(super) fn check(cli: &Cli, show: &Show, wanted: &Check) -> Done {
     let mut job = job(cli, wanted)?;
     chosen(&job.only, &job.skip, job.level).map_err(problem)?;
     // What a person waits minutes for is not lost for want of a place.
-    let mut junit = wanted.junit.as_deref().map(|file| File::create(file).map(|open| (open, file))).transpose().map_err(
-        |error| Problems::usage(format!("--junit: cannot be written: {error}"), "name a file that can be written"),
-    )?;
+    let mut junit =
+        wanted.junit.as_deref().map(|file| File::create(file).map(|open| (open, file))).transpose().map_err(
+            |error| Problems::usage(format!("--junit: cannot be written: {error}"), "name a file that can be written"),
+        )?;
     job.asked = Some(is_asked);
     job.on_call = (cli.verbose > 0).then_some(tell_call);
     // Without it a signal ends us as ever, and what was begun stays.
