@@ -28,7 +28,10 @@ waits,mount)
     ;;
 broken,createvolume) fail "the shelf is full" exhausted ;;
 refuses,createvolume) fail "what is a shelf?" invalid ;;
-service,mount) cd / && setsid -f sleep 600 </dev/null >/dev/null 2>&1; pgrep -n -x sleep > "$state/pid" ;;
+service,mount)
+    cd / && setsid -f sh -c 'echo $$ > "$0/pid"; exec sleep 600' "$state" </dev/null >/dev/null 2>&1
+    while [ ! -s "$state/pid" ]; do sleep 0.05; done
+    ;;
 esac
 case $1 in
 createvolume) say '{"status": "Success", "id": "one"}' ;;
@@ -228,7 +231,7 @@ fn nothing_is_begun_that_was_asked_for_in_the_wrong_way() {
     assert!(!court.state.join("calls").exists(), "the driver was called");
 
     let list = |args: &[&str]| court.bed.json(["check", "--list"].iter().chain(args)).as_array().unwrap().len();
-    assert_eq!(list(&["--only", "unmount"]), 5 + list(&["--only", "unmountdevice"]));
+    assert_eq!(list(&["--only", "unmount"]), 6 + list(&["--only", "unmountdevice"]));
     assert!(list(&["--level", "kubernetes"]) < list(&[]));
     assert_eq!(list(&["--level", "flexvol"]), list(&[]));
 }

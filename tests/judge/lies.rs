@@ -295,11 +295,10 @@ fn a_clean_driver_that_attaches_is_fit() {
         "mount.again",
         "mount.all-or-nothing",
         "mount.read-only",
-        "options.injection",
-        "options.injection-own",
-        "options.injection-type",
         "secrets.argv",
+        "secrets.injection",
         "together.volumes",
+        "unmount.dead",
         "unmount.stacked",
     ];
     clean("attached", &hosts);
@@ -307,7 +306,7 @@ fn a_clean_driver_that_attaches_is_fit() {
 
 #[test]
 fn a_clean_driver_with_every_extension_is_fit() {
-    clean("extended", &["options.injection-own"]);
+    clean("extended", &[]);
 }
 
 /// Who answers "In progress", takes snapshots that are not ready, and whose pool is nearly full, is fit for all that.

@@ -34,7 +34,7 @@ fn fit(bed: &Bed, driver: &Path, volume: &Value, settings: Option<&Value>, skipp
 #[test]
 fn tmpfs() {
     let Some(bed) = Bed::new() else { return };
-    fit(&bed, &binary("tmpfs").unwrap(), &json!({"options": {}}), None, 50);
+    fit(&bed, &binary("tmpfs").unwrap(), &json!({"options": {}}), None, 51);
 }
 
 #[test]

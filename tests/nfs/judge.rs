@@ -9,11 +9,11 @@ use crate::{bed::Node, tools::text};
 
 const DRIVER: &str = "kubernetes.io/nfs";
 
-/// What is not asked of it.
-const NOT_ITS: [&str; 0] = [];
+/// Calls that are killed in their middle are for the sweeps, which meet every point of them.
+const KILLS: &str = "kill";
 
-#[test]
-fn by_volumes_that_it_makes() {
+/// Judged by volumes that it makes, in a part of the whole: what is asked for, and of that what the driver has no part in.
+fn fit(only: &[&str], not_its: &[&str]) {
     let Some(node) = Node::new() else { return };
     fs::create_dir(node.on_server("base")).unwrap();
     let exe = flexvolume_testkit::binary("nfs").unwrap();
@@ -23,9 +23,34 @@ fn by_volumes_that_it_makes() {
     fs::write(file, json!({"patience": 30, "pools": {"p": pool}}).to_string()).unwrap();
 
     let volume = json!({"create": {}, "bytes": 4 << 20});
-    let report = judged::report(&volume, DRIVER, &node.bed.sandbox, |args| node.bed.command(args));
-    judged::assert_fit(&report, &NOT_ITS);
+    let chosen = judged::only(only, &[KILLS]);
+    let report = judged::report(&volume, DRIVER, &chosen, &node.bed.sandbox, |args| node.bed.command(args));
+    judged::assert_fit(&report, not_its);
     node.assert_down();
     let left = fs::read_dir(node.on_server("base")).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(left.collect::<Vec<_>>(), [".flexvol"]);
+}
+
+#[test]
+fn it_attaches_and_mounts() {
+    let attaching = ["attach", "isattached", "waitforattach", "mountdevice", "unmountdevice", "detach"];
+    fit(&[&["init", "verbs"][..], &attaching, &["mount.", "unmount."]].concat(), &[]);
+}
+
+#[test]
+fn it_keeps_what_is_written_and_leaves_nothing() {
+    fit(&["data", "leftovers", "secrets", "together", "answer"], &[]);
+}
+
+#[test]
+fn it_takes_every_option() {
+    fit(&["options"], &[]);
+}
+
+#[test]
+fn it_makes_volumes_and_copies_them() {
+    fit(
+        &["extensions", "provision", "snapshot", "clone", "capacity", "list", "health", "expand.", "modify"],
+        &["extensions.block", "modify.all-or-nothing"],
+    );
 }

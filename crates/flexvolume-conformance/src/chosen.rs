@@ -1,6 +1,6 @@
 //! Which checks are made: those of the level, and of these the ones that were asked for, with what they need.
 
-use crate::{check::Check, checks, job::Job, level::Level, trouble::Trouble};
+use crate::{check::Check, checks, job::Job, letters::distance, level::Level, trouble::Trouble};
 
 /// The reason of checks that nobody asked for.
 pub const NOT_ASKED: &str = "not asked for";
@@ -63,21 +63,6 @@ fn near(prefix: &str) -> Vec<&'static str> {
     near.into_iter().map(|(_, name)| name).take(3).collect()
 }
 
-/// How many letters must be put in, left out or changed to come from one word to the other.
-pub(crate) fn distance(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
-    for (n, letter) in one.chars().enumerate() {
-        let mut before = row[0];
-        row[0] = n + 1;
-        for (place, wanted) in other.chars().enumerate() {
-            let changed = before + usize::from(letter != wanted);
-            before = row[place + 1];
-            row[place + 1] = changed.min(row[place] + 1).min(before + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,12 +83,5 @@ mod tests {
         assert!(!names(&["xyzzy"], &[], Level::Kubernetes).unwrap_err().contains("did you mean"));
         assert!(names(&["provision"], &[], Level::Kubernetes).unwrap_err().contains("--level flexvol"));
         assert!(names(&["init"], &["init"], Level::Kubernetes).unwrap_err().contains("left out"));
-    }
-
-    #[test]
-    fn letters_are_counted() {
-        for (one, other, wanted) in [("", "abc", 3), ("mount", "mount", 0), ("mont", "mount", 1), ("ab", "ba", 2)] {
-            assert_eq!((distance(one, other), distance(other, one)), (wanted, wanted), "{one} {other}");
-        }
     }
 }

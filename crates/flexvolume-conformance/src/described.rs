@@ -6,7 +6,7 @@ use flexvolume_protocol::{ReservedKey, UserOptions};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::chosen::distance;
+use crate::letters::distance;
 
 /// The volume that a driver is judged by, as a person writes it down: either the options alone, one flat object of
 /// strings, or an object with these members.

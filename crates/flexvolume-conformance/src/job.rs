@@ -7,7 +7,7 @@ use std::{
 
 use flexvolume_protocol::DriverName;
 
-use crate::{call::Call, described::Described, level::Level};
+use crate::{described::Described, level::Level, shown::Call};
 
 /// What is to be judged. Paths must be absolute.
 #[derive(Clone, Debug)]

@@ -7,12 +7,13 @@ use flexvolume_linux::{
     mount::{self, Flags, Unmount},
 };
 use flexvolume_protocol::{
-    Attach, Came, Detach, Device, Dir, Extension, IsAttached, Mount, MountDevice, Options, Unmount as UnmountVerb,
-    UnmountDevice, UserOptions, WaitForAttach,
+    Attach, Came, Code, Detach, Device, Dir, Extension, IsAttached, Mount, MountDevice, Options,
+    Unmount as UnmountVerb, UnmountDevice, UserOptions, WaitForAttach,
 };
 
 use crate::{
     bed::{Bed, Pod, Volume},
+    blame::{Cause, because},
     stop::{Stop, Verdict, fault, skip},
     trouble::Trouble,
 };
@@ -179,6 +180,45 @@ impl Bed<'_> {
             self.up.attached.remove(&volume.name);
         }
         Ok(())
+    }
+
+    /// Does what only `check` is about as long as it never worked.
+    pub(crate) fn first<T>(
+        &mut self,
+        check: &'static str,
+        act: impl FnOnce(&mut Self) -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
+        if let Some(why) = &self.blame.refused {
+            return Err(Stop::Skip(why.clone()));
+        }
+        let is_its = self.blame.check == check;
+        if !is_its && self.blame.causes.iter().any(|cause| cause.check == check) {
+            return Err(Stop::Skip(because(check)));
+        }
+        match act(self) {
+            Ok(done) => {
+                if !self.blame.worked.contains(&check) {
+                    self.blame.worked.push(check);
+                }
+                Ok(done)
+            }
+            Err(Stop::Fault(seen)) if !is_its && !self.blame.worked.contains(&check) => {
+                let calls = self.caller.since(self.blame.since);
+                self.blame.causes.push(Cause { check, seen: self.caller.clean(&seen), calls });
+                Err(Stop::Skip(because(check)))
+            }
+            Err(stop) => Err(stop),
+        }
+    }
+
+    /// A volume that cannot be made of what the description says is no fault of the driver's, as long as none was made.
+    pub(crate) fn refusal(&mut self, check: &'static str, code: Option<Code>, seen: &str) -> Option<Stop> {
+        if code != Some(Code::Invalid) || self.blame.worked.contains(&check) {
+            return None;
+        }
+        let why = format!("the driver refuses what the description says under `create`: {}", self.caller.clean(seen));
+        self.blame.refused = Some(why.clone());
+        Some(Stop::Skip(why))
     }
 
     /// Makes a volume of its own.

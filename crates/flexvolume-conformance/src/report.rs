@@ -5,8 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::{
-    call::{Call, Time},
     level::{Level, Severity},
+    shown::{Call, Time},
 };
 
 /// What came of one check.

@@ -71,7 +71,7 @@ fn all(bed: &mut Bed<'_>, wanted: &[&Check], told: &mut dyn FnMut(&Finding)) -> 
                 continue;
             }
             let reason = left_out(bed.job, check, wanted)
-                .or_else(|| missing(check, wanted, &findings))
+                .or_else(|| missing(check, wanted, &findings, bed.blame.refused.as_deref()))
                 .or_else(|| (!act_last).then(|| kept_from(bed)).flatten());
             let outcome = match reason {
                 Some(reason) => Outcome::Skipped { reason },
@@ -83,7 +83,7 @@ fn all(bed: &mut Bed<'_>, wanted: &[&Check], told: &mut dyn FnMut(&Finding)) -> 
         }
     }
     // Others were skipped because of what was seen then; whatever came of the check itself later, that was so.
-    for cause in bed.blame.causes() {
+    for cause in &bed.blame.causes {
         let Some(place) = wanted.iter().position(|check| check.name == cause.check) else { continue };
         let is_told = findings[place].as_ref().is_some_and(|one| matches!(one.outcome, Outcome::Failed { .. }));
         if !is_told {
@@ -116,15 +116,17 @@ fn left_out(job: &Job, check: &Check, wanted: &[&Check]) -> Option<String> {
     (!job.only.is_empty() && !is_asked(&job.only, check, wanted)).then(|| NOT_ASKED.to_owned())
 }
 
-/// The check that this one needs and that failed, or was not made for the same reason. One that does not apply to the
-/// driver is not missed.
-fn missing(check: &Check, wanted: &[&Check], findings: &[Option<Finding>]) -> Option<String> {
+/// The check that this one needs and that failed, or was not made for the same reason, or for want of a volume. One that does not
+/// apply to the driver is not missed.
+fn missing(check: &Check, wanted: &[&Check], findings: &[Option<Finding>], refused: Option<&str>) -> Option<String> {
     check.needs.iter().find_map(|need| {
         let place = wanted.iter().position(|other| other.name == *need)?;
         match &findings.get(place)?.as_ref()?.outcome {
             Outcome::Passed => None,
             Outcome::Failed { .. } => Some(because(need)),
-            Outcome::Skipped { reason } => is_because(reason).then(|| reason.clone()),
+            Outcome::Skipped { reason } => {
+                (is_because(reason) || Some(reason.as_str()) == refused).then(|| reason.clone())
+            }
         }
     })
 }

@@ -17,10 +17,11 @@ use flexvolume_protocol::{
 
 use crate::{
     bed::{Bed, Up},
-    call::{Going, typed},
+    call::Going,
     ledger::{Made, Thing},
     life::{by_default, remove},
     proof,
+    shown::typed,
     stop::{Verdict, fault},
 };
 

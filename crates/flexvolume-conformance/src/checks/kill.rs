@@ -130,9 +130,11 @@ pub(crate) const CHECKS: &[Check] = &[
 /// At how many points of its usual time a call is killed. None of them is its beginning, when nothing is done yet.
 const POINTS: u32 = 6;
 
-/// Points spread over a time.
-pub(super) fn points(many: u32, usual: Duration) -> impl Iterator<Item = Duration> {
-    (1..=many).map(move |point| usual * point / (many + 1))
+/// Points spread over a time, then over half of it and a quarter: the call that was measured may have been a slow one. Whoever
+/// has met a call in its middle by the end of a round goes no further.
+pub(super) fn points(many: u32, usual: Duration) -> impl Iterator<Item = (bool, Duration)> {
+    let rounds = [usual, usual / 2, usual / 4];
+    rounds.into_iter().flat_map(move |usual| (1..=many).map(move |point| (point == 1, usual * point / (many + 1))))
 }
 
 /// Kills `verb` at points spread over the time that it takes. What the volume held before is looked at afterwards: what was
@@ -156,7 +158,10 @@ fn each(
     }
     let usual = bed.caller.last(verb.as_str()).unwrap_or(Duration::from_millis(20));
     let mut killed = 0;
-    for at in points(POINTS, usual) {
+    for (begins, at) in points(POINTS, usual) {
+        if begins && killed > 0 {
+            break;
+        }
         killed += u32::from(act(bed, &volume, at).map_err(|stop| told(stop, verb, at))?);
     }
     if let Some(held) = held {

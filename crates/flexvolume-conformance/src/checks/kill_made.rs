@@ -74,7 +74,10 @@ fn each(
     mut act: impl FnMut(&mut Bed<'_>, u32, Duration) -> Result<bool, Stop>,
 ) -> Verdict {
     let mut killed = 0;
-    for (n, at) in (1..).zip(points(POINTS, usual)) {
+    for (n, (begins, at)) in (1..).zip(points(POINTS, usual)) {
+        if begins && killed > 0 {
+            break;
+        }
         killed += u32::from(act(bed, n, at).map_err(|stop| told(stop, verb, at))?);
     }
     match killed {
