@@ -128,9 +128,7 @@ pub fn is_inline(options: &UserOptions) -> bool {
 /// # Errors
 /// The driver's fault: a key is the host's, or it says too much.
 pub fn made(rpc: Rpc, created: &Created, fs_type: Option<&str>) -> Result<BTreeMap<String, String>, Status> {
-    if let Some(key) =
-        created.options.keys().find(|key| is_ours(key) || is_dropped(key) || UserOptions::is_reserved(key))
-    {
+    if let Some(key) = created.options.keys().find(|key| is_the_hosts(key)) {
         let key = excerpt(key, 80);
         return Err(status::bad_answer(
             rpc,
@@ -246,7 +244,7 @@ fn is_dropped(key: &str) -> bool {
 
 /// Whether no person writes it: the host does, or Kubernetes for itself.
 pub fn is_the_hosts(key: &str) -> bool {
-    is_ours(key) || is_reserved(key) || is_dropped(key)
+    is_ours(key) || is_dropped(key) || UserOptions::is_reserved(key)
 }
 
 fn is_ours(key: &str) -> bool {

@@ -82,7 +82,7 @@ impl Fleet {
         let Served { serving, endpoint, registered_endpoint } = wanted;
         let (listener, socket) = listen(&endpoint)?;
         let common = &self.common;
-        (common.teller)(serves(&serving, &endpoint, common.registry.as_deref()));
+        (common.teller)(serves(&serving, &endpoint, common.registry.as_ref()));
         let (driver, name) = (serving.driver.clone(), serving.name.clone());
         let teller = Arc::clone(&common.teller);
         let plugin = Plugin::new(serving, Arc::clone(&common.host), Arc::clone(&common.targets), Arc::clone(&teller));
@@ -200,15 +200,18 @@ impl Fleet {
 }
 
 /// Who is served where, and whether the kubelet is to know of it.
-fn serves(serving: &Serving, endpoint: &Path, registry: Option<&Path>) -> Note {
+fn serves(serving: &Serving, endpoint: &Path, registry: Option<&Folder>) -> Note {
     let Serving { driver, name, .. } = serving;
     let known = match registry {
-        Some(folder) => format!("to be registered with the kubelet, in {}", folder.display()),
+        Some(folder) if folder.is_missing() => {
+            format!("to be registered with the kubelet when there is one ({})", folder.path().display())
+        }
+        Some(folder) => format!("to be registered with the kubelet, in {}", folder.path().display()),
         None => "not registered with a kubelet".to_owned(),
     };
     let endpoint = format!("unix://{}", endpoint.display());
     let text = format!("driver {driver} is served as {name} at {endpoint}; {known}");
     let mut fields = vec![("driver", driver.to_string()), ("name", name.to_string()), ("endpoint", endpoint)];
-    fields.extend(registry.map(|folder| ("registry", folder.display().to_string())));
+    fields.extend(registry.map(|folder| ("registry", folder.path().display().to_string())));
     Note::News { text, fields }
 }

@@ -63,6 +63,17 @@ pub(crate) struct Folder {
     is_waited_for: bool,
 }
 
+impl Folder {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether nobody has made it yet who will.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.is_waited_for && !self.path.is_dir()
+    }
+}
+
 /// What the kubelet is told of one driver.
 #[derive(Clone, Debug)]
 pub(crate) struct Announced {
@@ -111,7 +122,7 @@ impl Registration for Desk {
 /// Keeps the driver known to the kubelet until `stop` says true.
 pub(crate) async fn keep(announced: Announced, teller: Teller, mut stop: watch::Receiver<bool>) {
     let (mut failures, mut told) = (0, String::new());
-    while announced.folder.is_waited_for && !announced.folder.path.is_dir() {
+    while announced.folder.is_missing() {
         if tokio::time::timeout(LOOK, stop.wait_for(|stop| *stop)).await.is_ok() {
             return;
         }

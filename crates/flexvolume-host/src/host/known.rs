@@ -1,6 +1,9 @@
 //! By what a volume is known wherever it is shown, and who has it where.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    slice,
+};
 
 use flexvolume_linux::mount::{Mounted, table};
 use flexvolume_protocol::{DriverName, VolumeName};
@@ -31,15 +34,15 @@ impl Elsewhere {
             return Vec::new();
         }
         let own: Vec<Trace> = if uid.is_empty() {
-            record.traces.clone()
+            let mut own = record.traces.clone();
+            // What it was once known by may be another's by now; where nobody can say it is told as this one's.
+            let _ = host.drop_anothers(&mut own, slice::from_ref(record));
+            own
         } else {
             let place = self.root.join(host.ground.layout.place(uid, &record.driver, &record.name));
             self.all.iter().filter(|mounted| mounted.point == place).map(Trace::of).collect()
         };
-        // What a place shows at this moment is its own; what a volume was once known by may be another's by now.
-        let is_anothers =
-            |own: &Trace| uid.is_empty() && host.is_anothers(own, &record.driver, &record.name).unwrap_or(false);
-        let is_it = |there: &Trace| own.iter().find(|own| own.holds(there)).is_some_and(|own| !is_anothers(own));
+        let is_it = |there: &Trace| own.iter().any(|own| own.holds(there));
         let outside = self.all.iter().filter(|mounted| !mounted.point.starts_with(&self.root));
         outside.filter(|mounted| is_it(&Trace::of(mounted))).map(|mounted| mounted.point.clone()).collect()
     }
