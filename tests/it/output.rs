@@ -146,14 +146,15 @@ impl Court<'_> {
     }
 }
 
-/// Hears nothing on standard input, and leaves folders that are deeper than anybody looks.
+/// Hears nothing on standard input, begins a service that nobody knows whom it serves, and makes no volume.
 const DEAF: &str = r#"#!/bin/sh
 case $1 in
-init) echo '{"status": "Success", "capabilities": {"attach": false}, "extensions": ["stdin"]}' ;;
+init) echo '{"status": "Success", "capabilities": {"attach": false}, "extensions": ["stdin", "provision"]}' ;;
+createvolume) echo '{"status": "Failure", "message": "what is a shelf?", "code": "invalid"}'; exit 1 ;;
 mount)
     if [ "$3" = - ]; then
         echo "what?" >&2
-        mkdir -p "$2.left/1/2/3/4/5/6/7/8/9/10/11/12/13/14"
+        setsid -f sleep 60 </dev/null >/dev/null 2>&1
     else
         mount -t tmpfs none "$2"
     fi
@@ -184,6 +185,7 @@ fn what_every_verb_prints_is_what_its_schema_says() {
     fs::set_permissions(&deaf, PermissionsExt::from_mode(0o755)).unwrap();
     let judged = bed.sandbox.dir("judged").unwrap();
     let judged = judged.to_str().unwrap();
+    let shelf = bed.manifest("shelf.json", &json!({"create": {"shelf": "7"}}).to_string());
     // A driver that is gone while one of its volumes is up.
     let gone = bed.script("v/gone", direct());
     let kept = bed.sandbox.path().join("gone");
@@ -209,6 +211,21 @@ fn what_every_verb_prints_is_what_its_schema_says() {
         (
             &["check", deaf.to_str().unwrap(), "--level", "flexvol", "--scratch", judged, "--only", "extensions.stdin"],
             1,
+        ),
+        (
+            &[
+                "check",
+                deaf.to_str().unwrap(),
+                "--level",
+                "flexvol",
+                "--scratch",
+                judged,
+                "--options",
+                &shelf,
+                "--only",
+                "mount.mounts",
+            ],
+            7,
         ),
         (&["man", "--to", pages.to_str().unwrap()], 0),
     ]);

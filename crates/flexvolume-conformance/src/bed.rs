@@ -218,7 +218,19 @@ impl<'a> Bed<'a> {
         let described = &self.job.volume;
         let is_option = |value: &str| described.options.iter().any(|(_, option)| option.contains(value));
         let all = described.secrets.values().filter(|value| value.len() >= SHORTEST && !is_option(value));
-        all.chain([&self.token]).flat_map(|value| [value.clone(), STANDARD.encode(value)]).collect()
+        all.flat_map(spelt).chain(self.own_needles()).collect()
+    }
+
+    /// Those of them that nobody else can have.
+    pub(crate) fn own_needles(&self) -> [String; 2] {
+        spelt(&self.token)
+    }
+
+    /// Whether a process is the driver's, or one that it began.
+    pub(crate) fn is_marked(&self, pid: u32) -> bool {
+        let mark = format!("{MARK}={}", self.id);
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|one| one == mark.as_bytes())
     }
 
     /// The kernel grows a mounted ext4 only for the bearer of a capability that containers and some services lack, and the
@@ -286,6 +298,11 @@ impl<'a> Bed<'a> {
     pub(crate) fn mounted(&self, dir: &Dir) -> Result<Option<Mounted>, Stop> {
         Ok(mount::table::at(dir.as_path())?)
     }
+}
+
+/// A secret plain and as it comes.
+fn spelt(secret: &String) -> [String; 2] {
+    [secret.clone(), STANDARD.encode(secret)]
 }
 
 fn identify(options: &mut Options, volume: &Volume) {

@@ -9,13 +9,11 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use flexvolume_linux::process;
 use flexvolume_protocol::Mount;
 
 use crate::{
     bed::Bed,
-    call::MARK,
     check::{Check, row},
     level::Severity::{Must, Should},
     life::make,
@@ -88,23 +86,17 @@ fn argv(bed: &mut Bed<'_>) -> Verdict {
         return skip("the driver leaves mount to the host");
     }
     let done = AtomicBool::new(false);
-    let needles = bed.needles();
+    let (needles, only_ours) = (bed.needles(), bed.own_needles());
     let (own, exe) = (std::process::id(), bed.job.driver.display().to_string());
-    // What the judge made up nobody else can have; a secret of the description others may use as well.
-    let (token, id) = (bed.token.clone(), bed.id.clone());
-    let ours = move |pid: u32, words: &[String]| {
-        let made_up = [token.clone(), STANDARD.encode(&token)];
-        words.iter().any(|word| made_up.iter().any(|one| word.contains(one.as_str())))
-            || process::marked(MARK, &id).is_ok_and(|all| all.iter().any(|one| one.pid == pid))
-    };
     let watch = || {
         let mut seen = None;
         while seen.is_none() && !done.load(Ordering::Relaxed) {
             for (pid, words) in process::command_lines().unwrap_or_default() {
                 // The driver itself has it there by the contract; so has whatever runs it.
                 let is_driver = words.contains(&exe);
-                let has = || words.iter().any(|word| needles.iter().any(|n| word.contains(n.as_str())));
-                if pid != own && !is_driver && has() && ours(pid, &words) {
+                let shows = |needles: &[String]| words.iter().any(|word| needles.iter().any(|n| word.contains(n)));
+                // A secret of the description may be in use elsewhere on this machine.
+                if pid != own && !is_driver && (shows(&only_ours) || shows(&needles) && bed.is_marked(pid)) {
                     seen = words.first().cloned();
                 }
             }
