@@ -79,7 +79,7 @@ mod tests {
         let unknown = names(&["mont"], &[], Level::Kubernetes).unwrap_err();
         assert!(unknown.contains("did you mean mount?"), "{unknown}");
         let unknown = names(&[], &["unmount.stackd"], Level::Kubernetes).unwrap_err();
-        assert!(unknown.contains("did you mean unmount.stacked?"), "{unknown}");
+        assert!(unknown.contains("did you mean unmount.stacked"), "{unknown}");
         assert!(!names(&["xyzzy"], &[], Level::Kubernetes).unwrap_err().contains("did you mean"));
         assert!(names(&["provision"], &[], Level::Kubernetes).unwrap_err().contains("--level flexvol"));
         assert!(names(&["init"], &["init"], Level::Kubernetes).unwrap_err().contains("left out"));
