@@ -253,8 +253,8 @@ fn a_driver_has_its_name_and_its_socket() {
         kill_process(Pid::from_child(&bridge), Signal::TERM).unwrap();
         assert!(bridge.wait().unwrap().success());
         let said = fs::read_to_string(&log).unwrap();
-        let at =
-            format!("driver flexvol.io/loopback is served as {name} at unix://{}; not registered", socket.display());
+        let served = format!("driver flexvol.io/loopback is served as {name} at unix://{}", socket.display());
+        let at = format!("{served}; to be registered with the kubelet when there is one");
         assert!(said.contains(&at) && said.contains("metrics are told at http://127.0.0.1:"), "{said}");
     }
 }
