@@ -274,7 +274,7 @@ fn operation(error: &Error) -> &'static str {
 
 fn under_way(host: &Host, job: &Job) -> Error {
     let record = job.record(host);
-    let verb = record.as_ref().and_then(|record| record.call.as_ref()?.verb);
+    let verb = record.as_ref().and_then(|record| host.call_of(record)?.verb);
     let what = match (record.map(|record| host.standing(&record)), verb) {
         (Some(Standing::Working { op, process: Some(process), .. }), Some(verb)) => {
             format!("{op} is still under way: driver {} is at {verb}, as pid {process}", job.task.driver)
