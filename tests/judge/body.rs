@@ -152,6 +152,7 @@ fn a_mount_that_hangs_is_not_ended_unless_that_is_allowed() {
 
 #[test]
 fn what_was_begun_is_taken_away_at_a_signal() {
+    flexvolume_testkit::heed_interrupts();
     for (signal, code) in [("TERM", 143), ("INT", 130)] {
         let Some(court) = Court::new("waits") else { return };
         let judge = court.in_mount(&["--destroy", "--only", "mount"]);
