@@ -285,13 +285,21 @@ impl<'a> Bed<'a> {
         Ok(process::marked(MARK, &self.id)?)
     }
 
-    /// Waits until no process of the driver's lives, or for `most`.
-    pub(crate) fn settle(&self, most: Duration) -> Result<(), Stop> {
+    /// Waits until no process of the driver's lives but those of `before`, or for `most`. Gives those that live on.
+    pub(crate) fn settle(
+        &self,
+        before: &[process::ProcessId],
+        most: Duration,
+    ) -> Result<Vec<process::ProcessId>, Stop> {
         let end = std::time::Instant::now() + most;
-        while !self.processes()?.is_empty() && std::time::Instant::now() < end {
+        loop {
+            let mut left = self.processes()?;
+            left.retain(|one| !before.contains(one));
+            if left.is_empty() || std::time::Instant::now() > end {
+                return Ok(left);
+            }
             thread::sleep(Duration::from_millis(5));
         }
-        Ok(())
     }
 
     /// What is mounted there, the one on top.

@@ -225,7 +225,7 @@ pub(super) fn told(stop: Stop, verb: VerbName, at: Duration) -> Stop {
 
 /// What the killed call started may live a moment longer.
 pub(super) fn rest(bed: &Bed<'_>) -> Verdict {
-    bed.settle(Duration::from_secs(2))
+    bed.settle(&[], Duration::from_secs(2)).map(drop)
 }
 
 fn staged_once(bed: &mut Bed<'_>, volume: &Volume, device: &Device) -> Verdict {

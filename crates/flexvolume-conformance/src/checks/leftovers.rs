@@ -68,9 +68,10 @@ pub(crate) const CHECKS: &[Check] = &[
         "end daemons that serve the mount in `unmount`",
         &["unmount.undoes"],
         |bed| {
+            // What earlier calls left is told where it is asked about.
+            let before = bed.processes()?;
             live(bed, 1)?;
-            bed.settle(Duration::from_secs(2))?;
-            match bed.processes()?.first() {
+            match bed.settle(&before, Duration::from_secs(2))?.first() {
                 Some(id) => {
                     let name = process::describe(id).map(|(name, _)| name).unwrap_or_default();
                     fault(format!("{name} (pid {}) still lives", id.pid))
