@@ -33,5 +33,5 @@ fn thin_volumes_are_attached_and_mounted() {
     let report = judged::report(&volume, DRIVER, &chosen, &home.bed.sandbox, |args| home.bed.command(args));
     judged::assert_fit(&report, &[]);
     assert_eq!(home.vg.volumes(), [POOL]);
-    home.bed.assert_clean();
+    home.bed.assert_down();
 }

@@ -75,7 +75,8 @@ fn in_a_directory_of_the_class() {
         for verb in ["gethealth", "modifyvolume"] {
             bed.call(&[verb, &by_id]).fails("notFound", &["there is no volume"]);
         }
-        bed.call(&["attach", &by_id, "node"]).fails("notFound", &["there is no volume"]);
+        let named = format!(r#"{{"flexvol/id":"{id}","kubernetes.io/pvOrVolumeName":"w"}}"#);
+        bed.call(&["attach", &named, "node"]).fails("notFound", &["there is no volume"]);
     }
     assert!(bed.image("v").exists() && other.join("v.img").exists(), "reached by another way");
     for id in ["", "nowhere/at/all/v"] {
