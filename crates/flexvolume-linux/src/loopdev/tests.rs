@@ -24,12 +24,21 @@ fn tag(name: &str) -> String {
     format!("test-{}-{name}", std::process::id())
 }
 
-/// Detaches at the end of the test, however it ends.
-struct Attached(PathBuf);
+/// Detaches at the end of the test, however it ends; not what another test has by then under the same number.
+struct Attached(PathBuf, Option<Loop>);
+
+impl Attached {
+    fn of(device: PathBuf) -> Self {
+        let now = status_of(&device).unwrap();
+        Self(device, now)
+    }
+}
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        let _ = detach(&self.0, SOON);
+        if let Some(attached) = &self.1 {
+            let _ = detach_this(attached, SOON);
+        }
     }
 }
 
@@ -47,7 +56,7 @@ impl Drop for User {
 fn a_file_is_attached_once_found_and_let_go() {
     private_mounts(|tmp| {
         let tag = tag("once");
-        let device = Attached(attach(image(tmp, "i"), &tag, false).unwrap());
+        let device = Attached::of(attach(image(tmp, "i"), &tag, false).unwrap());
         let found = find(&tag).unwrap().unwrap();
         assert_eq!(found.device, device.0);
         assert!(!found.read_only && !found.autoclear);
@@ -55,7 +64,7 @@ fn a_file_is_attached_once_found_and_let_go() {
         assert_eq!(of_file(&image(tmp, "other")).unwrap(), []);
 
         for read_only in [false, true] {
-            let second = attach(reopen(tmp, "i"), &self::tag("second"), read_only).map(Attached);
+            let second = attach(reopen(tmp, "i"), &self::tag("second"), read_only).map(Attached::of);
             assert_eq!(second.map(|_| ()).unwrap_err().kind(), ErrorKind::Busy);
         }
         assert_eq!(find(&self::tag("second")).unwrap(), None);
@@ -79,7 +88,7 @@ fn a_mounted_device_is_not_detached_and_the_error_says_where() {
             eprintln!("skipped: no mkfs.ext4");
             return;
         }
-        let device = Attached(attach(file, &tag, false).unwrap());
+        let device = Attached::of(attach(file, &tag, false).unwrap());
         let at = tmp.join("m m");
         fs::create_dir(&at).unwrap();
         let ext4 = FsMount { fs_type: "ext4", source: device.0.to_str(), options: &[], flags: Flags::default() };
@@ -99,7 +108,7 @@ fn a_mounted_device_is_not_detached_and_the_error_says_where() {
 fn detaching_waits_for_programs_that_have_it_open() {
     private_mounts(|tmp| {
         let tag = tag("opened");
-        let device = Attached(attach(image(tmp, "i"), &tag, false).unwrap());
+        let device = Attached::of(attach(image(tmp, "i"), &tag, false).unwrap());
         let sleep = std::process::Command::new("sleep").arg("1000").stdin(open(&device.0, false, 0).unwrap()).spawn();
         let user = User(sleep.unwrap());
         let error = detach(&device.0, Duration::from_millis(30)).unwrap_err();
@@ -114,7 +123,7 @@ fn detaching_waits_for_programs_that_have_it_open() {
 fn a_device_that_others_took_since_is_left_alone() {
     private_mounts(|tmp| {
         let (old, new) = (tag("old"), tag("new"));
-        let device = Attached(attach(image(tmp, "i"), &new, false).unwrap());
+        let device = Attached::of(attach(image(tmp, "i"), &new, false).unwrap());
         let now = find(&new).unwrap().unwrap();
         detach_this(&Loop { tag: old, ..now.clone() }, SOON).unwrap();
         assert_eq!(find(&new).unwrap(), Some(now));
@@ -125,14 +134,14 @@ fn a_device_that_others_took_since_is_left_alone() {
 #[test]
 fn a_read_only_device_cannot_be_written_and_a_grown_one_is_larger() {
     private_mounts(|tmp| {
-        let device = Attached(attach(image(tmp, "ro"), &tag("ro"), true).unwrap());
+        let device = Attached::of(attach(image(tmp, "ro"), &tag("ro"), true).unwrap());
         assert!(find(&tag("ro")).unwrap().unwrap().read_only);
         assert!(crate::block::is_read_only(&device.0).unwrap());
         assert!(open(&device.0, true, 0).is_err() || fs::write(&device.0, "x").is_err());
 
         let file = image(tmp, "grows");
         let other = file.try_clone().unwrap();
-        let device = Attached(attach(file, &tag("grows"), false).unwrap());
+        let device = Attached::of(attach(file, &tag("grows"), false).unwrap());
         let size = || rustix::fs::seek(fs::File::open(&device.0).unwrap(), rustix::fs::SeekFrom::End(0)).unwrap();
         assert_eq!(size(), 1 << 20);
         assert!(!crate::block::is_read_only(&device.0).unwrap());
@@ -152,7 +161,7 @@ fn direct_io_is_used_only_where_it_can_be() {
                 let ramfs = FsMount { fs_type: "ramfs", source: None, options: &[], flags: Flags::default() };
                 mount(&ramfs, &tmp.join("ramfs")).unwrap();
             }
-            let device = Attached(attach(image(tmp, name), &tag("direct"), false).unwrap());
+            let device = Attached::of(attach(image(tmp, name), &tag("direct"), false).unwrap());
             let direct = find(&tag("direct")).unwrap().unwrap().direct_io;
             assert!(name == "disk" || !direct, "{name}");
             fs::write(&device.0, b"written through").unwrap();
@@ -165,7 +174,7 @@ fn direct_io_is_used_only_where_it_can_be() {
 #[test]
 fn a_device_in_use_changes_its_way_and_loses_nothing() {
     private_mounts(|tmp| {
-        let device = Attached(attach(image(tmp, "disk"), &tag("way"), false).unwrap());
+        let device = Attached::of(attach(image(tmp, "disk"), &tag("way"), false).unwrap());
         let direct = || find(&tag("way")).unwrap().unwrap().direct_io;
         let can = direct();
         for (n, wanted) in [false, true, true, false, false].into_iter().enumerate() {
