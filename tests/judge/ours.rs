@@ -7,7 +7,12 @@ use serde_json::{Value, json};
 
 use crate::bed::{Bed, Ran};
 
-/// Judged at level flexvol, with all that may be done; nothing fails, and so many are skipped.
+/// Whether a kill came too late for a call that was over: how long it takes is the machine's affair.
+pub(crate) fn is_of_the_moment(finding: &Value) -> bool {
+    finding["reason"].as_str().is_some_and(|why| why.ends_with("ends too soon to be killed in its middle"))
+}
+
+/// Judged at level flexvol, with all that may be done; nothing fails, and so many are skipped, but for kills that came too late.
 fn fit(bed: &Bed, driver: &Path, volume: &Value, settings: Option<&Value>, skipped: u64) {
     let file = bed.sandbox.path().join("volume.json");
     fs::write(&file, volume.to_string()).unwrap();
@@ -25,7 +30,9 @@ fn fit(bed: &Bed, driver: &Path, volume: &Value, settings: Option<&Value>, skipp
         report["findings"].as_array().unwrap().iter().filter(|one| one["outcome"] == "failed").collect();
     assert!(failed.is_empty(), "{failed:#?}");
     assert_eq!(ran.code, 0);
-    assert_eq!(report["skipped"], skipped, "{report:#}");
+    let all = report["findings"].as_array().unwrap().iter().filter(|one| one["outcome"] == "skipped");
+    let counted = all.filter(|one| !is_of_the_moment(one)).count() as u64;
+    assert_eq!(counted, skipped, "{report:#}");
     assert_eq!(report["left"], json!([]));
     assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0, "the judge left something");
     bed.assert_clean();
