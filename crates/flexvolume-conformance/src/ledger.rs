@@ -82,31 +82,16 @@ impl Ledger {
                     self.0.retain(|one| !matches!(one, Thing::Attached { name, .. } if name == word));
                 }
             }
-            VerbName::CreateVolume => match tolerant::<Created>(verb, said).verdict {
-                Ok(Came::Done(made)) => self.made(argv, Some((made.id, made.options))),
-                Ok(Came::NotSupported) | Err(Verdict::Failed(_)) => self.made(argv, None),
-                // It may be there, or come to be.
-                Ok(Came::InProgress)
-                | Err(
-                    Verdict::NoAnswer { .. }
-                    | Verdict::NotJson { .. }
-                    | Verdict::WrongShape { .. }
-                    | Verdict::OddStatus { .. }
-                    | Verdict::SuccessButExit { .. },
-                ) => {}
-            },
-            VerbName::CreateSnapshot => match tolerant::<Snapshot>(verb, said).verdict {
-                Ok(Came::Done(made)) => self.made(argv, Some((made.snapshot, BTreeMap::new()))),
-                Ok(Came::NotSupported) | Err(Verdict::Failed(_)) => self.made(argv, None),
-                Ok(Came::InProgress)
-                | Err(
-                    Verdict::NoAnswer { .. }
-                    | Verdict::NotJson { .. }
-                    | Verdict::WrongShape { .. }
-                    | Verdict::OddStatus { .. }
-                    | Verdict::SuccessButExit { .. },
-                ) => {}
-            },
+            VerbName::CreateVolume => {
+                if let Some(made) = settled(tolerant::<Created>(verb, said).verdict) {
+                    self.made(argv, made.map(|made| (made.id, made.options)));
+                }
+            }
+            VerbName::CreateSnapshot => {
+                if let Some(made) = settled(tolerant::<Snapshot>(verb, said).verdict) {
+                    self.made(argv, made.map(|made| (made.snapshot, BTreeMap::new())));
+                }
+            }
             VerbName::DeleteVolume => {
                 if is_gone() {
                     let id = options(word).remove(keys::ID);
@@ -159,6 +144,22 @@ impl Ledger {
             Thing::Snapshot(made) => self.0.push(Thing::Snapshot(set(made))),
             Thing::Mount(_) | Thing::MountDevice(_) | Thing::Attached { .. } => {}
         }
+    }
+}
+
+/// What a call that makes something has made, or that it made nothing; `None` where it may be there, or come to be.
+fn settled<T>(verdict: Result<Came<T>, Verdict>) -> Option<Option<T>> {
+    match verdict {
+        Ok(Came::Done(made)) => Some(Some(made)),
+        Ok(Came::NotSupported) | Err(Verdict::Failed(_)) => Some(None),
+        Ok(Came::InProgress)
+        | Err(
+            Verdict::NoAnswer { .. }
+            | Verdict::NotJson { .. }
+            | Verdict::WrongShape { .. }
+            | Verdict::OddStatus { .. }
+            | Verdict::SuccessButExit { .. },
+        ) => None,
     }
 }
 
