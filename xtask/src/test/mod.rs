@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 /// After this a phase is taken for hung: four times what the longest takes on a busy machine with two processors.
 const PHASE_LIMIT: Duration = Duration::from_secs(60 * 60);
 const DEMO_LIMIT: Duration = Duration::from_secs(5 * 60);
+/// By which a test binary is told how many cases it may run at a time.
+const THREADS: &str = "RUST_TEST_THREADS";
 /// Nobody, in the literal sense: the user without rights that every Linux knows.
 const NOBODY: u32 = 65534;
 
@@ -143,6 +145,10 @@ fn build(_: &mut Tally) -> Result<()> {
 fn cargo_test(filter: Option<&str>, tally: &mut Tally) -> Result<()> {
     let mut cargo = sh::cargo();
     cargo.args(["test", "--workspace", "--no-fail-fast"]).args(filter).args(["--", "--show-output"]);
+    if std::env::var_os(THREADS).is_none() {
+        // Cases that use the kernel wait for a third of their time; one more at a time takes that up.
+        cargo.env(THREADS, (std::thread::available_parallelism().map_or(1, usize::from) + 1).to_string());
+    }
     let mut reader = Reader::new();
     let end = sh::watch(&mut cargo, PHASE_LIMIT, &mut |stream, line| match stream {
         Stream::Out => {
