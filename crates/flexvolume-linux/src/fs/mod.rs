@@ -27,6 +27,7 @@ mod kind;
 mod options;
 mod probe;
 mod renew;
+mod shut;
 mod signature;
 mod tool;
 mod usage;
@@ -39,6 +40,7 @@ pub use kind::FsType;
 pub use options::{check_mkfs_options, check_mount_options};
 pub use probe::{Content, content};
 pub use renew::renew_uuid;
+pub use shut::shut_down;
 pub use tool::{Needed, needed};
 pub use usage::{Usage, usage};
 

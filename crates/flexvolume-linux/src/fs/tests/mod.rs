@@ -3,6 +3,7 @@
 mod interrupted;
 mod kept;
 mod refused;
+mod shut;
 
 use std::{
     fs::{self, File},
