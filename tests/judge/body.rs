@@ -26,6 +26,11 @@ waits,mount)
     echo $$ > "$state/pid"
     while [ ! -e "$state/go" ]; do sleep 0.05; done
     ;;
+slow,mount)
+    [ -e "$state/pid" ] || mount --bind "$state/folder" "$2"
+    echo $$ > "$state/pid"
+    while [ ! -e "$state/go" ]; do sleep 0.05; done
+    ;;
 broken,createvolume) fail "the shelf is full" exhausted ;;
 refuses,createvolume) fail "what is a shelf?" invalid ;;
 service,mount)
@@ -166,6 +171,61 @@ fn what_was_begun_is_taken_away_at_a_signal() {
         assert!(!court.is_alive());
         court.assert_clean();
     }
+}
+
+/// What a judge had begun that was killed is taken away by the next one, by the same driver and by no other.
+#[test]
+fn what_a_judge_that_was_killed_had_begun_is_taken_away_by_the_next() {
+    let Some(court) = Court::new("slow") else { return };
+    let volume = court.described(&json!({"create": {}, "secrets": {"password": "correct horse"}}));
+    let mut judge = court.in_mount(&["--level", "flexvol", "--destroy", "--only", "mount", "--options", &volume]);
+    let folder = fs::read_dir(&court.scratch).unwrap().next().unwrap().unwrap().path();
+    let begun = fs::read_to_string(folder.join("begun.json")).unwrap();
+    assert!(!begun.contains("correct horse") && !begun.contains("Y29ycmVjdCBob3JzZQ"), "{begun}");
+
+    // It lives, and its folder is its own.
+    let (_, other) = court.ran(&["--only", "init.answers"]);
+    assert_eq!((&other["earlier"], &other["left"]), (&json!([]), &json!([])));
+    assert!(court.is_alive() && folder.exists());
+
+    judge.kill().unwrap();
+    judge.wait().unwrap();
+    assert!(court.is_alive(), "the call goes on");
+    assert_eq!(court.bed.sandbox.mounts().unwrap().len(), 1);
+
+    // Another driver knows nothing of it, and the person is told what to type.
+    let stranger = court.driver.with_file_name("stranger");
+    fs::copy(&court.driver, &stranger).unwrap();
+    let mut check = court.bed.command(["-o", "json", "check", "--only", "init.answers", "--scratch"]);
+    let (_, other) = report(&Ran::of(check.arg(&court.scratch).arg(&stranger).output().unwrap()));
+    let left = other["left"].to_string();
+    assert!(left.contains(&format!("--scratch {} {}", court.scratch.display(), court.driver.display())), "{left}");
+    assert!(court.is_alive() && folder.exists());
+
+    fs::write(court.state.join("calls"), "").unwrap();
+    let (code, report) = court.ran(&["--destroy", "--only", "init.answers"]);
+    assert_eq!((code, &report["left"]), (0, &json!([])), "{report:#}");
+    assert_eq!(report["earlier"], json!([folder]));
+    assert_eq!(fs::read_to_string(court.state.join("calls")).unwrap(), "unmount\ndeletevolume\ninit\ninit\n");
+    assert!(!court.is_alive());
+    court.assert_clean();
+}
+
+/// A call that may cost what the volume holds is not ended, whoever began it: it is waited for.
+#[test]
+fn what_goes_on_after_its_judge_was_killed_is_waited_for() {
+    let Some(court) = Court::new("slow") else { return };
+    let mut judge = court.in_mount(&["--only", "mount"]);
+    judge.kill().unwrap();
+    judge.wait().unwrap();
+    let (_, report) = court.ran(&["--only", "init.answers", "--timeout", "1s"]);
+    let left = report["left"].to_string();
+    assert!(left.contains(&format!("ps -p {}", court.pid())) && report["earlier"] == json!([]), "{report:#}");
+    assert!(court.is_alive(), "it was ended");
+    fs::write(court.state.join("go"), "").unwrap();
+    let (_, report) = court.ran(&["--only", "init.answers"]);
+    assert_eq!((&report["left"], report["earlier"].as_array().map(Vec::len)), (&json!([]), Some(1)), "{report:#}");
+    court.assert_clean();
 }
 
 #[test]

@@ -16,7 +16,7 @@ use flexvolume_linux::{
     process,
 };
 use flexvolume_protocol::{
-    Device, Dir, Extension, HostKeys, Id, InitReply, Options, PodKeys, Secret, Secrets, UserOptions, keys,
+    Device, Dir, Extension, HostKeys, Id, InitReply, Options, PodKeys, Redactor, Secret, Secrets, UserOptions, keys,
 };
 use rustix::thread::{CapabilitySet, capabilities};
 
@@ -24,6 +24,7 @@ use crate::{
     blame::Blame,
     call::{Caller, MARK},
     job::Job,
+    notes::{FOLDER, Noted, Notes},
     stop::{Stop, Verdict, fault, skip},
     trouble::Trouble,
 };
@@ -98,29 +99,36 @@ impl<'a> Bed<'a> {
     pub(crate) fn new(job: &'a Job) -> Result<Self, Trouble> {
         let id = fresh()?;
         let token = format!("{}{}", fresh()?, fresh()?);
-        // Mounts are found by their real paths.
-        let root = fs::canonicalize(&job.root).map_err(|error| Trouble::io("find the folder", &job.root, error))?;
-        let home = root.join(format!("flexvol-check-{id}"));
-        fs::create_dir(&home).map_err(|error| Trouble::io("make the folder", &home, error))?;
-        let secrets = secrets(job, Some(&token));
-        let redactor = flexvolume_protocol::Redactor::new(&secrets);
-        let caller = Caller::new(job, id.clone(), redactor);
         let loops = bound()?;
-        let (init, volume) = (InitReply::default(), None);
-        Ok(Self {
+        let home = scratch(job)?.join(format!("{FOLDER}{id}"));
+        let notes = Notes::begin(&home, &job.driver)?;
+        let redactor = Redactor::new(&secrets(job, Some(&token)));
+        let caller = Caller::new(job, id.clone(), redactor, notes);
+        Ok(Self { token, loops, ..Self::with(job, id, home, caller) })
+    }
+
+    /// Where a judge had been that is dead, with nothing up but what it noted.
+    pub(crate) fn of_the_dead(job: &'a Job, id: &str, home: PathBuf, notes: Notes, noted: Noted) -> Self {
+        let redactor = Redactor::new(&secrets(job, None));
+        let caller = Caller::of_the_dead(job, id.to_owned(), redactor, notes, noted);
+        Self::with(job, id.to_owned(), home, caller)
+    }
+
+    fn with(job: &'a Job, id: String, home: PathBuf, caller: Caller) -> Self {
+        Self {
             job,
             caller,
-            init,
-            volume,
+            init: InitReply::default(),
+            volume: None,
             id,
-            token,
+            token: String::new(),
             home,
-            loops,
+            loops: BTreeSet::new(),
             up: Up::default(),
             host_mounts: false,
             blame: Blame::default(),
             left: Vec::new(),
-        })
+        }
     }
 
     /// Whether the driver announces it, and this level is about that.
@@ -306,6 +314,11 @@ impl<'a> Bed<'a> {
     pub(crate) fn mounted(&self, dir: &Dir) -> Result<Option<Mounted>, Stop> {
         Ok(mount::table::at(dir.as_path())?)
     }
+}
+
+/// The folder that the judge makes its own in; mounts are found by their real paths.
+pub(crate) fn scratch(job: &Job) -> Result<PathBuf, Trouble> {
+    fs::canonicalize(&job.root).map_err(|error| Trouble::io("find the folder", &job.root, error))
 }
 
 /// A secret plain and as it comes.

@@ -12,13 +12,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flexvolume_linux::process::{self, How, Kill, Limits, Outcome, ProcessId, Program};
+use flexvolume_linux::process::{self, How, Kill, Limits, Outcome, Program};
 use flexvolume_protocol::{Answer, Came, Redactor, Said, Verb, VerbName, Verdict, Wire, excerpt, strict, tolerant};
 
 use crate::{
     heard,
     job::Job,
-    ledger::{Ledger, Thing},
+    ledger::{Going, Ledger, Thing},
+    notes::{Noted, Notes},
     patience::{Leave, may_end},
     shown::{Call, Time},
     stop::Stop,
@@ -85,6 +86,8 @@ pub(crate) struct Caller {
     told: Option<fn(&Call)>,
     /// What was begun is being undone, which goes on whoever asks for an end.
     undoing: AtomicBool,
+    /// What was begun, for whoever comes when the judge is killed.
+    notes: Notes,
     heard: Mutex<Known>,
 }
 
@@ -93,13 +96,6 @@ struct Over {
     outcome: Outcome,
     /// It goes on: it did not end in time and may not be ended.
     spared: bool,
-}
-
-/// A call that did not end in time and goes on.
-#[derive(Clone, Debug)]
-pub(crate) struct Going {
-    pub(crate) verb: String,
-    pub(crate) id: ProcessId,
 }
 
 /// What is known of all calls so far.
@@ -116,11 +112,14 @@ struct Known {
     ledger: Ledger,
     /// The process groups that calls were.
     groups: BTreeSet<u32>,
+    /// Calls that did not end in time and go on.
     going: Vec<Going>,
+    /// Calls that have not ended yet, those among them.
+    calls_now: Vec<Going>,
 }
 
 impl Caller {
-    pub(crate) fn new(job: &Job, mark: String, redactor: Redactor) -> Self {
+    pub(crate) fn new(job: &Job, mark: String, redactor: Redactor, notes: Notes) -> Self {
         Self {
             exe: job.driver.clone(),
             mark,
@@ -131,8 +130,28 @@ impl Caller {
             asked: job.asked,
             told: job.on_call,
             undoing: AtomicBool::new(false),
+            notes,
             heard: Mutex::default(),
         }
+    }
+
+    /// The same, for what an earlier judge had begun that is dead. Calls of his that may be ended are.
+    pub(crate) fn of_the_dead(job: &Job, mark: String, redactor: Redactor, notes: Notes, noted: Noted) -> Self {
+        let caller = Self::new(job, mark, redactor, notes);
+        let leave = Leave { all: job.may_destroy, volumes: false };
+        for Going { verb, id } in noted.calls.iter().filter(|call| process::alive(&call.id)) {
+            if may_end(verb, leave) {
+                process::end(&process::group_members(id.pid).unwrap_or_default(), GRACE, true);
+            }
+        }
+        let known = Known {
+            ledger: Ledger::of(noted.begun),
+            groups: noted.calls.iter().map(|call| call.id.pid).collect(),
+            going: noted.calls.clone(),
+            calls_now: noted.calls,
+            ..Known::default()
+        };
+        Self { heard: Mutex::new(known), ..caller }
     }
 
     /// From now on the volumes in use are such as the judge made, or not.
@@ -157,7 +176,9 @@ impl Caller {
 
     /// It is undone, or nothing can be done about it any more.
     pub(crate) fn strike(&self, thing: &Thing) {
-        self.known().ledger.strike(thing);
+        let mut known = self.known();
+        known.ledger.strike(thing);
+        let _ = self.note(&known);
     }
 
     /// The process groups that calls were.
@@ -175,6 +196,12 @@ impl Caller {
     /// The driver's executable.
     pub(crate) fn exe(&self) -> String {
         self.exe.display().to_string()
+    }
+
+    /// Writes down what is known of what was begun.
+    fn note(&self, known: &Known) -> Result<(), Trouble> {
+        let (driver, begun) = (self.exe.clone(), known.ledger.all().to_vec());
+        self.notes.write(&Noted { driver, begun, calls: known.calls_now.clone() }, &self.redactor)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -257,11 +284,24 @@ impl Caller {
         program.stdin = stdin.map(Into::into);
         program.env = vec![(MARK.to_owned(), self.mark.clone())];
         let verb = words.first().copied().unwrap_or_default();
-        self.known().ledger.begin(&words);
+        {
+            let mut known = self.known();
+            known.ledger.begin(&words);
+            let noted = self.note(&known);
+            // What is not noted is not begun; what is being undone is undone all the same.
+            if !self.undoing.load(Ordering::Relaxed) {
+                noted?;
+            }
+        }
         let over = self.over(&program, verb, kill)?;
         let Over { outcome, spared } = &over;
-        if let How::Exited(_) | How::Signalled(_) = outcome.how {
-            self.known().ledger.end(&words, &said(outcome));
+        {
+            let mut known = self.known();
+            if let How::Exited(_) | How::Signalled(_) = outcome.how {
+                known.ledger.end(&words, &said(outcome));
+            }
+            known.calls_now.retain(|call| process::alive(&call.id));
+            let _ = self.note(&known);
         }
         let text = |bytes: &[u8]| excerpt(&self.redactor.text(&String::from_utf8_lossy(bytes)), SHOWN);
         let call = Call {
@@ -294,7 +334,12 @@ impl Caller {
         let began = Instant::now();
         let running = process::spawn(program)?;
         let id = running.id();
-        self.known().groups.insert(id.pid);
+        {
+            let mut known = self.known();
+            known.groups.insert(id.pid);
+            known.calls_now.push(Going { verb: verb.to_owned(), id });
+            let _ = self.note(&known);
+        }
         let (to, from) = mpsc::channel();
         // Left behind with a call that is.
         thread::spawn(move || {

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use flexvolume_linux::process::ProcessId;
 use flexvolume_protocol::{Came, Created, Id, Said, Snapshot, VerbName, Verdict, keys, tolerant};
+use serde::{Deserialize, Serialize};
 
 /// Something that was begun.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) enum Thing {
     /// `mount` was called for this directory.
     Mount(String),
@@ -20,7 +23,7 @@ pub(crate) enum Thing {
 }
 
 /// Something that the driver was asked to make.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Made {
     /// With which options; asked once more, it says once more what it made.
     pub(crate) asked: BTreeMap<String, String>,
@@ -30,11 +33,28 @@ pub(crate) struct Made {
     pub(crate) options: BTreeMap<String, String>,
 }
 
+/// A call that has not ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Going {
+    pub(crate) verb: String,
+    pub(crate) id: ProcessId,
+}
+
 /// What was begun and not undone, the last one last.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger(Vec<Thing>);
 
 impl Ledger {
+    /// What an earlier judge had begun, in its order.
+    pub(crate) fn of(begun: Vec<Thing>) -> Self {
+        Self(begun)
+    }
+
+    /// All of it, in its order.
+    pub(crate) fn all(&self) -> &[Thing] {
+        &self.0
+    }
+
     /// All of it, the last one first.
     pub(crate) fn backwards(&self) -> Vec<Thing> {
         self.0.iter().rev().cloned().collect()

@@ -65,6 +65,8 @@ pub struct Report {
     /// The judge was asked to end before all was judged.
     #[serde(skip)]
     pub ended: bool,
+    /// Folders of judges that were killed, which were taken away first, with all that was begun in them.
+    pub earlier: Vec<String>,
     /// What the driver left behind and the judge could not take away.
     pub left: Vec<String>,
     /// How long each verb took at most, in milliseconds, and how often it was called.
@@ -149,6 +151,9 @@ impl fmt::Display for Report {
         if let Some(refused) = &self.refused {
             writeln!(f, "nothing was judged by a volume: {refused}")?;
         }
+        for earlier in &self.earlier {
+            writeln!(f, "taken away first, since a judge was killed: {earlier}, and what it had begun")?;
+        }
         for left in &self.left {
             writeln!(f, "left behind: {left}")?;
         }
@@ -199,6 +204,7 @@ mod tests {
             refused: refused.then(String::new),
             judged: !outcomes.is_empty(),
             ended,
+            earlier: Vec::new(),
             left: Vec::new(),
             times: Vec::new(),
         };

@@ -1,12 +1,13 @@
 //! The run: every check there is for the level, in order, each from a clean state; and what is left at the end.
 
 use crate::{
-    bed::Bed,
+    bed::{Bed, scratch},
     blame::{because, is_because},
-    call::Going,
     check::{Act, Check},
     chosen::{NOT_ASKED, begins, chosen, is_asked, wanted},
+    earlier::{Earlier, take_away},
     job::Job,
+    ledger::Going,
     report::{Finding, Outcome, Report},
     stop::Stop,
     trouble::Trouble,
@@ -25,11 +26,13 @@ pub fn check(job: &Job, told: &mut dyn FnMut(&Finding)) -> Result<Report, Troubl
     if !rustix::process::geteuid().is_root() {
         return Err(Trouble::NotRoot);
     }
+    let Earlier { gone, mut left } = take_away(job, &scratch(job)?);
     let mut bed = Bed::new(job)?;
     let findings = all(&mut bed, &wanted, told);
     let ended = bed.caller.is_asked();
     bed.finish();
     let findings = findings?;
+    left.append(&mut bed.left);
     Ok(Report {
         driver: job.name.as_str().to_owned(),
         level: job.level,
@@ -37,7 +40,8 @@ pub fn check(job: &Job, told: &mut dyn FnMut(&Finding)) -> Result<Report, Troubl
         findings,
         refused: bed.blame.refused.take(),
         ended,
-        left: std::mem::take(&mut bed.left),
+        earlier: gone,
+        left,
         times: bed.caller.times(),
     })
 }

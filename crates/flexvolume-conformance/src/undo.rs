@@ -17,8 +17,7 @@ use flexvolume_protocol::{
 
 use crate::{
     bed::{Bed, Up},
-    call::Going,
-    ledger::{Made, Thing},
+    ledger::{Going, Made, Thing},
     life::{by_default, remove},
     proof,
     shown::typed,

@@ -150,7 +150,8 @@ pub(crate) const VERBS: &[Verb] = &[
             is done that may cost what the volume holds, beyond mounting it and writing a file of its own. A driver that makes \
             volumes is judged by its own at --level flexvol, if the description has `create`, their parameters. The exit \
             code is 1 if a check failed that must not, and 7 if nothing could be judged. SIGINT and SIGTERM end the call that is \
-            under way, if that may be; what was begun is taken away, and what was found so far is told. Needs root.",
+            under way, if that may be; what was begun is taken away, and what was found so far is told. What a judge that was killed \
+            had begun with this driver in this --scratch is taken away first. Needs root.",
         examples: &[
             (
                 "Judge a driver by a volume that may be lost:",

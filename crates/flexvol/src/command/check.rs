@@ -261,6 +261,9 @@ fn summary(report: &Report, count: Count) {
     if let Some(refused) = &report.refused {
         say!("{refused}");
     }
+    for earlier in &report.earlier {
+        say!("taken away first, since a judge was killed: {earlier}, and what it had begun");
+    }
     for left in &report.left {
         say!("left behind: {left}");
     }

@@ -107,6 +107,7 @@ mod tests {
             refused: None,
             judged: true,
             ended: false,
+            earlier: Vec::new(),
             left: Vec::new(),
             times: Vec::new(),
         };
