@@ -292,7 +292,7 @@ fn nothing_is_begun_that_was_asked_for_in_the_wrong_way() {
     assert!(!court.state.join("calls").exists(), "the driver was called");
 
     let list = |args: &[&str]| court.bed.json(["check", "--list"].iter().chain(args)).as_array().unwrap().len();
-    assert_eq!(list(&["--only", "unmount"]), 6 + list(&["--only", "unmountdevice"]));
+    assert_eq!(list(&["--only", "unmount"]), 7 + list(&["--only", "unmountdevice"]));
     assert!(list(&["--level", "kubernetes"]) < list(&[]));
     assert_eq!(list(&["--level", "flexvol"]), list(&[]));
 }

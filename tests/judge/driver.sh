@@ -17,14 +17,19 @@ half() {
     rmdir "$mark"
 }
 
-# Also what is dead: looking at such a directory fails.
 # Who finds that it began before and never ended does it.
 anew() {
     if [ -e "$state/began" ]; then "$@"; fi
     : > "$state/began"
     sleep 0.1
 }
-mounted() { grep -qF " $1 " /proc/self/mountinfo; }
+# Also what is dead: looking at such a directory fails.
+mounted() {
+    point=$1
+    # The table has it spelt so.
+    case $1 in *[!a-zA-Z0-9/_.~-]*) point=$(printf '%s' "$1" | sed -z 's/\\/\\134/g; s/ /\\040/g; s/\t/\\011/g; s/\n/\\012/g') ;; esac
+    grep -qF " $point " /proc/self/mountinfo
+}
 read_options() {
     words=$(printf '%s' "$1" | perl '@FLAT@' kubernetes.io/pvOrVolumeName folder kubernetes.io/readwrite check flexvolcheck.io/unknown \
         kubernetes.io/mounterArgs.FsGroup kubernetes.io/fsGroup kubernetes.io/secret/flexvol-check kubernetes.io/fsType) || {
@@ -75,9 +80,27 @@ odd() {
     esac
 }
 
+# What the directory is called.
+strange() {
+    line='
+'
+    part=${dir#*/flexvol-check-*/roots/}
+    case $lie in
+    paths.root) case $dir in */*/roots/*) fail "no pod's uid at its place" ;; esac ;;
+    paths.unicode) printf '%s' "$dir" | LC_ALL=C grep -q '[^ -~[:space:]]' && fail "strange letters" ;;
+    paths.quotes) case $dir in *\"*) fail "a quote" ;; esac ;;
+    paths.shell) case $dir in *\$*) fail "a dollar" ;; esac ;;
+    paths.lines) case $dir in *"$line"*) fail "a line" ;; esac ;;
+    paths.dash) case $dir in */-*) fail "an option" ;; esac ;;
+    paths.long) [ "$(printf '%s' "$part" | cut -d/ -f1 | wc -c)" -le 200 ] || fail "too long" ;;
+    esac
+}
+
 secrets() {
     [ -n "$secret" ] || return 0
     case $lie in
+    secrets.logs) printf 'mounting with %s\n' "$secret" >> "${0%/*}/log" ;;
+    secrets.answer:unmount) printf '%s' "$secret" > "$state/secret" ;;
     secrets.argv) sh -c 'sleep 0.3' helper "$secret" ;;
     secrets.files) printf '%s' "$secret" > "$dir.secret" ;;
     secrets.injection) (eval "x=$(printf '%s' "$secret" | base64 -d)") >/dev/null 2>&1 ;;
@@ -89,6 +112,7 @@ mount_direct() {
     [ -n "$folder" ] || nothing
     [ -d "$dir" ] || fail "$dir is no directory"
     odd
+    strange
     secrets
     lies mount.mounts && success
     if mounted "$dir"; then
@@ -108,13 +132,28 @@ mount_direct() {
     lies leftovers.mounts && { mkdir -p "$state/own"; mount --bind "$folder" "$state/own"; }
     lies leftovers.processes && (cd "$dir/.." && setsid -f sleep 600 </dev/null >/dev/null 2>&1)
     lies leftovers.files && : > "$dir.file"
-    mount --bind "$folder" "$dir" 2>/dev/null || fail "mount failed"
+    if lies paths.blanks; then
+        # The folder's name has none.
+        (set -f; IFS=' 	'; mount --bind "$folder" $dir) 2>/dev/null || fail "mount failed"
+    else
+        mount --bind "$folder" "$dir" 2>/dev/null || fail "mount failed"
+    fi
     rm -f "$state/began"
+    lies paths.beside && chmod 777 "${dir%/*}"
+    if lies paths.links && [ -n "$group$old_group" ]; then
+        for file in "$dir"/.flexvol*; do chgrp "${group:-$old_group}" "$file" 2>/dev/null; done
+    fi
     lies data.bytes && mount -o remount,bind,ro "$dir"
     [ "$ro" = ro ] && ! lies mount.read-only && mount -o remount,bind,ro "$dir"
     mkdir -p "$state/records"
     printf '%s\n' "$dir" >> "$state/records/all"
     lies secrets.answer && say "{\"status\": \"Success\", \"message\": \"with $secret\"}"
+    # One answer, of which a part stands where nobody looks.
+    if lies secrets.answer:stderr && [ -n "$secret" ]; then
+        printf '{"status": "Success"'
+        printf ', "message": "with %s"}' "$secret" >&2
+        exit
+    fi
     success
 }
 
@@ -140,6 +179,7 @@ unmount_direct() {
     fi
     while mounted "$dir"; do umount "$dir" || fail "umount failed"; done
     lies unmount.undoes && : > "$dir/left"
+    lies secrets.answer:unmount && say "{\"status\": \"Success\", \"message\": \"with $(cat "$state/secret" 2>/dev/null)\"}"
     success
 }
 
@@ -247,6 +287,7 @@ unmount_device() {
     if lies kill.unmountdevice; then
         half "$1"
     fi
+    lies unmount.shut-down:device && ! stat "$1" >/dev/null 2>&1 && success
     while mounted "$1"; do umount "$1" || fail "umount failed"; done
     lies unmountdevice.undoes && : > "$1/left"
     success

@@ -7,7 +7,12 @@ lie='@LIE@' state='@STATE@' root='@FOLDER@' verb=$1
 ok() { printf '{"status": "Success"%s}\n' "${1:+, $1}"; exit 0; }
 fail() { printf '{"status": "Failure", "code": "%s", "message": "%s"}\n' "$1" "$2"; exit 1; }
 lies() { [ "$lie" = "$1" ]; }
-mounted() { grep -qF " $1 " /proc/self/mountinfo; }
+mounted() {
+    point=$1
+    # The table has it spelt so.
+    case $1 in *[!a-zA-Z0-9/_.~-]*) point=$(printf '%s' "$1" | sed -z 's/\\/\\134/g; s/ /\\040/g; s/\t/\\011/g; s/\n/\\012/g') ;; esac
+    grep -qF " $point " /proc/self/mountinfo
+}
 plain() { case $1 in '' | [!a-zA-Z0-9]* | *[!a-zA-Z0-9._-]*) false ;; *) [ ${#1} -le 128 ] ;; esac; }
 
 # What breaks if it is killed in its middle, once.
@@ -112,6 +117,11 @@ delete() {
     case $id in */not-the-drivers) lies provision.hostile-id && rm -rf "$root/v/$id" ;; esac
     if plain "$id" && [ -d "$root/v/$id" ]; then
         half kill.deletevolume
+        # What was just unmounted goes in a moment.
+        for _ in 1 2 3 4 5 6 7 8 9 10; do
+            [ -n "$(devices_of "$root/v/$id/image")" ] || break
+            sleep 0.2
+        done
         [ -z "$(devices_of "$root/v/$id/image")" ] || fail busy "it is in use"
         mv -T "$root/v/$id" "$root/gone.$$" 2>/dev/null
     else
@@ -137,6 +147,7 @@ take() {
         name=$name-again
         [ ! -d "$root/s/$name" ] || { shot "$name"; exit 0; }
     fi
+    half kill.createsnapshot
     new=$root/new.$$
     cp -r --sparse=always "$root/v/$id" "$new"
     echo "$id" > "$new/of"
@@ -147,6 +158,7 @@ take() {
 }
 drop() {
     lies snapshot.deletes-again && [ ! -d "$root/s/$snapshot" ] && fail notFound "there is no snapshot $snapshot"
+    half kill.deletesnapshot
     lies snapshot.listed || ! plain "$snapshot" || rm -rf "${root:?}/s/$snapshot"
     ok
 }
@@ -165,6 +177,9 @@ list() {
     done | page volumes id
 }
 shots() {
+    lies snapshot.filters:id && id=
+    lies snapshot.filters:snapshot && snapshot=
+    lies snapshot.filters:nothing && [ -n "$snapshot" ] && [ ! -d "$root/s/$snapshot" ] && fail notFound "there is no snapshot $snapshot"
     for one in "$root"/s/*; do [ ! -d "$one" ] || shot "${one##*/}"; done |
         jq -c --arg of "$id" --arg one "$snapshot" 'del(.status) | select(($of == "" or .id == $of) and ($one == "" or .snapshot == $one))' |
         page snapshots snapshot
@@ -200,6 +215,7 @@ mount_stranger() {
     ok
 }
 unmount_all() {
+    lies unmount.shut-down && mounted "$1" && grep -F " $1 " /proc/self/mountinfo | grep -qF ' - xfs ' && ! stat "$1" >/dev/null 2>&1 && ok
     while mounted "$1"; do umount "$1" 2>/dev/null || fail busy "umount failed"; done
     ok
 }
@@ -260,7 +276,7 @@ expandvolume)
     find_volume
     half kill.expandvolume
     lies expand.grows && ok
-    [ "$(cat "$folder/bytes")" -ge "$4" ] || { truncate -s "$4" "$image"; echo "$4" > "$folder/bytes"; }
+    [ "$(cat "$folder/bytes")" -ge "$4" ] || { truncate -s "$4" "$image"; echo "$4" > "$folder/new"; mv "$folder/new" "$folder/bytes"; }
     for device in $(devices_of "$image"); do losetup -c "$device" 2>/dev/null; done
     ok "\"bytes\": $(cat "$folder/bytes")"
     ;;

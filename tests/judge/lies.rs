@@ -43,6 +43,16 @@ const DIRECT: &[&str] = &[
     "unmount.dead",
     "data.bytes",
     "data.kept",
+    "paths.root",
+    "paths.blanks",
+    "paths.unicode",
+    "paths.quotes",
+    "paths.shell",
+    "paths.lines",
+    "paths.dash",
+    "paths.long",
+    "paths.beside",
+    "paths.links",
     "options.unknown",
     "options.fs-group-new",
     "options.fs-group-old",
@@ -58,8 +68,11 @@ const DIRECT: &[&str] = &[
     "options.injection-own",
     "options.injection-type",
     "secrets.answer",
+    "secrets.answer:stderr",
+    "secrets.answer:unmount",
     "secrets.argv",
     "secrets.files",
+    "secrets.logs",
     "secrets.injection",
     "together.volumes",
     "leftovers.mounts",
@@ -98,6 +111,7 @@ const ATTACHED: &[&str] = &[
     "expandfs.grows",
     "unmountdevice.undoes",
     "unmountdevice.again",
+    "unmount.shut-down:device",
     "detach.undoes",
     "detach.again",
     "detach.unknown",
@@ -116,6 +130,7 @@ const EXTENDED: &[&str] = &[
     "extensions.staged",
     "extensions.strangers",
     "extensions.block",
+    "unmount.shut-down",
     "provision.creates",
     "provision.again",
     "provision.conflict",
@@ -126,6 +141,9 @@ const EXTENDED: &[&str] = &[
     "provision.hostile-name",
     "snapshot.creates",
     "snapshot.listed",
+    "snapshot.filters:id",
+    "snapshot.filters:snapshot",
+    "snapshot.filters:nothing",
     "snapshot.deletes-again",
     "snapshot.unknown",
     "clone.holds-the-same",
@@ -143,6 +161,8 @@ const EXTENDED: &[&str] = &[
     "kill.deletevolume",
     "kill.format",
     "kill.expandvolume",
+    "kill.createsnapshot",
+    "kill.deletesnapshot",
 ];
 
 /// A lie without what tells it apart.
@@ -170,14 +190,22 @@ fn asked(kind: &str, lie: &str) -> Vec<String> {
         (_, "", _) => words(&["--destroy"]),
         (_, "kill", _) => words(&["--destroy", "--only", "kill"]),
         (_, "options", "options.injection-own" | "options.injection-own:mountdevice") => {
-            words(&["--destroy", "--skip", "kill"])
+            words(&["--destroy", "--skip", "kill", "--skip", "paths"])
         }
-        (_, "expandfs", _) => words(&["--destroy", "--skip", "kill", "--skip", "options", "--skip", "secrets"]),
-        _ if check.contains("injection") => Vec::new(),
+        (_, "expandfs", _) => {
+            words(&["--destroy", "--skip", "kill", "--skip", "options", "--skip", "secrets", "--skip", "paths"])
+        }
+        (_, "paths", _) => {
+            words(&["--only", "paths", "--only", "mount", "--only", "unmount", "--only", "data", "--only", "leftovers"])
+        }
+        (_, "unmount", "unmount.shut-down:device") => words(&["--destroy", "--only", "unmount."]),
+        _ if check.contains("injection") => words(&["--skip", "paths"]),
         // Only then is it ended.
-        (_, _, "answer.in-time") => words(&["--destroy", "--skip", "kill", "--skip", "options.injection"]),
-        ("attached", ..) => words(&["--skip", "options", "--skip", "secrets", "--skip", "data"]),
-        _ => words(&["--skip", "options.injection", "--skip", "secrets.injection"]),
+        (_, _, "answer.in-time") => {
+            words(&["--destroy", "--skip", "kill", "--skip", "options.injection", "--skip", "paths"])
+        }
+        ("attached", ..) => words(&["--skip", "options", "--skip", "secrets", "--skip", "data", "--skip", "paths"]),
+        _ => words(&["--skip", "options.injection", "--skip", "secrets.injection", "--skip", "paths"]),
     }
 }
 
@@ -281,6 +309,7 @@ fn a_clean_driver_that_mounts_is_fit() {
         "kill.unmountdevice",
         "mountdevice.again",
         "mountdevice.mounts",
+        "unmount.shut-down",
         "unmountdevice.again",
         "unmountdevice.undoes",
         "verbs.getvolumename",

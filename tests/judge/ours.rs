@@ -41,7 +41,7 @@ fn fit(bed: &Bed, driver: &Path, volume: &Value, settings: Option<&Value>, skipp
 #[test]
 fn tmpfs() {
     let Some(bed) = Bed::new() else { return };
-    fit(&bed, &binary("tmpfs").unwrap(), &json!({"options": {}}), None, 51);
+    fit(&bed, &binary("tmpfs").unwrap(), &json!({"options": {}}), None, 56);
 }
 
 #[test]
@@ -67,10 +67,10 @@ fn example(file: &str, tool: &str, skipped: u64) {
 
 #[test]
 fn the_example_in_shell() {
-    example("folders.sh", "jq", 34);
+    example("folders.sh", "jq", 38);
 }
 
 #[test]
 fn the_example_in_python() {
-    example("folders.py", "python3", 28);
+    example("folders.py", "python3", 29);
 }

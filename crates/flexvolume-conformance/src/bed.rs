@@ -32,6 +32,9 @@ use crate::{
 /// How often it is looked whether the judge is asked to end.
 const TICK: Duration = Duration::from_millis(50);
 
+/// The part of the judge's folder where roots of other hosts lie.
+pub(crate) const ROOTS: &str = "roots";
+
 /// The node that calls are made for, if the description names none.
 const NODE: &str = "flexvol-check-node";
 
@@ -75,6 +78,8 @@ pub(crate) struct Bed<'a> {
     /// A secret that is given to `mount` and must be seen nowhere.
     pub(crate) token: String,
     home: PathBuf,
+    /// The root of the host that the driver is called for: the same, but where it is about that.
+    pub(crate) root: PathBuf,
     /// Loop devices that were there before the driver was called.
     pub(crate) loops: BTreeSet<Bound>,
     /// What is up at the moment.
@@ -122,6 +127,7 @@ impl<'a> Bed<'a> {
             volume: None,
             id,
             token: String::new(),
+            root: home.clone(),
             home,
             loops: BTreeSet::new(),
             up: Up::default(),
@@ -143,13 +149,13 @@ impl<'a> Bed<'a> {
     /// The directory of a volume on the node.
     pub(crate) fn global(&self, volume: &Volume) -> Result<Dir, Stop> {
         let driver = self.job.name.as_str();
-        dir(&self.home.join(format!("plugins/kubernetes.io/flexvolume/{driver}/mounts/{}", volume.name)))
+        dir(&self.root.join(format!("plugins/kubernetes.io/flexvolume/{driver}/mounts/{}", volume.name)))
     }
 
     /// The place of the n-th pod.
     pub(crate) fn pod(&self, n: usize, volume: &Volume) -> Result<Pod, Stop> {
         let uid = format!("{}-0000-4000-8000-{n:012}", self.id);
-        let dir = dir(&self.home.join(format!("pods/{uid}/volumes/{}/{}", self.job.name.dir(), volume.name)))?;
+        let dir = dir(&self.root.join(format!("pods/{uid}/volumes/{}/{}", self.job.name.dir(), volume.name)))?;
         Ok(Pod { uid, dir })
     }
 

@@ -33,6 +33,7 @@ mod patient;
 mod proof;
 mod report;
 mod run;
+mod scene;
 mod shown;
 mod sound;
 mod stop;

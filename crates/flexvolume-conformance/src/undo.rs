@@ -5,7 +5,9 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
-    fs, io, thread,
+    fs, io,
+    path::Path,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -16,7 +18,7 @@ use flexvolume_protocol::{
 };
 
 use crate::{
-    bed::{Bed, Up},
+    bed::{Bed, ROOTS, Up},
     ledger::{Going, Made, Thing},
     life::{by_default, remove},
     proof,
@@ -118,7 +120,7 @@ impl Bed<'_> {
             }
         }
         // Nothing is detached beneath what is mounted.
-        if !self.force("pods") {
+        if !self.force(&self.root.join("pods")) {
             return false;
         }
         for thing in self.caller.begun() {
@@ -138,7 +140,8 @@ impl Bed<'_> {
                 Thing::Attached { .. } | Thing::Volume(_) | Thing::Snapshot(_) => {}
             }
         }
-        if !self.force("plugins") {
+        // What a host of another root has mounted is the last.
+        if !self.force(&self.root.join("plugins")) || !self.force(&self.home().join(ROOTS)) {
             return false;
         }
         for thing in self.caller.begun() {
@@ -154,14 +157,13 @@ impl Bed<'_> {
         true
     }
 
-    /// What is still mounted beneath this part of the judge's own folder is unmounted, the deepest first, as far as that comes to
+    /// What is still mounted beneath `home`, a part of the judge's own folder, is unmounted, the deepest first, as far as that comes to
     /// an end: each mount is tried once, and all together have a bounded time. Whether nothing is left of it.
-    fn force(&mut self, part: &str) -> bool {
-        let home = self.home().join(part);
+    fn force(&mut self, home: &Path) -> bool {
         let end = Instant::now() + FORCED;
         let mut tried = BTreeSet::new();
         loop {
-            let Ok(mut there) = mount::table::beneath(&home) else { return false };
+            let Ok(mut there) = mount::table::beneath(home) else { return false };
             there.retain(|mounted| mounted.point != home);
             if there.is_empty() {
                 return true;
@@ -295,7 +297,7 @@ impl Bed<'_> {
     }
 }
 
-fn removed(parent: &std::path::Path, name: &OsStr) -> Verdict {
+fn removed(parent: &Path, name: &OsStr) -> Verdict {
     let folder = tree::Folder::open(parent)?;
     match tree::remove(&folder, name, Instant::now() + FOLDER)? {
         true => Ok(()),

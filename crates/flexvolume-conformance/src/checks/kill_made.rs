@@ -67,7 +67,7 @@ pub(crate) const CHECKS: &[Check] = &[
 const POINTS: u32 = 5;
 
 /// Kills at each point; none of them may be too late.
-fn each(
+pub(super) fn each(
     bed: &mut Bed<'_>,
     verb: VerbName,
     usual: Duration,
@@ -87,7 +87,7 @@ fn each(
 }
 
 /// How long it took just now.
-fn took(bed: &Bed<'_>, verb: VerbName) -> Duration {
+pub(super) fn took(bed: &Bed<'_>, verb: VerbName) -> Duration {
     bed.caller.last(verb.as_str()).unwrap_or(Duration::from_millis(20))
 }
 

@@ -9,9 +9,11 @@ mod init;
 mod injection;
 mod kill;
 mod kill_made;
+mod kill_snapshots;
 mod leftovers;
 mod mount;
 mod options;
+mod paths;
 mod provision;
 mod secrets;
 mod snapshots;
@@ -30,6 +32,7 @@ pub const ALL: &[&[Check]] = &[
     mount::CHECKS,
     unmount::CHECKS,
     data::CHECKS,
+    paths::CHECKS,
     options::CHECKS,
     secrets::CHECKS,
     injection::CHECKS,
@@ -42,6 +45,7 @@ pub const ALL: &[&[Check]] = &[
     snapshots::CHECKS,
     storage::CHECKS,
     kill_made::CHECKS,
+    kill_snapshots::CHECKS,
     answers::CHECKS,
 ];
 

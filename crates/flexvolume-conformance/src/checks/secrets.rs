@@ -1,16 +1,18 @@
 //! Secrets: the driver gets one that is like no other text, and nobody else may see it.
 
 use std::{
-    fs,
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{Read, Seek, SeekFrom},
     os::unix::fs::MetadataExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
 use flexvolume_linux::process;
-use flexvolume_protocol::Mount;
+use flexvolume_protocol::{Mount, Unmount};
 
 use crate::{
     bed::Bed,
@@ -48,6 +50,15 @@ pub(crate) const CHECKS: &[Check] = &[
         &["mount.mounts", "unmount.undoes"],
         files,
     ),
+    row(
+        "secrets.logs",
+        Should,
+        "no secret is written to a file beside the driver's executable: many log there, and logs are read by many and kept for long",
+        "contract: Options",
+        "log the names of options and never their values, and trace no shell (`set -x`) that has them",
+        &["mount.mounts", "unmount.undoes"],
+        logs,
+    ),
 ];
 
 fn shows(needles: &[String], text: &[u8]) -> bool {
@@ -77,7 +88,14 @@ fn answer(bed: &mut Bed<'_>) -> Verdict {
             return fault("the answer to mount holds the secret that it was given");
         }
     }
-    Ok(())
+    // Who keeps it may tell it later.
+    let volume = bed.volume()?;
+    let dir = bed.pod(1, &volume)?.dir;
+    let heard = bed.caller.ask(&Unmount { dir })?;
+    match shows(&bed.needles(), &heard.raw) {
+        true => fault("the answer to unmount holds a secret that mount was given"),
+        false => Ok(()),
+    }
 }
 
 fn argv(bed: &mut Bed<'_>) -> Verdict {
@@ -135,6 +153,39 @@ fn files(bed: &mut Bed<'_>) -> Verdict {
         Ok(Some(path)) => fault(format!("{path} holds the secret after the volume went")),
         Ok(None) | Err(_) => Ok(()),
     }
+}
+
+/// Where a driver is, its log often is as well. What it wrote there during a volume's life is looked into, and nothing else.
+fn logs(bed: &mut Bed<'_>) -> Verdict {
+    let volume = bed.volume()?;
+    let Some(folder) = bed.job.driver.parent().map(Path::to_owned) else { return skip("the driver is in no folder") };
+    let before = lengths(&folder);
+    let call = call(bed, 1)?;
+    bed.caller.ask(&call)?.done("mount")?;
+    bed.down(&volume, 1)?;
+    bed.unstage(&volume)?;
+    for (path, length) in lengths(&folder) {
+        let from = before.get(&path).copied().filter(|before| *before <= length).unwrap_or(0);
+        let mut added = Vec::new();
+        let read = File::open(&path).and_then(|mut file| {
+            file.seek(SeekFrom::Start(from))?;
+            file.take(ADDED).read_to_end(&mut added)
+        });
+        if read.is_ok() && shows(&bed.needles(), &added) {
+            return fault(format!("{} got the secret that mount was given", path.display()));
+        }
+    }
+    Ok(())
+}
+
+/// How much of what a file got is looked into.
+const ADDED: u64 = 1 << 20;
+
+/// How long each file in this folder is; links are none.
+fn lengths(folder: &Path) -> BTreeMap<PathBuf, u64> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().take(FILES);
+    let file = |entry: fs::DirEntry| Some((entry.path(), entry.metadata().ok().filter(fs::Metadata::is_file)?.len()));
+    entries.filter_map(file).collect()
 }
 
 /// How many files are looked into at most.

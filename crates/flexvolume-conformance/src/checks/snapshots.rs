@@ -46,15 +46,24 @@ pub(crate) const CHECKS: &[Check] = &[
         |bed| {
             with(bed, Extension::Snapshot, "snaps", |bed, volume| {
                 let one = take(bed, volume, "l")?;
-                let there = listed(bed, &one.snapshot)?;
+                let there = has(bed, &one.snapshot)?;
                 drop_snapshot(bed, &one.snapshot)?;
-                match (there, listed(bed, &one.snapshot)?) {
+                match (there, has(bed, &one.snapshot)?) {
                     (true, false) => Ok(()),
                     (false, _) => fault("listsnapshots does not have the snapshot that was just made"),
                     (true, true) => fault("listsnapshots still has the snapshot that was deleted"),
                 }
             })
         },
+    ),
+    extra(
+        "snapshot.filters",
+        Must,
+        "`listsnapshots` with `flexvol/id` lists those of that volume alone, with `flexvol/snapshot` that one alone, and what fits nothing is an empty list",
+        "extensions: Snapshots",
+        "leave out of the list, before it is cut into pages, whatever is not of the volume or is not the snapshot that is named",
+        &["snapshot.listed"],
+        |bed| with(bed, Extension::Snapshot, "filtered", filters),
     ),
     extra(
         "snapshot.deletes-again",
@@ -131,18 +140,18 @@ pub(crate) fn with(
 }
 
 /// The call that takes a snapshot.
-fn snapshot_call(bed: &Bed<'_>, volume: &Volume, what: &str) -> CreateSnapshot {
+pub(super) fn snapshot_call(bed: &Bed<'_>, volume: &Volume, what: &str) -> CreateSnapshot {
     let mut options = bed.made_options(volume);
     options.insert(keys::NAME, name(bed, what));
     CreateSnapshot { options }
 }
 
-fn take(bed: &mut Bed<'_>, volume: &Volume, what: &str) -> Result<Snapshot, Stop> {
+pub(super) fn take(bed: &mut Bed<'_>, volume: &Volume, what: &str) -> Result<Snapshot, Stop> {
     bed.patiently(&snapshot_call(bed, volume, what))?.success("createsnapshot")
 }
 
 /// Taken, and ready to make a volume of: while it is not, hosts ask again.
-fn take_ready(bed: &mut Bed<'_>, volume: &Volume, what: &str) -> Result<Snapshot, Stop> {
+pub(super) fn take_ready(bed: &mut Bed<'_>, volume: &Volume, what: &str) -> Result<Snapshot, Stop> {
     let call = snapshot_call(bed, volume, what);
     let taken = bed.until(|bed| {
         let taken = bed.patiently(&call)?.success("createsnapshot")?;
@@ -156,27 +165,76 @@ fn take_ready(bed: &mut Bed<'_>, volume: &Volume, what: &str) -> Result<Snapshot
     fault(format!("the snapshot was not `ready` within {} s", bed.caller.limit().as_secs()))
 }
 
-fn drop_snapshot(bed: &mut Bed<'_>, snapshot: &Id) -> Verdict {
+pub(super) fn drop_snapshot(bed: &mut Bed<'_>, snapshot: &Id) -> Verdict {
     let mut options = Options::default();
     options.insert(keys::SNAPSHOT, snapshot.as_str());
     bed.patiently(&DeleteSnapshot { options })?.success("deletesnapshot")
 }
 
-fn listed(bed: &mut Bed<'_>, snapshot: &Id) -> Result<bool, Stop> {
-    let mut token = String::new();
+/// Which snapshots are asked for.
+#[derive(Clone, Copy)]
+pub(super) enum Filter<'a> {
+    All,
+    Of(&'a Volume),
+    One(&'a str),
+}
+
+/// Those, page by page.
+pub(super) fn listed(bed: &mut Bed<'_>, filter: Filter<'_>) -> Result<Vec<Snapshot>, Stop> {
+    let (mut token, mut all) = (String::new(), Vec::new());
     for _ in 0..1000 {
-        let mut options = Options::default();
-        options.insert(keys::TOKEN, token);
-        let page = bed.caller.ask(&ListSnapshots { options })?.success("listsnapshots")?;
-        if page.snapshots.iter().any(|one| one.snapshot == *snapshot) {
-            return Ok(true);
+        let mut options = match filter {
+            Filter::All | Filter::One(_) => Options::default(),
+            Filter::Of(volume) => bed.made_options(volume),
+        };
+        if let Filter::One(snapshot) = filter {
+            options.insert(keys::SNAPSHOT, snapshot);
         }
+        options.insert(keys::TOKEN, token);
+        let mut page = bed.caller.ask(&ListSnapshots { options })?.success("listsnapshots")?;
+        all.append(&mut page.snapshots);
         match page.next {
             Some(next) => token = next,
-            None => return Ok(false),
+            None => return Ok(all),
         }
     }
     fault("listsnapshots has no end")
+}
+
+fn has(bed: &mut Bed<'_>, snapshot: &Id) -> Result<bool, Stop> {
+    Ok(listed(bed, Filter::All)?.iter().any(|one| one.snapshot == *snapshot))
+}
+
+/// Two volumes with a snapshot each.
+fn filters(bed: &mut Bed<'_>, volume: &Volume) -> Verdict {
+    let (parameters, name) = (parameters(bed)?, name(bed, "filtered-other"));
+    let other = bed.create(&name, &parameters, &[])?;
+    let (one, another) = (take(bed, volume, "f")?, take(bed, &other, "g")?);
+    let verdict = filtered(bed, volume, &one, &another);
+    drop_snapshot(bed, &one.snapshot)?;
+    drop_snapshot(bed, &another.snapshot)?;
+    bed.delete(&other)?;
+    verdict
+}
+
+fn filtered(bed: &mut Bed<'_>, volume: &Volume, one: &Snapshot, another: &Snapshot) -> Verdict {
+    let of_it = listed(bed, Filter::Of(volume))?;
+    let names = |all: &[Snapshot]| all.iter().map(|one| one.snapshot.as_str().to_owned()).collect::<Vec<_>>();
+    if names(&of_it) != [one.snapshot.as_str()] {
+        return fault(format!("asked for those of a volume with one snapshot listsnapshots has {:?}", names(&of_it)));
+    }
+    if of_it.first().and_then(|one| one.id.as_ref()) != volume.id.as_ref() {
+        return fault("the snapshot that listsnapshots has of a volume does not have that volume's `id`");
+    }
+    let just_one = listed(bed, Filter::One(another.snapshot.as_str()))?;
+    if names(&just_one) != [another.snapshot.as_str()] {
+        return fault(format!("asked for one snapshot listsnapshots has {:?}", names(&just_one)));
+    }
+    let never = format!("flexvol-check-never-{}", bed.id);
+    match listed(bed, Filter::One(&never))?.is_empty() {
+        true => Ok(()),
+        false => fault("asked for a snapshot that never was listsnapshots has some"),
+    }
 }
 
 /// Bytes are written to the source, and read from what is made of it. Between a snapshot and that the source gets others.
@@ -192,7 +250,7 @@ fn same(bed: &mut Bed<'_>, source: &Volume, key: &str) -> Verdict {
     verdict.and(dropped)
 }
 
-fn made_of(bed: &mut Bed<'_>, source: &Volume, key: &str, snapshot: Option<&Id>) -> Verdict {
+pub(super) fn made_of(bed: &mut Bed<'_>, source: &Volume, key: &str, snapshot: Option<&Id>) -> Verdict {
     if snapshot.is_some() {
         fill(bed, source, "what the source held later")?;
     }
@@ -209,7 +267,7 @@ fn made_of(bed: &mut Bed<'_>, source: &Volume, key: &str, snapshot: Option<&Id>)
 }
 
 /// Writes these bytes, which lie in the volume afterwards.
-fn fill(bed: &mut Bed<'_>, volume: &Volume, what: &str) -> Verdict {
+pub(super) fn fill(bed: &mut Bed<'_>, volume: &Volume, what: &str) -> Verdict {
     let pod = bed.up(volume, 1)?;
     Written::of(what).write(bed, pod.dir.as_path())?;
     bed.down(volume, 1)?;

@@ -1,14 +1,19 @@
 //! `unmount`: whatever was there, nothing is there afterwards.
 
-use flexvolume_linux::mount::{self, Flags, Unmount, bind};
+use std::{collections::BTreeSet, io, path::Path};
+
+use flexvolume_linux::{
+    block, fs,
+    mount::{self, Flags, Mounted, Unmount, bind, table},
+};
 
 use crate::{
-    bed::Bed,
+    bed::{Bed, Volume},
     check::{Check, row},
     dead,
     level::Severity::{Must, Should},
     life::make,
-    stop::{Verdict, fault, skip},
+    stop::{Stop, Verdict, fault, skip},
 };
 
 pub(crate) const CHECKS: &[Check] = &[
@@ -96,6 +101,15 @@ pub(crate) const CHECKS: &[Check] = &[
         &["unmount.undoes"],
         dead_mount,
     ),
+    row(
+        "unmount.shut-down",
+        Must,
+        "a volume goes whose file system was shut down, as the kernel does it when the device beneath has gone, and comes again",
+        "contract: Demands on drivers, 3",
+        "look for the mount in /proc/self/mountinfo, and look into nothing and sync nothing before it is unmounted",
+        &["unmount.again"],
+        shut_down,
+    ),
 ];
 
 /// In the place of the driver's mount lies one whose daemon has died.
@@ -114,4 +128,54 @@ fn dead_mount(bed: &mut Bed<'_>) -> Verdict {
         Some(_) => fault("unmount succeeded, and what is dead is still mounted"),
         None => bed.is_clean("unmount", &pod.dir),
     }
+}
+
+/// The kernel shuts down the file system beneath the driver's own mount.
+fn shut_down(bed: &mut Bed<'_>) -> Verdict {
+    let volume = bed.volume()?;
+    bed.may_write()?;
+    if !bed.may_destroy() {
+        return skip("the file system of the volume is shut down: say that it may be lost (`--destroy`)");
+    }
+    let before: BTreeSet<_> = table::all()?.into_iter().map(|mounted| mounted.dev).collect();
+    // It must be nobody's but the volume's, in whichever namespace: then nothing claims its device any more when it is down.
+    let mounted = alone(bed, &volume, &before)?;
+    bed.down(&volume, 1)?;
+    bed.unstage(&volume)?;
+    let device = Path::new(&mounted.source);
+    if device.exists() && !block::is_free(device).unwrap_or(false) {
+        return skip("somebody else may use the file system of the volume, so it is not shut down");
+    }
+    let mounted = alone(bed, &volume, &before)?;
+    let pod = bed.pod(1, &volume)?;
+    let dir = pod.dir.as_path().to_owned();
+    let shut = move || fs::shut_down(&dir, mounted.dev).map_err(|error| io::Error::other(error.to_string()));
+    if let Err(why) = bed.reach("shutting down the file system", shut)? {
+        return skip(format!("the file system of the volume cannot be shut down here: {why}"));
+    }
+    bed.unmount(&pod)?;
+    if !table::stacked(pod.dir.as_path())?.is_empty() {
+        return fault("unmount succeeded, and the file system that was shut down is still mounted");
+    }
+    bed.down(&volume, 1)?;
+    bed.unstage(&volume)?;
+    bed.up(&volume, 1)?;
+    bed.down(&volume, 1)?;
+    bed.unstage(&volume)
+}
+
+/// Up, by a whole file system that can be shut down and that came with the volume, for the judge alone.
+fn alone(bed: &mut Bed<'_>, volume: &Volume, before: &BTreeSet<(u32, u32)>) -> Result<Mounted, Stop> {
+    let pod = bed.up(volume, 1)?;
+    let Some(mounted) = bed.mounted(&pod.dir)? else { return fault("nothing is mounted") };
+    if !["ext4", "xfs"].contains(&mounted.fs_type.as_str()) {
+        return skip(format!("the volume is {}, and only ext4 and XFS can be shut down", mounted.fs_type));
+    }
+    let is_ours = |one: &Mounted| one.root == Path::new("/") && one.point.starts_with(bed.home());
+    if before.contains(&mounted.dev) || !table::of_device(mounted.dev)?.iter().all(is_ours) {
+        return skip(
+            "the volume is a part of a file system that is mounted elsewhere as well, so that is not shut down",
+        );
+    }
+    Ok(mounted)
 }
