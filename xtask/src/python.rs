@@ -1,7 +1,8 @@
-//! Installs what the client in Python needs, in an environment of its own below `target`, where that is to be had.
+//! Python for the tests: the interpreter itself on the path, and what the client needs, in an environment of its own below `target`.
 
 use crate::{machine, sh};
 use anyhow::{Context, Result};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -76,6 +77,16 @@ fn installed(venv: &Path) -> Result<PathBuf, String> {
     }
     std::fs::write(&stamp, wanted).map_err(|error| format!("cannot write {}: {error}", stamp.display()))?;
     Ok(python)
+}
+
+/// The path on which `python3` is the interpreter itself: a shim in its place looks for it at every start of a driver, which takes
+/// longer than the driver.
+pub(crate) fn path() -> Option<OsString> {
+    let ask = ["-I", "-c", "import sys; print(sys.executable)"];
+    let said = sh::output(Command::new(machine::find("python3")?).args(ask)).ok()?;
+    let dir = Path::new(said.trim()).parent().filter(|dir| dir.is_absolute())?.to_owned();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(std::iter::once(dir).chain(std::env::split_paths(&path))).ok()
 }
 
 /// The first of pip's lines that says what is wrong; those above it tell of its tries.

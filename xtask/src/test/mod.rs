@@ -149,6 +149,9 @@ fn cargo_test(filter: Option<&str>, tally: &mut Tally) -> Result<()> {
         // Cases that use the kernel wait for a third of their time; one more at a time takes that up.
         cargo.env(THREADS, (std::thread::available_parallelism().map_or(1, usize::from) + 1).to_string());
     }
+    if let Some(path) = python::path() {
+        cargo.env("PATH", path);
+    }
     let mut reader = Reader::new();
     let end = sh::watch(&mut cargo, PHASE_LIMIT, &mut |stream, line| match stream {
         Stream::Out => {
