@@ -3,6 +3,8 @@
 use std::{
     os::fd::AsRawFd,
     path::{Path, PathBuf},
+    thread::sleep,
+    time::Duration,
 };
 
 use rustix::{
@@ -22,7 +24,7 @@ use crate::{
 /// How to unmount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unmount {
-    /// Only if nobody uses it.
+    /// Only if nobody uses it, which is looked for a few times within a moment.
     Plain,
     /// What the file system is waiting for fails, for every mount of it, so that it can be unmounted. Some answer
     /// "busy" although that has worked: unmount plainly then.
@@ -51,20 +53,25 @@ pub enum Step {
 /// The rungs in order. Each may block, so a caller that cannot wait gives every one to a process of its own.
 pub const LADDER: [Step; 6] = [Step::Thaw, Step::Plain, Step::Abort, Step::Force, Step::Again, Step::Detach];
 
+/// What is in use may be so for a moment: a process that is being brought into the world has all that its parent has open, until it has
+/// become what it is to be.
+const MOMENTS: [Duration; 3] = [Duration::from_millis(2), Duration::from_millis(10), Duration::from_millis(50)];
+
 /// Unmounts what is on top at `target`, followed through no link. May block.
 ///
-/// Errors: `NotFound` if nothing is mounted there (or nothing is there), `Busy` if somebody uses it, `Refused` for a link
-/// above it.
+/// Errors: `NotFound` if nothing is mounted there (or nothing is there), `Busy` if somebody uses it or something is mounted in it,
+/// `Refused` for a link above it.
 pub fn unmount(target: &Path, how: Unmount) -> Result<()> {
-    let how = match how {
-        Unmount::Plain => UnmountFlags::empty(),
-        Unmount::Force => UnmountFlags::FORCE,
-        Unmount::Detach => UnmountFlags::DETACH,
+    let (flags, moments) = match how {
+        Unmount::Plain => (UnmountFlags::empty(), MOMENTS.as_slice()),
+        Unmount::Force => (UnmountFlags::FORCE, [].as_slice()),
+        Unmount::Detach => (UnmountFlags::DETACH, [].as_slice()),
     };
     // A trailing slash would follow a link in spite of the flag.
     let bare: PathBuf = target.components().collect();
     let (_parent, held) = held(&bare).map_err(|e| astray(target, e))?;
-    rustix::mount::unmount(&held, how | UnmountFlags::NOFOLLOW).map_err(|e| {
+    let once = || rustix::mount::unmount(&held, flags | UnmountFlags::NOFOLLOW);
+    again_while_busy(moments, once, || holds_others(&bare)).map_err(|e| {
         let error = Error::io("unmount", target, e);
         match e {
             Errno::INVAL => error.with_kind(ErrorKind::NotFound).with_cause("nothing is mounted there"),
@@ -151,6 +158,27 @@ fn held(target: &Path) -> rustix::io::Result<(Option<OwnedFd>, PathBuf)> {
     Ok((Some(parent), held))
 }
 
+/// Tries again after each moment what is busy, unless that will last.
+fn again_while_busy(
+    moments: &[Duration],
+    mut once: impl FnMut() -> rustix::io::Result<()>,
+    lasts: impl Fn() -> bool,
+) -> rustix::io::Result<()> {
+    for moment in moments {
+        match once() {
+            Err(Errno::BUSY) if !lasts() => sleep(*moment),
+            came => return came,
+        }
+    }
+    once()
+}
+
+/// Whether mounts lie in what is on top there, which keep it for longer than a moment. This looks at all mounts.
+fn holds_others(target: &Path) -> bool {
+    let inner = top(target).and_then(|there| there.map_or(Ok(Vec::new()), |there| table::under(there.id)));
+    inner.is_ok_and(|inner| !inner.is_empty())
+}
+
 fn is_last(mounted: &Mounted, idle: &[PathBuf]) -> Result<bool> {
     let is_idle = |point: &Path| idle.iter().any(|idle| point.starts_with(idle));
     Ok(table::of_device(mounted.dev)?.iter().all(|one| one.id == mounted.id || is_idle(&one.point)))
@@ -185,5 +213,31 @@ fn thaw(target: &Path) -> Result<bool> {
         // "Invalid argument" says that it was not frozen; the second, that this type cannot be.
         Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => Ok(false),
         Err(error) => Err(Error::io("thaw", target, error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_busy_for_a_moment_is_tried_again_and_not_for_ever() {
+        let mut tries = 0;
+        let mut busy = |until| {
+            tries += 1;
+            if tries < until { Err(Errno::BUSY) } else { Ok(()) }
+        };
+        assert_eq!(again_while_busy(&MOMENTS, || busy(4), || false), Ok(()));
+        assert_eq!(again_while_busy(&MOMENTS, || busy(9), || false), Err(Errno::BUSY));
+        assert_eq!(tries, 8);
+        let mut tries = 0;
+        let mut once = |came| {
+            tries += 1;
+            Err(came)
+        };
+        assert_eq!(again_while_busy(&MOMENTS, || once(Errno::BUSY), || true), Err(Errno::BUSY));
+        assert_eq!(again_while_busy(&MOMENTS, || once(Errno::INVAL), || false), Err(Errno::INVAL));
+        assert_eq!(again_while_busy(&[], || once(Errno::BUSY), || false), Err(Errno::BUSY));
+        assert_eq!(tries, 3, "what lasts, and what is not busy, is tried once");
     }
 }
