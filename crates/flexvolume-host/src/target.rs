@@ -6,7 +6,6 @@ use std::{
     fs,
     os::fd::AsFd,
     path::{Component, Path, PathBuf},
-    thread::sleep,
     time::Duration,
 };
 
@@ -37,9 +36,6 @@ const NAME: usize = 255;
 const LAYERS: usize = 64;
 /// For an unmount, which may have to write back.
 const UNMOUNT: Duration = Duration::from_secs(120);
-/// What is in use may be so for a moment: a process that another call of ours brings into the world has all that we have open, until it has
-/// become what it is to be.
-const MOMENTS: [Duration; 3] = [Duration::from_millis(2), Duration::from_millis(10), Duration::from_millis(50)];
 /// A file system that has not said by then how full it is, is left alone.
 const PROBE: Duration = Duration::from_secs(5);
 
@@ -239,7 +235,7 @@ impl Targets {
             Err(error) => {
                 // What we put there ourselves is nobody's yet.
                 if matches!(pinned.look(), Ok(Presence::Mount(top)) if top == id) {
-                    self.take_all(id, &path)?;
+                    self.take_all(id, &path, &|_| Ok(()))?;
                 }
                 Err(error)
             }
@@ -272,11 +268,10 @@ impl Targets {
                 Presence::Mount(_) => {
                     if let Some(there) = pinned.mounted()? {
                         is_ours(&there, ours)?;
-                        let within = table::under(there.id)?;
-                        // Hardly a driver mounts anything there.
-                        let known = if within.is_empty() { Vec::new() } else { inner()? };
-                        within.iter().try_for_each(|there| is_ours(there, &known))?;
-                        self.take_all(there.id, &path)?;
+                        self.take_all(there.id, &path, &|within| {
+                            let known = inner()?;
+                            within.iter().try_for_each(|there| is_ours(there, &known))
+                        })?;
                     }
                 }
                 Presence::Corrupted(_) => self.break_up(&path, ours)?,
@@ -411,9 +406,18 @@ impl Targets {
         self.take(path, true)
     }
 
-    /// Takes away a mount that lies at a path, and before it those in it, the innermost first.
-    fn take_all(&self, id: MountId, path: &Path) -> Result<()> {
+    /// Takes away a mount that lies at a path, and before it those in it that `may` go, the innermost first. Hardly a driver mounts
+    /// anything there, and to look for it is to look at all mounts: that is done only where the kernel says that it does not go.
+    fn take_all(&self, id: MountId, path: &Path, may: &dyn Fn(&[Mounted]) -> Result<()>) -> Result<()> {
+        let busy = match self.take(path, false) {
+            Err(error) if error.kind() == Kind::Busy => error,
+            done => return done,
+        };
         let mut inner = table::under(id)?;
+        if inner.is_empty() {
+            return Err(busy);
+        }
+        may(&inner)?;
         while let Some(at) = inner.iter().position(|it| inner.iter().all(|other| other.parent != it.id)) {
             self.take(&inner.swap_remove(at).point, false)?;
         }
@@ -422,14 +426,7 @@ impl Targets {
 
     fn take(&self, path: &Path, dead: bool) -> Result<()> {
         let at = format!("unmount of {}", path.display());
-        let task = Task::TakeTop { target: path.to_owned(), dead };
-        for pause in MOMENTS {
-            match self.workers.ask(&at, &task, UNMOUNT) {
-                Err(error) if error.kind() == Kind::Busy => sleep(pause),
-                done => return done.map(drop),
-            }
-        }
-        self.workers.ask(&at, &task, UNMOUNT).map(drop)
+        self.workers.ask(&at, &Task::TakeTop { target: path.to_owned(), dead }, UNMOUNT).map(drop)
     }
 }
 

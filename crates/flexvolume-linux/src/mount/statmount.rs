@@ -52,17 +52,22 @@ pub(super) fn unique(old_id: u64) -> Result<Option<MountId>> {
 
 /// Every mount beneath that one, at any depth.
 pub(super) fn under(id: MountId) -> Result<Vec<Mounted>> {
-    complete(rows_under(id.0)?)
+    complete(rows_under(id.0, 0)?)
+}
+
+/// Those of them that were made later: the kernel walks by number, and numbers grow.
+pub(super) fn later_under(id: MountId) -> Result<Vec<Mounted>> {
+    complete(rows_under(id.0, id.0)?)
 }
 
 fn rows() -> Result<Vec<Row>> {
-    rows_under(i64::from(LSMT_ROOT).cast_unsigned())
+    rows_under(i64::from(LSMT_ROOT).cast_unsigned(), 0)
 }
 
-fn rows_under(top: u64) -> Result<Vec<Row>> {
+/// Those beneath `top` with numbers above `last`.
+fn rows_under(top: u64, mut last: u64) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let mut ids = [0_u64; 512];
-    let mut last = 0;
     loop {
         let count = raw::list_mounts(top, last, &mut ids).map_err(|e| Error::os("cannot list the mounts", e))?;
         for id in &ids[..count] {

@@ -97,6 +97,14 @@ impl Backend {
         }
     }
 
+    /// As [`later_under`].
+    pub fn later_under(self, id: MountId) -> Result<Vec<Mounted>> {
+        match self {
+            Self::Statmount => statmount::later_under(id),
+            Self::Mountinfo => self.under(id),
+        }
+    }
+
     /// The mount that an open file lies in.
     fn id_of(self, fd: BorrowedFd<'_>) -> rustix::io::Result<MountId> {
         let id = StatxFlags::from_bits_retain(match self {
@@ -221,11 +229,19 @@ pub(super) fn id_of(fd: BorrowedFd<'_>) -> rustix::io::Result<MountId> {
     Backend::here().id_of(fd)
 }
 
-/// Every mount beneath the mount with this number, at any depth.
+/// Every mount beneath the mount with this number, at any depth. The kernel looks at all that there are.
 ///
 /// Errors: the table cannot be read.
 pub fn under(id: MountId) -> Result<Vec<Mounted>> {
     Backend::here().under(id)
+}
+
+/// Every mount beneath the mount with this number that was made after it, at any depth: of a young mount that takes as long as few others
+/// are younger. Where the kernel does not number mounts for good, those that are older and were moved there are among them.
+///
+/// Errors: the table cannot be read.
+pub fn later_under(id: MountId) -> Result<Vec<Mounted>> {
+    Backend::here().later_under(id)
 }
 
 /// Every mount of the file system on this device, given by major and minor number. Other mount namespaces may hold

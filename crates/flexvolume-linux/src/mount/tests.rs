@@ -13,8 +13,8 @@ use rustix::{
 };
 
 use super::{
-    Flags, FsMount, LADDER, Presence, Step, Tree, Unmount, bind, corrupted, is_empty_dir, look, mount, part, probe,
-    set_flags,
+    Flags, FsMount, LADDER, Mounted, Presence, Step, Tree, Unmount, bind, corrupted, is_empty_dir, look, mount, part,
+    probe, set_flags,
     table::{self, Backend},
     testing::{Hung, private_mounts, within_a_minute},
     unmount, unmount_ladder, unmount_step,
@@ -128,6 +128,7 @@ fn a_whole_view_has_what_lies_beneath_and_changes_nothing_there() {
             let points: Vec<_> =
                 backend.under(top.id).unwrap().into_iter().map(|it| (it.point, it.read_only)).collect();
             assert_eq!(points, [(to.join("in"), true)], "{backend:?}");
+            assert_eq!(backend.later_under(top.id).unwrap(), backend.under(top.id).unwrap(), "{backend:?}");
         }
         // What is mounted later comes along, what goes here stays there.
         let later = dir(&from, "later");
@@ -253,6 +254,34 @@ fn of_device_finds_every_view_of_a_file_system() {
         let mut points: Vec<_> = table::of_device(dev).unwrap().into_iter().map(|mounted| mounted.point).collect();
         points.sort();
         assert_eq!(points, [at, view]);
+    });
+}
+
+#[test]
+fn what_was_made_later_in_a_mount_is_found_among_what_is_younger_alone() {
+    private_mounts(|tmp| {
+        let (older, at) = (dir(tmp, "older"), dir(tmp, "m"));
+        for point in [&older, &at] {
+            mount(&TMPFS, point).unwrap();
+        }
+        let top = table::at(&at).unwrap().unwrap().id;
+        for name in ["a", "b"] {
+            mount(&TMPFS, &dir(&at, name)).unwrap();
+        }
+        mount(&TMPFS, &dir(&at.join("b"), "c")).unwrap();
+        let moved = dir(&at, "moved");
+        rustix::mount::mount_move(&older, &moved).unwrap();
+        mount(&TMPFS, &dir(tmp, "other")).unwrap();
+        let points = |found: Vec<Mounted>| found.into_iter().map(|it| it.point).collect::<Vec<_>>();
+        let mut all = points(table::under(top).unwrap());
+        all.sort();
+        assert_eq!(all, [at.join("a"), at.join("b"), at.join("b/c"), moved.clone()]);
+        let later = points(table::later_under(top).unwrap());
+        if top.is_unique() {
+            assert_eq!(later, [at.join("a"), at.join("b"), at.join("b/c")]);
+        } else {
+            assert_eq!(later.len(), 4);
+        }
     });
 }
 

@@ -129,7 +129,8 @@ impl Hands<'_> {
                 }
                 if let Some(mounted) = &mounted {
                     self.record.remember(place, Trace::of(mounted));
-                    for inner in table::under(mounted.id)? {
+                    // What it has mounted in there it has mounted just now.
+                    for inner in table::later_under(mounted.id)? {
                         self.record.remember_inner(Trace::of(&inner));
                     }
                 }
