@@ -13,7 +13,7 @@ const MESSAGE: usize = 4096;
 
 /// Which page of a list was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Page {
+pub(crate) enum Page {
     /// The first: no token came with the call.
     First,
     /// The one that a token stands for.
@@ -22,14 +22,14 @@ pub enum Page {
 
 impl Page {
     /// The one that begins at a token; without one it is the first.
-    pub fn of(token: &str) -> Self {
+    pub(crate) fn of(token: &str) -> Self {
         if token.is_empty() { Self::First } else { Self::Later }
     }
 }
 
 /// A call of CSI that can fail for a reason of the driver or the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rpc {
+pub(crate) enum Rpc {
     /// Controller.
     CreateVolume,
     /// Controller.
@@ -46,8 +46,6 @@ pub enum Rpc {
     ControllerListVolumeHealth(Page),
     /// Controller.
     ControllerGetVolumeHealth,
-    /// Controller.
-    ControllerGetVolume,
     /// Controller.
     ControllerModifyVolume,
     /// Controller.
@@ -121,7 +119,6 @@ impl Rpc {
             | Self::ListSnapshots(Page::First)
             | Self::ValidateVolumeCapabilities
             | Self::ControllerGetVolumeHealth
-            | Self::ControllerGetVolume
             | Self::GetCapacity
             | Self::GetSnapshot
             | Self::NodeGetVolumeStats
@@ -178,7 +175,7 @@ fn code(error: &Error, rpc: Rpc) -> Code {
 }
 
 /// What the client of this call is told of a failure of the host or the driver: what, why, what next.
-pub fn of(error: &Error, rpc: Rpc) -> Status {
+pub(crate) fn of(error: &Error, rpc: Rpc) -> Status {
     let mut text = error.story();
     // The host's own hints are for who works on the node.
     let next = if error.is_otherwise() && rpc == Rpc::NodePublishVolume {
@@ -196,27 +193,27 @@ pub fn of(error: &Error, rpc: Rpc) -> Status {
 }
 
 /// The answer of the driver cannot be passed on. What it made, if it made anything, is there.
-pub fn bad_answer(rpc: Rpc, text: impl AsRef<str>) -> Status {
+pub(crate) fn bad_answer(rpc: Rpc, text: impl AsRef<str>) -> Status {
     say(rpc.broken(), text.as_ref())
 }
 
 /// The work goes on: call again.
-pub fn pending(text: impl AsRef<str>) -> Status {
+pub(crate) fn pending(text: impl AsRef<str>) -> Status {
     say(Code::Aborted, text.as_ref())
 }
 
 /// A token that is none of ours: begin the list anew.
-pub fn bad_token(text: impl AsRef<str>) -> Status {
+pub(crate) fn bad_token(text: impl AsRef<str>) -> Status {
     say(Code::Aborted, text.as_ref())
 }
 
 /// It cannot be told what is left of the call, or nothing can be done now: call again.
-pub fn unavailable(text: impl AsRef<str>) -> Status {
+pub(crate) fn unavailable(text: impl AsRef<str>) -> Status {
     say(Code::Unavailable, text.as_ref())
 }
 
 /// Whether clients take it from this status that nothing is left of the call, so that they never ask to have it undone.
-pub fn is_final(status: &Status) -> bool {
+pub(crate) fn is_final(status: &Status) -> bool {
     !matches!(
         status.code(),
         Code::Aborted | Code::Cancelled | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Unavailable
@@ -224,37 +221,37 @@ pub fn is_final(status: &Status) -> bool {
 }
 
 /// Something in the request is missing, makes no sense, or is nothing that this driver can do.
-pub fn invalid(text: impl AsRef<str>) -> Status {
+pub(crate) fn invalid(text: impl AsRef<str>) -> Status {
     say(Code::InvalidArgument, text.as_ref())
 }
 
 /// A required field is missing.
-pub fn missing(field: &str) -> Status {
+pub(crate) fn missing(field: &str) -> Status {
     invalid(format!("the request has no {field}"))
 }
 
 /// No volume can have such a size.
-pub fn out_of_range(text: impl AsRef<str>) -> Status {
+pub(crate) fn out_of_range(text: impl AsRef<str>) -> Status {
     say(Code::OutOfRange, text.as_ref())
 }
 
 /// There is no such volume, snapshot or node.
-pub fn not_found(text: impl AsRef<str>) -> Status {
+pub(crate) fn not_found(text: impl AsRef<str>) -> Status {
     say(Code::NotFound, text.as_ref())
 }
 
 /// As things are that cannot be done.
-pub fn refused(text: impl AsRef<str>) -> Status {
+pub(crate) fn refused(text: impl AsRef<str>) -> Status {
     say(Code::FailedPrecondition, text.as_ref())
 }
 
 /// No room is left for it here.
-pub fn exhausted(text: impl AsRef<str>) -> Status {
+pub(crate) fn exhausted(text: impl AsRef<str>) -> Status {
     say(Code::ResourceExhausted, text.as_ref())
 }
 
 /// A call that is not among the capabilities.
-pub fn unimplemented(text: impl AsRef<str>) -> Status {
+pub(crate) fn unimplemented(text: impl AsRef<str>) -> Status {
     say(Code::Unimplemented, text.as_ref())
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const ALL: [Rpc; 27] = [
+const ALL: [Rpc; 26] = [
     Rpc::CreateVolume,
     Rpc::DeleteVolume,
     Rpc::ControllerPublishVolume,
@@ -13,7 +13,6 @@ const ALL: [Rpc; 27] = [
     Rpc::ControllerListVolumeHealth(Page::First),
     Rpc::ControllerListVolumeHealth(Page::Later),
     Rpc::ControllerGetVolumeHealth,
-    Rpc::ControllerGetVolume,
     Rpc::ControllerModifyVolume,
     Rpc::GetCapacity,
     Rpc::CreateSnapshot,

@@ -10,9 +10,8 @@ use flexvolume_csi::{
     capability::Offer,
     context::Inline,
     name::{NameTrouble, Names},
-    plugin::{Manner, Serving},
-    register::Registering,
-    run::{Bridge, BridgeTrouble, Served, Which, run},
+    plugin::{Rules, Serving},
+    run::{Bridge, BridgeTrouble, Registering, Served, Which, run},
     serve::Parts,
 };
 use flexvolume_host::Host;
@@ -44,8 +43,8 @@ pub(super) fn csi(cli: &Cli, show: &Show, wanted: &Csi) -> Done {
     let host = host(cli, show)?;
     match &bridge.which {
         Which::Named(drivers) => drivers.iter().try_for_each(|served| can_serve(&host, show, served, bridge.parts))?,
-        Which::All(manner) => {
-            for driver in manner.names.keys().filter(|driver| !is_there(&host, driver)) {
+        Which::All(rules) => {
+            for driver in rules.names.keys().filter(|driver| !is_there(&host, driver)) {
                 speak::warn("", &format!("--name is given for {driver}, and there is no such driver yet"));
             }
         }
@@ -98,7 +97,7 @@ fn bridge(wanted: &Csi) -> Done<Bridge> {
     if !kubelet_dir.is_dir() {
         return Err(Problems::usage(what(&"there is no such folder"), hint));
     }
-    let manner = Manner {
+    let rules = Rules {
         names: given(&wanted.names)?,
         attach_by: fit::attach_by(wanted.attach),
         inline: match &wanted.allow_inline {
@@ -116,13 +115,13 @@ fn bridge(wanted: &Csi) -> Done<Bridge> {
         true => {
             // A name that cannot be had is no reason to leave its driver out without a word.
             let mut names = Names::default();
-            for driver in manner.names.keys() {
-                let taken = manner.name(driver).and_then(|name| names.take(name, driver));
+            for driver in rules.names.keys() {
+                let taken = rules.name(driver).and_then(|name| names.take(name, driver));
                 taken.map_err(|trouble| unfit(&trouble))?;
             }
-            Which::All(manner)
+            Which::All(rules)
         }
-        false => Which::Named(named(wanted, &manner, &kubelet_dir)?),
+        false => Which::Named(named(wanted, &rules, &kubelet_dir)?),
     };
     Ok(Bridge {
         kubelet_dir,
@@ -135,7 +134,7 @@ fn bridge(wanted: &Csi) -> Done<Bridge> {
 }
 
 /// The drivers that are named, and where each is served.
-fn named(wanted: &Csi, manner: &Manner, kubelet_dir: &Path) -> Done<Vec<Served>> {
+fn named(wanted: &Csi, rules: &Rules, kubelet_dir: &Path) -> Done<Vec<Served>> {
     let mut names = Names::default();
     let mut drivers: Vec<Served> = Vec::new();
     for text in &wanted.drivers {
@@ -143,9 +142,9 @@ fn named(wanted: &Csi, manner: &Manner, kubelet_dir: &Path) -> Done<Vec<Served>>
         if drivers.iter().any(|served| served.serving.driver == driver) {
             continue;
         }
-        let name = manner.name(&driver).map_err(|trouble| unfit(&trouble))?;
+        let name = rules.name(&driver).map_err(|trouble| unfit(&trouble))?;
         names.take(name.clone(), &driver).map_err(|trouble| unfit(&trouble))?;
-        let mut served = Served::usual(manner.serving(driver, name), kubelet_dir);
+        let mut served = Served::usual(rules.serving(driver, name), kubelet_dir);
         if let Some(endpoint) = &wanted.endpoint {
             served.endpoint = socket(endpoint)?;
             served.registered_endpoint = wanted.registered_endpoint.as_deref().map(socket).transpose()?;
@@ -159,7 +158,7 @@ fn named(wanted: &Csi, manner: &Manner, kubelet_dir: &Path) -> Done<Vec<Served>>
         ));
     }
     let is_served = |driver: &DriverName| drivers.iter().any(|served| served.serving.driver == *driver);
-    if let Some(driver) = manner.names.keys().find(|driver| !is_served(driver)) {
+    if let Some(driver) = rules.names.keys().find(|driver| !is_served(driver)) {
         return Err(Problems::usage(
             format!("--name is given for {driver}, which is not served"),
             "name it with --driver as well",
