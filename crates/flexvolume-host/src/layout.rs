@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use flexvolume_protocol::{DriverName, VolumeName};
 
+/// Mode of every directory we make, as the kubelet has it.
+pub(crate) const MODE: u32 = 0o750;
+
 /// The paths beneath one root.
 #[derive(Clone, Debug)]
 pub struct Layout {

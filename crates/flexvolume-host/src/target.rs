@@ -6,7 +6,6 @@ use std::{
     fs,
     os::fd::AsFd,
     path::{Component, Path, PathBuf},
-    time::Duration,
 };
 
 pub use flexvolume_linux::mount::{AccessTimes, Flags};
@@ -22,22 +21,14 @@ use flexvolume_protocol::excerpt;
 pub use crate::volume::trace::Trace;
 use crate::{
     error::{Error, Kind, Result},
-    task::{Done, Task},
+    layout::MODE,
+    task::{Done, LAYERS, PROBE, Task, UNMOUNT},
     volume::trace::is_of_nodes,
     workers::Workers,
 };
 
-/// Mode of the directories we make.
-const MODE: u32 = 0o750;
-
 /// The longest name of a file, in bytes.
 const NAME: usize = 255;
-/// More mounts at one path are a fault that no loop should chase.
-const LAYERS: usize = 64;
-/// For an unmount, which may have to write back.
-const UNMOUNT: Duration = Duration::from_secs(120);
-/// A file system that has not said by then how full it is, is left alone.
-const PROBE: Duration = Duration::from_secs(5);
 
 /// The folder that targets are beneath.
 #[derive(Debug)]
@@ -319,31 +310,21 @@ impl Targets {
         }
     }
 
-    /// Where that which is known by `traces` is seen, beneath the folder, and what of it.
+    /// Where that which is known by `traces` is seen, beneath the folder.
     ///
     /// # Errors
     /// The mount table cannot be read.
-    pub fn of(&self, traces: &[Trace]) -> Result<Vec<(PathBuf, Trace)>> {
-        self.all(traces, |own, there| own == there)
-    }
-
-    /// Where that, or a part of it, is seen.
-    ///
-    /// # Errors
-    /// As [`Targets::of`].
-    pub fn with_parts(&self, traces: &[Trace]) -> Result<Vec<(PathBuf, Trace)>> {
-        self.all(traces, Trace::holds)
-    }
-
-    fn all(&self, traces: &[Trace], is: impl Fn(&Trace, &Trace) -> bool) -> Result<Vec<(PathBuf, Trace)>> {
+    pub fn of(&self, traces: &[Trace]) -> Result<Vec<PathBuf>> {
         if traces.is_empty() {
             return Ok(Vec::new());
         }
-        let shown = |mounted: Mounted| {
-            let there = Trace::of(&mounted);
-            traces.iter().any(|own| is(own, &there)).then_some((mounted.point, there))
-        };
-        Ok(table::beneath(&self.real)?.into_iter().filter_map(shown).collect())
+        let shows = |mounted: &Mounted| traces.contains(&Trace::of(mounted));
+        Ok(table::beneath(&self.real)?.into_iter().filter(shows).map(|mounted| mounted.point).collect())
+    }
+
+    /// Whether a path, as the mount table has it, is beneath the folder.
+    pub fn holds(&self, point: &Path) -> bool {
+        point != self.real && point.starts_with(&self.real)
     }
 
     /// The first target at which something is mounted, of those that `is` holds of.

@@ -3,6 +3,7 @@
 use std::{
     os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use flexvolume_linux::{
@@ -14,6 +15,13 @@ use flexvolume_linux::{
 use serde::{Deserialize, Serialize};
 
 use crate::volume::trace::Trace;
+
+/// For an unmount, which may have to write back.
+pub(crate) const UNMOUNT: Duration = Duration::from_secs(120);
+/// A file system that has not answered by then is left alone.
+pub(crate) const PROBE: Duration = Duration::from_secs(5);
+/// Several mounts may be stacked at one path; more than this many layers is a fault that no loop should chase.
+pub(crate) const LAYERS: usize = 64;
 
 /// One task; it runs in a process of its own and may never come back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -241,9 +249,6 @@ impl worker::Task for Task {
 fn is_block(device: &Path) -> bool {
     std::fs::metadata(device).is_ok_and(|meta| meta.file_type().is_block_device())
 }
-
-/// A driver may have stacked several mounts; more than this many layers is a fault that no loop should chase.
-const LAYERS: usize = 64;
 
 fn every_layer(
     target: &Path,

@@ -8,11 +8,10 @@ use std::{
 
 use flexvolume_csi::place;
 use flexvolume_host::{
-    Error, Host, Kind, Note,
+    Elsewhere, Error, Host, Kind, Note,
     retry::{pool::Work, queue::Task},
     volume::record::{Record, SecretRef},
 };
-use flexvolume_linux::mount::table;
 use flexvolume_protocol::{Secrets, excerpt};
 use serde::Serialize;
 
@@ -46,7 +45,8 @@ pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool, slots: u8
     let mut chosen = pods_of(&objects)?;
     let host = host(cli, show)?;
     let known = pods::all(&host)?;
-    let clients = clients(&host)?;
+    let seen = host.elsewhere()?;
+    let clients = clients(&host, &seen)?;
     if all {
         chosen.extend(known.clone().into_iter().filter(|(uid, _)| !clients.contains_key(uid)));
         left_alone(show, &clients);
@@ -97,15 +97,15 @@ pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool, slots: u8
         show.rows(&["POD", "VOLUME", "STATE"], &rows, cells, nothing)?;
     }
     if all && !held.is_empty() {
-        tell_held(&host, &held)?;
+        tell_held(&host, &held, &seen);
     }
     Problems::gather(problems)
 }
 
 /// The places that clients of CSI have, each with the target that it is still shown at.
-fn clients(host: &Host) -> Done<BTreeMap<String, Option<PathBuf>>> {
-    let points = table::all().map_err(Error::from)?.into_iter().map(|mounted| mounted.point);
-    let mut shown: BTreeMap<String, PathBuf> = points.map(|point| (place::of(&point).to_string(), point)).collect();
+fn clients(host: &Host, seen: &Elsewhere) -> Done<BTreeMap<String, Option<PathBuf>>> {
+    let points = seen.points().map(|point| (place::of(point).to_string(), point.to_owned()));
+    let mut shown: BTreeMap<String, PathBuf> = points.collect();
     let users = host.records()?.into_iter().flatten().flat_map(|record| record.users);
     // A lost record does not tell the two apart; what is mounted does.
     let theirs = users.filter_map(|(uid, user)| {
@@ -150,19 +150,17 @@ fn refuse_shown(chosen: &mut BTreeMap<String, Pod>, clients: &BTreeMap<String, O
 }
 
 /// What stays, for whom, and how it goes.
-fn tell_held(host: &Host, held: &[Record]) -> Done {
-    let elsewhere = host.elsewhere()?;
+fn tell_held(host: &Host, held: &[Record], seen: &Elsewhere) {
     for record in held {
         let at = words::global(host, record).map(|path| format!(", staged at {}", path.display()));
         let at = at.unwrap_or_else(|| format!(" ({})", words::rung(&record.state.rung)));
-        let targets: Vec<_> = elsewhere.of(host, record, "").iter().map(|path| path.display().to_string()).collect();
+        let targets: Vec<_> = seen.of(host, record, "").iter().map(|path| path.display().to_string()).collect();
         let seen = if targets.is_empty() { String::new() } else { format!(", published at {}", targets.join(", ")) };
         tell!("volume {} stays: flexvol csi holds it{at}{seen}", record.key);
     }
     tell!(
         "what is held goes when its client unpublishes and unstages it (NodeUnpublishVolume, NodeUnstageVolume); under Kubernetes: delete its pods. Until then no folder of flexvol's may be deleted"
     );
-    Ok(())
 }
 
 /// What is to be taken from these pods, and what earlier runs left that no pod wants any more; each with its key.

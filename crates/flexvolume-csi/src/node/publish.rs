@@ -149,9 +149,7 @@ impl Plugin {
         let alone = access.mode.is_exclusive();
         // Whoever has it already may show it to his pod in ways of his own, as the kubelet does with raw devices.
         if (alone || held.alone) && self.targets.at(target)?.is_none() {
-            if let Some((other, _)) =
-                self.targets.of(&ours)?.into_iter().find(|(other, _)| !self.targets.is(other, target))
-            {
+            if let Some(other) = self.targets.of(&ours)?.into_iter().find(|other| !self.targets.is(other, target)) {
                 let what = format!("the volume is for one user alone, and published at {}", other.display());
                 return Err(status::refused(format!("{what}; unpublish it there first (NodeUnpublishVolume)")).into());
             }
@@ -229,8 +227,9 @@ impl Plugin {
 
     /// Takes away what the driver mounted for this user.
     fn take_from(&self, name: &VolumeName, place: &PodUid) -> Result<(), Trouble> {
-        for key in self.host.at_place(&self.serving.driver, name, place.as_str())? {
-            let taken = self.host.unpublish(&key, place.as_str(), &keys(Default::default()), &|note| self.tell(note));
+        for record in self.host.at_place(&self.serving.driver, name, place.as_str())? {
+            let taken =
+                self.host.unpublish(&record.key, place.as_str(), &keys(Default::default()), &|note| self.tell(note));
             taken.map_err(not_undone)?;
         }
         Ok(())
@@ -271,12 +270,7 @@ impl Plugin {
     pub(super) fn published_at(&self, name: &VolumeName) -> Result<Option<PathBuf>, Trouble> {
         let driver = &self.serving.driver;
         let ours = self.host.traces(driver, name, None)?;
-        for (point, there) in self.targets.with_parts(&ours)? {
-            if !self.host.is_shared(&there, driver, name)? {
-                return Ok(Some(point));
-            }
-        }
-        Ok(None)
+        Ok(self.host.shown(driver, name, &ours, |point| self.targets.holds(point))?)
     }
 
     /// The name of a target beneath our own root.

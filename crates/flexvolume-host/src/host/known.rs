@@ -42,9 +42,20 @@ impl Elsewhere {
             let place = self.root.join(host.ground.layout.place(uid, &record.driver, &record.name));
             self.all.iter().filter(|mounted| mounted.point == place).map(Trace::of).collect()
         };
-        let is_it = |there: &Trace| own.iter().any(|own| own.holds(there));
+        self.showing(&own).map(|(point, _)| point.to_owned()).collect()
+    }
+
+    /// Where all that is mounted lies, beneath our root as well.
+    pub fn points(&self) -> impl Iterator<Item = &Path> {
+        self.all.iter().map(|mounted| mounted.point.as_path())
+    }
+
+    /// Where outside of our root something is mounted that is known by `own`, or a part of it, and what.
+    fn showing(&self, own: &[Trace]) -> impl Iterator<Item = (&Path, Trace)> {
         let outside = self.all.iter().filter(|mounted| !mounted.point.starts_with(&self.root));
-        outside.filter(|mounted| is_it(&Trace::of(mounted))).map(|mounted| mounted.point.clone()).collect()
+        outside
+            .map(|mounted| (mounted.point.as_path(), Trace::of(mounted)))
+            .filter(|(_, there)| own.iter().any(|own| own.holds(there)))
     }
 }
 
@@ -124,13 +135,28 @@ impl Host {
         Ok(())
     }
 
-    /// Whether what is shown somewhere is there by another volume of a staged driver as well, which shares its storage: such volumes go
-    /// one by one, each by itself.
+    /// The first place outside of our root, of those that count, at which the volume that is known by `own`, or a part of it, is shown.
+    /// What is there by another volume of a staged driver as well, which shares its storage, does not count: such volumes go one by one,
+    /// each by itself.
     ///
     /// # Errors
-    /// The ledger cannot be read.
-    pub fn is_shared(&self, there: &Trace, driver: &DriverName, name: &VolumeName) -> Result<bool> {
-        is_shared(&self.ground, there, driver, name)
+    /// The ledger or the mount table cannot be read.
+    pub fn shown(
+        &self,
+        driver: &DriverName,
+        name: &VolumeName,
+        own: &[Trace],
+        counts: impl Fn(&Path) -> bool,
+    ) -> Result<Option<PathBuf>> {
+        if own.is_empty() {
+            return Ok(None);
+        }
+        for (point, there) in self.elsewhere()?.showing(own).filter(|(point, _)| counts(point)) {
+            if !is_shared(&self.ground, &there, driver, name)? {
+                return Ok(Some(point.to_owned()));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether callers have brought secrets for the volume, or a pod names some: its driver may know them.
@@ -146,13 +172,13 @@ impl Host {
         Ok(self.of_users(driver, name)?.iter().any(|record| record.as_ref().map_or(true, has)))
     }
 
-    /// The keys under which a place has this volume.
+    /// The records by which a place has this volume.
     ///
     /// # Errors
     /// The ledger cannot be read.
-    pub fn at_place(&self, driver: &DriverName, name: &VolumeName, place: &str) -> Result<Vec<String>> {
+    pub fn at_place(&self, driver: &DriverName, name: &VolumeName, place: &str) -> Result<Vec<Record>> {
         let records = self.records_of(driver, name, Some(place))?;
-        Ok(records.into_iter().filter(|record| record.is_of(place)).map(|record| record.key).collect())
+        Ok(records.into_iter().filter(|record| record.is_of(place)).collect())
     }
 
     /// What is written of a volume: for the node, and for that place alone.
@@ -182,22 +208,11 @@ impl Host {
         }
         let mut traces: Vec<Trace> = record.known().cloned().collect();
         self.drop_anothers(&mut traces, std::slice::from_ref(record))?;
-        if traces.is_empty() {
-            return Ok(None);
-        }
-        let root = self.ground.layout.root();
         let drivers = match record.kind {
             Kind::Staged => self.ground.drivers_own(&record.driver),
             Kind::Attachable | Kind::Direct => None,
         };
-        let is_ours =
-            |at: &Path| at.starts_with(root) || drivers.as_ref().is_some_and(|drivers| at.starts_with(drivers));
-        for mounted in table::all()?.into_iter().filter(|mounted| !is_ours(&mounted.point)) {
-            let there = Trace::of(&mounted);
-            if traces.iter().any(|own| own.holds(&there)) && !self.is_shared(&there, &record.driver, &record.name)? {
-                return Ok(Some(mounted.point));
-            }
-        }
-        Ok(None)
+        let is_drivers = |at: &Path| drivers.as_ref().is_some_and(|drivers| at.starts_with(drivers));
+        self.shown(&record.driver, &record.name, &traces, |at| !is_drivers(at))
     }
 }

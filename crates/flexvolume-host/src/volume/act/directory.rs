@@ -17,17 +17,13 @@ use rustix::io::Errno;
 use super::Hands;
 use crate::{
     error::{Error, Kind, Result},
-    task::{Done, Power, Task},
+    layout::MODE,
+    task::{Done, Power, Task, UNMOUNT},
     volume::{record::Made, state::Seen, trace::Trace},
 };
 
-/// Mode of every directory we make, as the kubelet has it.
-const MODE: u32 = 0o750;
-
 /// For a system call on a mount that should answer at once.
 pub(super) const SOON: Duration = Duration::from_secs(30);
-/// For an unmount, which may have to write back.
-pub(super) const UNMOUNT: Duration = Duration::from_secs(120);
 
 /// A directory of ours, its parent held open so that nobody can swap the path beneath us.
 pub(super) struct Target {

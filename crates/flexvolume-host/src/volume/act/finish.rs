@@ -8,7 +8,7 @@ use flexvolume_protocol::excerpt;
 use super::{Ended, Hands, directory::SOON};
 use crate::{
     error::{Error, Kind, Result, waits_for},
-    task::{Done, Raw, Task},
+    task::{Done, PROBE, Raw, Task},
     volume::{
         record::{Made, Record},
         state::{Op, Seen},
@@ -17,9 +17,6 @@ use crate::{
 
 /// A tree of millions of files takes its time; this only says when to call it hung.
 const WALK: Duration = Duration::from_secs(3600);
-
-/// A file system that has not answered by then is left alone.
-const PROBE: Duration = Duration::from_secs(5);
 
 /// Whether an op has nothing to do for this volume: it calls nobody and changes nothing, so that nothing of it can be cut off.
 pub fn is_idle(record: &Record, op: &Op) -> bool {
