@@ -1,9 +1,15 @@
 //! What the command is asked that makes no sense: refused in words before anything is served or printed.
 
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
 use flexvolume_testkit::scripted::{Answer, Script};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::command::Bed;
+use crate::command::{Bed, Ran};
 
 fn says(attach: bool, extensions: &[&str]) -> Script {
     let init = json!({"status": "Success", "capabilities": {"attach": attach}, "extensions": extensions});
@@ -44,6 +50,27 @@ fn what_makes_no_sense_is_not_served() {
         args.extend(line.split(' '));
         bed.run(args).fails(2, &[words, "hint: "]);
     }
+}
+
+/// Who serves there and is stopped answers nobody, and has the socket all the same.
+#[test]
+fn a_socket_of_one_who_hangs_is_taken() {
+    let Some(mut bed) = crate::bed::Bed::of("tmpfs") else { return };
+    let pid = Pid::from_raw(bed.pid().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    let mut second = bed.command.command(bed.arguments()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let began = Instant::now();
+    while second.try_wait().unwrap().is_none() && began.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // It would serve for ever.
+    let serves = second.try_wait().unwrap().is_none();
+    second.kill().unwrap();
+    kill_process(pid, Signal::CONT).unwrap();
+    assert!(!serves, "a second bridge has taken the socket");
+    Ran::of(second.wait_with_output().unwrap()).fails(1, &["somebody else answers at", "end that first"]);
+    bed.until_it_answers();
+    bed.assert_clean();
 }
 
 #[test]

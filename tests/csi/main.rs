@@ -25,6 +25,7 @@ mod many;
 mod modify;
 mod odd;
 mod promised;
+mod repeated;
 mod sanity;
 #[path = "../it/scripts.rs"]
 #[allow(dead_code, reason = "scripts for all tests, of which these cases use a part")]

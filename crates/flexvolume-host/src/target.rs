@@ -50,8 +50,11 @@ pub enum Shown<'a> {
 /// What a target forbids, and which reads it writes down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Manner {
-    /// What is forbidden.
+    /// What its client wants forbidden.
     pub flags: Flags,
+    /// Set-uid files and devices have no power in any case, by the settings of who runs this node. Those may change beneath a pod: that
+    /// is no other wish of its client's, and holds for what is shown from then on.
+    pub is_weak: bool,
     /// Which access times are written; `None` as the volume's own mount has it.
     pub times: Option<AccessTimes>,
     /// Those of directories are not.
@@ -59,6 +62,12 @@ pub struct Manner {
 }
 
 impl Manner {
+    /// What is forbidden at a target that is made now.
+    fn forbidden(self) -> Flags {
+        let Flags { nosuid, nodev, .. } = self.flags;
+        Flags { nosuid: nosuid || self.is_weak, nodev: nodev || self.is_weak, ..self.flags }
+    }
+
     /// Whether a view of `own` that lies `there` is of this manner: what the volume's own mount forbids is forbidden wherever it is seen.
     fn is_so(self, there: &Mounted, own: &Mounted) -> Result<()> {
         let Flags { read_only, nosuid, nodev, noexec } = self.flags;
@@ -69,8 +78,9 @@ impl Manner {
         let say = |is: bool| if is { "on" } else { "off" };
         let flags = [
             ("read-only", there.read_only, read_only || own.read_only),
-            ("nosuid", there.nosuid, nosuid || own.nosuid),
-            ("nodev", there.nodev, nodev || own.nodev),
+            // Where the settings want it, it is there unasked.
+            ("nosuid", there.nosuid, nosuid || there.nosuid),
+            ("nodev", there.nodev, nodev || there.nodev),
             ("noexec", there.noexec, noexec || own.noexec),
             ("nodiratime", there.no_directory_times, no_directory_times),
         ];
@@ -221,7 +231,8 @@ impl Targets {
             // They would be hidden, and nobody would know whose they are.
             return Err(in_the_way(target, "not empty"));
         }
-        let judged = bind(&source.path, &pinned, manner).and_then(|id| match source.is_at(&pinned, manner) {
+        let now = Manner { flags: manner.forbidden(), ..manner };
+        let judged = bind(&source.path, &pinned, now).and_then(|id| match source.is_at(&pinned, now) {
             Ok(()) => Ok(()),
             Err(error) => {
                 // What we put there ourselves is nobody's yet.

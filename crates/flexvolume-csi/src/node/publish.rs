@@ -6,7 +6,7 @@ use std::{
 };
 
 use flexvolume_host::{
-    Held,
+    Error, Held, Kind as ErrorKind,
     drivers::driver::Driver,
     target::{self, AccessTimes, Manner, Shown},
     volume::{
@@ -91,7 +91,7 @@ impl Plugin {
                 self.show(Shown::Device(Path::new(&held.device)), &wanted, held, device())
             }
             (Some(held), Handled::Staged, Kind::Mount { flags, .. }) => {
-                self.show(Shown::Tree(&held.path), &wanted, held, manner(flags, *read_only))
+                self.show(Shown::Tree(&held.path), &wanted, held, manner(flags, *read_only, false))
             }
             (None, Handled::Staged, Kind::Mount { .. }) | (None, _, Kind::Block) => {
                 Err(status::refused("the volume is not staged").into())
@@ -101,11 +101,14 @@ impl Plugin {
                 let place = self.place_of(&target)?;
                 // Also where no mount is that has lost its power: in a directory that the driver fills, or in what it mounted inside.
                 let is_weak = !driver.config.allow_suid_and_devices;
-                let flags = Flags { nosuid: flags.nosuid || is_weak, nodev: flags.nodev || is_weak, ..flags.clone() };
-                let manner = manner(&flags, *read_only);
+                let manner = manner(flags, *read_only, is_weak);
                 let ours = || self.host.traces(&driver.name, &name, Some(place.as_str()));
                 // Where it could never be shown, the driver is not asked at all.
-                self.targets.has_ours(&target, &ours()?)?;
+                if self.targets.has_ours(&target, &ours()?)? {
+                    for record in self.host.at_place(&driver.name, &name, place.as_str())? {
+                        is_same_use(record.alone, access, &target)?;
+                    }
+                }
                 let path = self.place(driver, wanted, &place)?;
                 let ours = ours()?;
                 match self.targets.show(Shown::Tree(&path), &target, manner, &ours) {
@@ -148,7 +151,11 @@ impl Plugin {
         let ours = self.host.traces(&self.serving.driver, &volume_name(id), None)?;
         let alone = access.mode.is_exclusive();
         // Whoever has it already may show it to his pod in ways of his own, as the kubelet does with raw devices.
-        if (alone || held.alone) && self.targets.at(target)?.is_none() {
+        let is_there = (alone || held.alone) && self.targets.at(target)?.is_some();
+        if is_there && self.targets.has_ours(target, &ours)? {
+            is_same_use(held.alone, access, target)?;
+        }
+        if (alone || held.alone) && !is_there {
             if let Some(other) = self.targets.of(&ours)?.into_iter().find(|other| !self.targets.is(other, target)) {
                 let what = format!("the volume is for one user alone, and published at {}", other.display());
                 return Err(status::refused(format!("{what}; unpublish it there first (NodeUnpublishVolume)")).into());
@@ -298,18 +305,28 @@ fn user(pod: Option<Pod>, volume: &VolumeName, read_only: bool) -> User {
     }
 }
 
-fn manner(flags: &Flags, read_only: bool) -> Manner {
+/// Whether who has it at a target already wants it as before: for himself alone, or beside others.
+fn is_same_use(was_alone: bool, access: &Access, target: &Path) -> Result<(), Error> {
+    if was_alone == access.mode.is_exclusive() {
+        return Ok(());
+    }
+    let whom = if was_alone { "one user alone" } else { "several users" };
+    let what = format!("the volume is published at {} for {whom}, which this access mode is not", target.display());
+    Err(Error::new(ErrorKind::Refused, what).otherwise().hint("take it from there first"))
+}
+
+fn manner(flags: &Flags, read_only: bool, is_weak: bool) -> Manner {
     let times = flags.times.map(|times| match times {
         Times::Some => AccessTimes::Some,
         Times::Every => AccessTimes::Every,
         Times::None => AccessTimes::None,
     });
     let forbidden = target::Flags { read_only, nosuid: flags.nosuid, nodev: flags.nodev, noexec: flags.noexec };
-    Manner { flags: forbidden, times, no_directory_times: flags.no_directory_times }
+    Manner { flags: forbidden, is_weak, times, no_directory_times: flags.no_directory_times }
 }
 
 /// A device's node: it could not be opened where device nodes have no power.
 fn device() -> Manner {
     let flags = target::Flags { read_only: false, nosuid: true, nodev: false, noexec: true };
-    Manner { flags, times: None, no_directory_times: false }
+    Manner { flags, is_weak: false, times: None, no_directory_times: false }
 }
