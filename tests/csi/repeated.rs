@@ -84,10 +84,9 @@ fn options_at(path: &Path) -> String {
 /// Set-uid files and devices are the operator's to allow: what he changes holds for what is published from then on.
 #[test]
 fn settings_that_change_beneath_a_pod_are_no_other_wish_of_its_client() {
-    let scripts: [(fn(&command::Bed) -> Script, bool); 3] =
-        [(direct, false), (filling, false), (|_| scripts::staged(), true)];
-    for (script, is_staged) in scripts {
-        let Some((mut bed, _)) = Bed::script(script) else { return };
+    let made = [Bed::script(direct), Bed::script(filling), Bed::script(|_| scripts::staged())];
+    for (made, is_staged) in made.into_iter().zip([false, false, true]) {
+        let Some((mut bed, _)) = made else { return };
         let volume = Volume::named("data").of_any_type();
         let command = Arc::clone(&bed.command);
         let allow = |is: bool| {
