@@ -1,6 +1,7 @@
 //! What the command is asked that makes no sense: refused in words before anything is served or printed.
 
 use std::{
+    fs,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -50,6 +51,11 @@ fn what_makes_no_sense_is_not_served() {
         args.extend(line.split(' '));
         bed.run(args).fails(2, &[words, "hint: "]);
     }
+    // What clients show would be taken for ours there.
+    let within = bed.sandbox.root().join("clients");
+    fs::create_dir_all(&within).unwrap();
+    let within = within.display().to_string();
+    bed.run(["csi", "--driver", "v/direct", "--kubelet-dir", &within]).fails(2, &["own root", "hint: "]);
 }
 
 /// Who serves there and is stopped answers nobody, and has the socket all the same.

@@ -183,7 +183,8 @@ fn a_file_system_that_has_shut_itself_down_goes() {
         refused(bed.client.node_get_volume_stats(stats_of(&bed, &volume)), Code::Internal, &[]);
         if again {
             // The kernel keeps what has failed as long as somebody has it.
-            assert!(bed.stage(&volume).unwrap_err().message().contains("Input/output error"));
+            let said = bed.stage(&volume).unwrap_err();
+            assert!(said.message().contains("Input/output error"), "{said:?}");
         }
         bed.unpublish(&volume, "one").unwrap();
         if again {

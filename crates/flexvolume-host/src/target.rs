@@ -395,13 +395,13 @@ impl Targets {
         if let Some(there) = table::stacked(path)?.pop() {
             is_ours(&there, ours)?;
         }
-        self.take(path, true)
+        self.workers.ask(&unmount_of(path), &Task::BreakTop { target: path.to_owned() }, UNMOUNT).map(drop)
     }
 
     /// Takes away a mount that lies at a path, and before it those in it that `may` go, the innermost first. Hardly a driver mounts
     /// anything there, and to look for it is to look at all mounts: that is done only where the kernel says that it does not go.
     fn take_all(&self, id: MountId, path: &Path, may: &dyn Fn(&[Mounted]) -> Result<()>) -> Result<()> {
-        let busy = match self.take(path, false) {
+        let busy = match self.take(path, id) {
             Err(error) if error.kind() == Kind::Busy => error,
             done => return done,
         };
@@ -411,15 +411,20 @@ impl Targets {
         }
         may(&inner)?;
         while let Some(at) = inner.iter().position(|it| inner.iter().all(|other| other.parent != it.id)) {
-            self.take(&inner.swap_remove(at).point, false)?;
+            let it = inner.swap_remove(at);
+            self.take(&it.point, it.id)?;
         }
-        self.take(path, false)
+        self.take(path, id)
     }
 
-    fn take(&self, path: &Path, dead: bool) -> Result<()> {
-        let at = format!("unmount of {}", path.display());
-        self.workers.ask(&at, &Task::TakeTop { target: path.to_owned(), dead }, UNMOUNT).map(drop)
+    fn take(&self, path: &Path, id: MountId) -> Result<()> {
+        let task = Task::TakeTop { target: path.to_owned(), id };
+        self.workers.ask(&unmount_of(path), &task, UNMOUNT).map(drop)
     }
+}
+
+fn unmount_of(path: &Path) -> String {
+    format!("unmount of {}", path.display())
 }
 
 /// Whether what is mounted somewhere is known by `ours`.

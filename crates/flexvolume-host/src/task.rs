@@ -7,9 +7,9 @@ use std::{
 };
 
 use flexvolume_linux::{
-    block,
+    ErrorKind, block,
     fs::{self, Applied, FsType, Intents, Usage, Wanted},
-    mount::{self, Flags, Presence, Step, Unmount},
+    mount::{self, Flags, MountId, Presence, Step, Unmount},
     worker,
 };
 use serde::{Deserialize, Serialize};
@@ -40,12 +40,17 @@ pub enum Task {
         /// Where.
         target: PathBuf,
     },
-    /// Take away what is mounted on top at `target`: as long as nobody uses it, or whatever it takes if it is dead.
+    /// Take away the mount that was on top at `target` when it was judged, if it still is, as long as nobody uses it.
     TakeTop {
         /// Where.
         target: PathBuf,
-        /// It does not answer any more.
-        dead: bool,
+        /// Which.
+        id: MountId,
+    },
+    /// Take away what is mounted on top at `target`, whatever it takes: for what does not answer any more.
+    BreakTop {
+        /// Where.
+        target: PathBuf,
     },
     /// Take away every layer mounted at `target`, whatever it takes: for what does not answer any more.
     Break {
@@ -123,6 +128,7 @@ impl Task {
             Self::Bind { .. } => "bind",
             Self::Unmount { .. } => "unmount",
             Self::TakeTop { .. } => "take top",
+            Self::BreakTop { .. } => "break top",
             Self::Break { .. } => "break",
             Self::Restrict { .. } => "restrict",
             Self::FormatAndMount { .. } => "format and mount",
@@ -199,10 +205,8 @@ impl worker::Task for Task {
             Self::Unmount { target } => {
                 every_layer(&target, |target| mount::unmount(target, Unmount::Plain).map(|()| vec![Step::Plain]))
             }
-            Self::TakeTop { target, dead: false } => {
-                mount::unmount(&target, Unmount::Plain).map(|()| Done::Unmounted(vec![Step::Plain]))
-            }
-            Self::TakeTop { target, dead: true } => mount::unmount_ladder(&target, &[]).map(Done::Unmounted),
+            Self::TakeTop { target, id } => take_top(&target, id).map(|()| Done::Unmounted(vec![Step::Plain])),
+            Self::BreakTop { target } => mount::unmount_ladder(&target, &[]).map(Done::Unmounted),
             Self::Break { target, idle } => every_layer(&target, |target| mount::unmount_ladder(target, &idle)),
             Self::Restrict { target, power } => mount::set_flags(&target, power.flags()).map(|()| Done::Plainly),
             Self::FormatAndMount { device, identity, fs_type, target, intent, options, power } => {
@@ -248,6 +252,21 @@ impl worker::Task for Task {
 /// A driver may name as its device whatever it likes, on a file system of any kind: only a worker looks.
 fn is_block(device: &Path) -> bool {
     std::fs::metadata(device).is_ok_and(|meta| meta.file_type().is_block_device())
+}
+
+fn take_top(target: &Path, id: MountId) -> flexvolume_linux::Result<()> {
+    match mount::look(target)? {
+        Presence::Mount(top) if top == id => mount::unmount(target, Unmount::Plain),
+        Presence::Mount(_)
+        | Presence::Corrupted(_)
+        | Presence::Absent
+        | Presence::Plain
+        | Presence::Symlink
+        | Presence::Other => {
+            let what = format!("what was mounted at {} is not on top there any more", target.display());
+            Err(flexvolume_linux::Error::new(ErrorKind::Busy, what).with_hint("see who mounts there, then try again"))
+        }
+    }
 }
 
 fn every_layer(

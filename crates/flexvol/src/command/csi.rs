@@ -41,6 +41,7 @@ pub(super) fn csi(cli: &Cli, show: &Show, wanted: &Csi) -> Done {
     flexvolume_linux::process::keep_small();
     let bridge = bridge(wanted)?;
     let host = host(cli, show)?;
+    is_apart(&bridge.kubelet_dir, host.ground().layout.root())?;
     match &bridge.which {
         Which::Named(drivers) => drivers.iter().try_for_each(|served| can_serve(&host, show, served, bridge.parts))?,
         Which::All(rules) => {
@@ -87,6 +88,16 @@ fn can_serve(host: &Host, show: &Show, served: &Served, parts: Parts) -> Done {
 
 fn is_there(host: &Host, driver: &DriverName) -> bool {
     host.ground().drivers.names().is_ok_and(|names| names.contains(driver))
+}
+
+/// What is mounted beneath our root is ours, and what clients have beneath their folder is theirs: neither is taken for the other.
+fn is_apart(kubelet_dir: &Path, root: &Path) -> Done {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if !real(kubelet_dir).starts_with(real(root)) {
+        return Ok(());
+    }
+    let what = format!("--kubelet-dir {} lies beneath flexvol's own root, {}", kubelet_dir.display(), root.display());
+    Err(Problems::usage(what, "choose a folder outside of it, or another --root"))
 }
 
 fn bridge(wanted: &Csi) -> Done<Bridge> {

@@ -97,7 +97,8 @@ pub(super) fn down(cli: &Cli, show: &Show, what: &[String], all: bool, slots: u8
         show.rows(&["POD", "VOLUME", "STATE"], &rows, cells, nothing)?;
     }
     if all && !held.is_empty() {
-        tell_held(&host, &held, &seen);
+        // Clients may have come and gone meanwhile.
+        tell_held(&host, &held, &host.elsewhere()?);
     }
     Problems::gather(problems)
 }

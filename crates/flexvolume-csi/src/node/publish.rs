@@ -76,6 +76,9 @@ impl Plugin {
     /// Shows it to its user.
     fn give(&self, driver: &Driver, held: Option<Held>, wanted: Wanted) -> Result<(), Trouble> {
         let Wanted { target, access, read_only, .. } = &wanted;
+        // Also where no mount is that has lost its power: in a directory that the driver fills, in what it mounted inside, and in what
+        // was staged when the settings were others.
+        let is_weak = !driver.config.allow_suid_and_devices;
         if let Some(held) = &held {
             access.must_be(held.spec.block)?;
             if let Kind::Mount { flags, .. } = &access.kind {
@@ -91,7 +94,7 @@ impl Plugin {
                 self.show(Shown::Device(Path::new(&held.device)), &wanted, held, device())
             }
             (Some(held), Handled::Staged, Kind::Mount { flags, .. }) => {
-                self.show(Shown::Tree(&held.path), &wanted, held, manner(flags, *read_only, false))
+                self.show(Shown::Tree(&held.path), &wanted, held, manner(flags, *read_only, is_weak))
             }
             (None, Handled::Staged, Kind::Mount { .. }) | (None, _, Kind::Block) => {
                 Err(status::refused("the volume is not staged").into())
@@ -99,8 +102,6 @@ impl Plugin {
             (_, Handled::Attachable | Handled::Direct, Kind::Mount { flags, .. }) => {
                 let (name, target) = (volume_name(&wanted.id), target.clone());
                 let place = self.place_of(&target)?;
-                // Also where no mount is that has lost its power: in a directory that the driver fills, or in what it mounted inside.
-                let is_weak = !driver.config.allow_suid_and_devices;
                 let manner = manner(flags, *read_only, is_weak);
                 let ours = || self.host.traces(&driver.name, &name, Some(place.as_str()));
                 // Where it could never be shown, the driver is not asked at all.
@@ -151,11 +152,9 @@ impl Plugin {
         let ours = self.host.traces(&self.serving.driver, &volume_name(id), None)?;
         let alone = access.mode.is_exclusive();
         // Whoever has it already may show it to his pod in ways of his own, as the kubelet does with raw devices.
-        let is_there = (alone || held.alone) && self.targets.at(target)?.is_some();
-        if is_there && self.targets.has_ours(target, &ours)? {
+        if (alone || held.alone) && self.targets.has_ours(target, &ours)? {
             is_same_use(held.alone, access, target)?;
-        }
-        if (alone || held.alone) && !is_there {
+        } else if alone || held.alone {
             if let Some(other) = self.targets.of(&ours)?.into_iter().find(|other| !self.targets.is(other, target)) {
                 let what = format!("the volume is for one user alone, and published at {}", other.display());
                 return Err(status::refused(format!("{what}; unpublish it there first (NodeUnpublishVolume)")).into());

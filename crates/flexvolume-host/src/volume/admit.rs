@@ -102,6 +102,15 @@ pub fn admit(record: &mut Record, request: &Request) -> Result<()> {
         };
         return Err(Error::new(Kind::Refused, what).hint("take that pod down first"));
     }
+    let is_beside_clients = record.state.is_held() && request.user.uid == place;
+    if is_beside_clients && (request.exclusive || record.alone) {
+        // Whom it is shown to stands in no record.
+        let what = match request.exclusive {
+            true => format!("volume {} is ReadWriteOncePod and held for clients of flexvol csi", record.key),
+            false => format!("volume {} is held for one user alone, a client of flexvol csi", record.key),
+        };
+        return Err(Error::new(Kind::Refused, what).hint("have it unstaged first (NodeUnstageVolume)"));
+    }
     if record.read_only && !request.user.read_only {
         if record.users.keys().all(|uid| uid == place) && is_unused(&record.state) {
             record.read_only = false;
@@ -111,7 +120,9 @@ pub fn admit(record: &mut Record, request: &Request) -> Result<()> {
     }
     record.spec.remember_callers(&request.spec);
     record.users.insert(place.to_owned(), request.user.clone());
-    record.alone = request.exclusive;
+    if !is_beside_clients {
+        record.alone = request.exclusive;
+    }
     // The newest word counts: a size that cannot be had is not asked for for ever. Nothing is shrunk.
     record.capacity_wanted = request.capacity.unwrap_or(record.capacity_wanted);
     if record.is_small() && !request.user.read_only {

@@ -130,6 +130,14 @@ fn pods_share_what_is_held_and_change_nothing_of_it() {
         assert!(admit(&mut record, &request(other.clone(), false)).is_err() && record.spec == spec());
         admit(&mut record, &request(spec(), false)).unwrap();
         assert!(record.users.contains_key("place") && record.state.is_held());
+        // Whom else it is shown to nobody here knows.
+        let mut pod = request(spec(), false);
+        pod.user.uid = "place".into();
+        let alone = Request { exclusive: true, ..pod.clone() };
+        assert!(admit(&mut record, &alone).unwrap_err().to_string().contains("held for clients of flexvol csi"));
+        record.alone = true;
+        let refused = admit(&mut record, &pod).unwrap_err();
+        assert!(refused.to_string().contains("one user alone") && record.alone, "{refused}");
 
         let mut reads = held(&Hold { read_only: true, ..hold() }, rung);
         let refused = admit(&mut reads, &request(spec(), false)).unwrap_err();

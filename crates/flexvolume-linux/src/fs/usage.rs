@@ -28,6 +28,8 @@ pub struct Usage {
 /// # Errors
 /// `Io` with the system's error.
 pub fn usage(path: &Path) -> Result<Usage> {
+    // One that was shut down still tells how large it was; of its files nothing is to be had.
+    std::fs::metadata(path).map_err(|error| Error::io("look at", path, error))?;
     let stat = rustix::fs::statvfs(path).map_err(|error| Error::io("measure the file system at", path, error))?;
     let unit = if stat.f_frsize == 0 { stat.f_bsize } else { stat.f_frsize };
     Ok(Usage {

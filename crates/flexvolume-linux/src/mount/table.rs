@@ -67,12 +67,21 @@ impl Backend {
         let seen = match self.see(CWD, path) {
             Ok(seen) => seen,
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            // One that was shut down, as XFS is when its device is gone, says nothing even of its root: the table knows it.
+            Err(error @ Errno::IO) => {
+                return self.dead_at(path)?.ok_or_else(|| Error::io("look at", path, error)).map(Some);
+            }
             Err(error) => return Err(Error::io("look at", path, error)),
         };
         match seen.mount {
             Some(id) => self.by_id(id),
             None => Ok(None),
         }
+    }
+
+    fn dead_at(self, path: &Path) -> Result<Option<Mounted>> {
+        let real = real_path(CWD, path).map_err(|error| Error::io("look at", path, error))?;
+        Ok(self.all()?.into_iter().rfind(|mounted| mounted.point == real))
     }
 
     /// As [`under`].
@@ -142,8 +151,6 @@ impl Backend {
         let seen = match statx(dir, &path, at, StatxFlags::TYPE | id) {
             // Another user's FUSE file system tells us nothing of itself; that it is a mount can still be had.
             Err(Errno::ACCESS) => statx(dir, &path, at, StatxFlags::empty())?,
-            // One that was shut down, as XFS is when its device is gone.
-            Err(Errno::IO) => return self.see_dead(dir, &path),
             seen => seen?,
         };
         let file_type = FileType::from_raw_mode(seen.stx_mode.into());
@@ -159,14 +166,6 @@ impl Backend {
             mount = statmount::unique(mount.0).ok().flatten().ok_or(Errno::ACCESS)?;
         }
         Ok(Seen { mount: Some(mount), file_type })
-    }
-
-    /// The same where the file system says nothing of itself any more: by the table alone.
-    fn see_dead(self, dir: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<Seen> {
-        let real = real_path(dir, path)?;
-        let table = self.all().map_err(|_| Errno::IO)?;
-        let mount = table.iter().rfind(|mounted| mounted.point == real).map(|mounted| mounted.id).ok_or(Errno::IO)?;
-        Ok(Seen { mount: Some(mount), file_type: FileType::Unknown })
     }
 }
 

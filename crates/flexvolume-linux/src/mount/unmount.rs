@@ -15,7 +15,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Mounted, Presence, look, raw, table};
+use super::{MountId, Mounted, Presence, look, raw, table};
 use crate::{
     Error, ErrorKind, Result,
     real::{astray, open_real},
@@ -71,7 +71,7 @@ pub fn unmount(target: &Path, how: Unmount) -> Result<()> {
     let bare: PathBuf = target.components().collect();
     let (_parent, held) = held(&bare).map_err(|e| astray(target, e))?;
     let once = || rustix::mount::unmount(&held, flags | UnmountFlags::NOFOLLOW);
-    again_while_busy(moments, once, || holds_others(&bare)).map_err(|e| {
+    again_while_busy(moments, once, || bare_top(&bare)).map_err(|e| {
         let error = Error::io("unmount", target, e);
         match e {
             Errno::INVAL => error.with_kind(ErrorKind::NotFound).with_cause("nothing is mounted there"),
@@ -158,25 +158,34 @@ fn held(target: &Path) -> rustix::io::Result<(Option<OwnedFd>, PathBuf)> {
     Ok((Some(parent), held))
 }
 
-/// Tries again after each moment what is busy, unless that will last.
-fn again_while_busy(
+/// Tries again after each moment what is busy, as long as the same is on top: what came there meanwhile is not what was to go. `on_top` is
+/// what that is, or none if it will be busy for longer than a moment.
+fn again_while_busy<T: PartialEq>(
     moments: &[Duration],
     mut once: impl FnMut() -> rustix::io::Result<()>,
-    lasts: impl Fn() -> bool,
+    on_top: impl Fn() -> Option<T>,
 ) -> rustix::io::Result<()> {
     for moment in moments {
         match once() {
-            Err(Errno::BUSY) if !lasts() => sleep(*moment),
+            Err(Errno::BUSY) => {}
             came => return came,
+        }
+        let busy = on_top();
+        if busy.is_none() {
+            return Err(Errno::BUSY);
+        }
+        sleep(*moment);
+        if on_top() != busy {
+            return Err(Errno::BUSY);
         }
     }
     once()
 }
 
-/// Whether mounts lie in what is on top there, which keep it for longer than a moment. This looks at all mounts.
-fn holds_others(target: &Path) -> bool {
-    let inner = top(target).and_then(|there| there.map_or(Ok(Vec::new()), |there| table::under(there.id)));
-    inner.is_ok_and(|inner| !inner.is_empty())
+/// What is on top there, if nothing is mounted in it, which would keep it for longer than a moment. This looks at all mounts.
+fn bare_top(target: &Path) -> Option<MountId> {
+    let there = top(target).ok()??.id;
+    table::under(there).is_ok_and(|inner| inner.is_empty()).then_some(there)
 }
 
 fn is_last(mounted: &Mounted, idle: &[PathBuf]) -> Result<bool> {
@@ -219,6 +228,7 @@ fn thaw(target: &Path) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
     #[test]
     fn what_is_busy_for_a_moment_is_tried_again_and_not_for_ever() {
@@ -227,17 +237,28 @@ mod tests {
             tries += 1;
             if tries < until { Err(Errno::BUSY) } else { Ok(()) }
         };
-        assert_eq!(again_while_busy(&MOMENTS, || busy(4), || false), Ok(()));
-        assert_eq!(again_while_busy(&MOMENTS, || busy(9), || false), Err(Errno::BUSY));
+        assert_eq!(again_while_busy(&MOMENTS, || busy(4), || Some(1)), Ok(()));
+        assert_eq!(again_while_busy(&MOMENTS, || busy(9), || Some(1)), Err(Errno::BUSY));
         assert_eq!(tries, 8);
         let mut tries = 0;
         let mut once = |came| {
             tries += 1;
             Err(came)
         };
-        assert_eq!(again_while_busy(&MOMENTS, || once(Errno::BUSY), || true), Err(Errno::BUSY));
-        assert_eq!(again_while_busy(&MOMENTS, || once(Errno::INVAL), || false), Err(Errno::INVAL));
-        assert_eq!(again_while_busy(&[], || once(Errno::BUSY), || false), Err(Errno::BUSY));
+        assert_eq!(again_while_busy(&MOMENTS, || once(Errno::BUSY), || None::<u8>), Err(Errno::BUSY));
+        assert_eq!(again_while_busy(&MOMENTS, || once(Errno::INVAL), || Some(1)), Err(Errno::INVAL));
+        assert_eq!(again_while_busy(&[], || once(Errno::BUSY), || Some(1)), Err(Errno::BUSY));
         assert_eq!(tries, 3, "what lasts, and what is not busy, is tried once");
+        let (tries, looks) = (Cell::new(0), Cell::new(0));
+        let another = || {
+            looks.set(looks.get() + 1);
+            Some(looks.get())
+        };
+        let once = || {
+            tries.set(tries.get() + 1);
+            Err(Errno::BUSY)
+        };
+        assert_eq!(again_while_busy(&MOMENTS, once, another), Err(Errno::BUSY));
+        assert_eq!(tries.get(), 1, "what came on top meanwhile is not touched");
     }
 }

@@ -125,7 +125,7 @@ impl Hands<'_> {
                 }
                 if let Some(mounted) = &mounted {
                     self.record.remember(place, Trace::of(mounted));
-                    // What it has mounted in there it has mounted just now.
+                    // What it has mounted in there it has mounted just now. What it moved in is known while its own mount stands.
                     for inner in table::later_under(mounted.id)? {
                         self.record.remember_inner(Trace::of(&inner));
                     }
