@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
+use flexvol_tests::judged::{HEARD, PARTS};
 use flexvolume_testkit::{binary, skip};
 use serde_json::{Value, json};
 
@@ -73,4 +74,16 @@ fn the_example_in_shell() {
 #[test]
 fn the_example_in_python() {
     example("folders.py", "python3", 29);
+}
+
+/// LVM and NFS are judged in guests, part by part.
+#[test]
+fn every_check_is_in_one_part_of_the_whole() {
+    let Some(bed) = Bed::new() else { return };
+    let listed = bed.json(["check", "--list"]);
+    for check in listed.as_array().unwrap() {
+        let name = check["name"].as_str().unwrap();
+        let begun = PARTS.concat().into_iter().chain([HEARD]).filter(|begin| name.starts_with(begin)).count();
+        assert_eq!(begun, 1, "{name}");
+    }
 }

@@ -1,37 +1,71 @@
-//! The LVM driver, judged: whatever the judge demands of a driver that attaches and mounts is done, by thin volumes that the judge has made.
-//!
-//! A call takes a second where the processor is emulated, and a whole judgement many hundreds of them, so this is a part of it.
+//! The LVM driver, judged: whatever the judge demands of a driver is done, by thin volumes; and by thick ones where they are made otherwise.
 
 use flexvol_tests::judged;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     group::POOL,
     life::home::{DRIVER, Home},
 };
 
-/// What is asked for; the driver has a part in all of it.
-const ATTACHED: [&str; 10] = [
-    "init",
-    "verbs",
-    "attach",
-    "isattached",
-    "waitforattach",
-    "mountdevice",
-    "unmountdevice",
-    "detach",
-    "mount.",
-    "unmount.",
-];
+/// Judged by volumes that it makes of these parameters; in the end nothing is left but what was there. `not_its` is what the driver has no
+/// part in.
+fn fit(home: &Home, create: &Value, there: &[&str], asked: &[&str], not_its: &[&str]) {
+    let volume = json!({"create": create, "bytes": 16 << 20});
+    let chosen = judged::only(asked);
+    let report = judged::report(&volume, DRIVER, &chosen, &home.bed.sandbox, |args| home.bed.command(args));
+    judged::assert_fit(&report, not_its);
+    assert_eq!(home.vg.volumes(), there);
+    home.bed.assert_down();
+}
+
+fn thin(asked: &[&str], not_its: &[&str]) {
+    let Some(home) = Home::with_pool(&[700], 600) else { return };
+    home.set(&json!({"volumegroup": home.vg.name, "thinOvercommit": 10}).to_string());
+    fit(&home, &json!({"volumegroup": home.vg.name, "thinpool": POOL}), &[POOL], asked, not_its);
+}
 
 #[test]
 fn thin_volumes_are_attached_and_mounted() {
-    let Some(home) = Home::with_pool(&[700], 600) else { return };
-    home.set(&json!({"volumegroup": home.vg.name, "thinOvercommit": 10}).to_string());
-    let volume = json!({"create": {"volumegroup": home.vg.name, "thinpool": POOL}, "bytes": 32 << 20});
-    let chosen = judged::only(&ATTACHED, &[]);
-    let report = judged::report(&volume, DRIVER, &chosen, &home.bed.sandbox, |args| home.bed.command(args));
-    judged::assert_fit(&report, &[]);
-    assert_eq!(home.vg.volumes(), [POOL]);
-    home.bed.assert_down();
+    thin(judged::MOUNTS, &[]);
+}
+
+#[test]
+fn thin_volumes_take_every_value_and_keep_bytes_alone() {
+    thin(judged::VALUES, &[]);
+}
+
+/// It changes nothing of a volume but its size, and does not announce `modify`.
+#[test]
+fn thin_volumes_are_made_grown_copied_and_deleted() {
+    thin(judged::VOLUMES, &["modify.all-or-nothing"]);
+}
+
+#[test]
+fn thin_volumes_outlive_kills() {
+    thin(judged::KILLS, &[]);
+}
+
+#[test]
+fn thin_volumes_are_made_and_grown_in_spite_of_kills() {
+    thin(judged::KILLS_OF_VOLUMES, &[]);
+}
+
+/// What they are made of is theirs alone; all else they have in common with thin ones. Kills while they are made are for the sweeps.
+#[test]
+fn thick_volumes_are_made_grown_copied_and_deleted() {
+    let Some(home) = Home::new(&[700]) else { return };
+    home.set(&json!({"volumegroup": home.vg.name}).to_string());
+    let theirs = [
+        "data",
+        "provision.again",
+        "provision.conflict",
+        "provision.size",
+        "provision.deletes-again",
+        "capacity",
+        "snapshot.creates",
+        "clone",
+        "expand.",
+    ];
+    fit(&home, &json!({"volumegroup": home.vg.name}), &[], &theirs, &[]);
 }

@@ -18,6 +18,7 @@ mod dead;
 #[allow(dead_code, reason = "another suite uses the rest")]
 mod door;
 mod hosted;
+mod judge;
 mod life;
 mod nodes;
 mod outside;

@@ -1,16 +1,64 @@
 //! A driver judged by `flexvol check` with all that may be done, and what must come of it where nothing may fail.
 
-use std::{collections::BTreeMap, fs, process::Command};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Write as _},
+    process::Command,
+};
 
 use flexvolume_testkit::Sandbox;
 use serde_json::{Value, json};
 
-/// The words that choose checks: these, without those.
-pub fn only(only: &[&str], skip: &[&str]) -> Vec<String> {
-    let flag = |flag: &str, names: &[&str]| -> Vec<String> {
-        names.iter().flat_map(|name| [flag.to_owned(), (*name).to_owned()]).collect()
-    };
-    [flag("--only", only), flag("--skip", skip)].concat()
+/// The whole judgement in parts, by how the names of checks begin. A call takes a second where the processor is emulated, and the whole is
+/// many hundreds of them, so each case there has a part. Every check is in one; those that listen to all calls are in each.
+pub const PARTS: [&[&str]; 5] = [MOUNTS, VALUES, VOLUMES, KILLS, KILLS_OF_VOLUMES];
+
+/// What brings a volume up and takes it down.
+pub const MOUNTS: &[&str] = &[
+    "init",
+    "verbs",
+    "attach",
+    "isattached",
+    "waitforattach",
+    "mountdevice",
+    "unmountdevice",
+    "detach",
+    "mount.",
+    "unmount.",
+    "extensions",
+];
+
+/// What comes in and what stays: options, secrets, bytes, leftovers.
+pub const VALUES: &[&str] = &["options", "secrets", "data", "together", "leftovers"];
+
+/// Volumes and snapshots, made by the driver.
+pub const VOLUMES: &[&str] =
+    &["provision", "snapshot", "clone", "capacity", "list", "health", "expand.", "expandfs", "modify"];
+
+/// Calls that are killed on the way up and down.
+pub const KILLS: &[&str] = &["kill.attach", "kill.detach", "kill.mount", "kill.unmount"];
+
+/// Calls that are killed while they make, format, grow or delete.
+pub const KILLS_OF_VOLUMES: &[&str] = &["kill.create", "kill.delete", "kill.format", "kill.expandvolume"];
+
+/// Those that listen.
+pub const HEARD: &str = "answer";
+
+/// The words that choose the checks whose names begin so, each in a row of [`PARTS`] or within one, and nothing of what they need from other
+/// rows: that is judged where that row is asked for.
+///
+/// # Panics
+/// One of them is in no part.
+#[track_caller]
+pub fn only(names: &[&str]) -> Vec<String> {
+    let all = PARTS.concat();
+    let is_within = |name: &&str| all.iter().any(|row| name.starts_with(row));
+    assert!(names.iter().all(is_within), "{names:?} are not all in {all:?}");
+    let others = all.iter().copied().filter(|row| !names.iter().any(|name| name.starts_with(row)));
+    let asked = names.iter().copied().chain([HEARD]);
+    let flag = |flag: &'static str| move |name: &str| [flag.to_owned(), name.to_owned()];
+    asked.flat_map(flag("--only")).chain(others.flat_map(flag("--skip"))).collect()
 }
 
 /// The report of an installed driver, or of an executable, judged by this volume. `command` is the command in the case's own bed.
@@ -37,7 +85,7 @@ pub fn report(
     report
 }
 
-/// Every check passed that was asked for, and no others were skipped than these.
+/// Every check passed that was asked for, and no others were skipped than these. How many that were is noted.
 ///
 /// # Panics
 /// That is not so.
@@ -51,6 +99,9 @@ pub fn assert_fit(report: &Value, skipped: &[&str]) {
     for finding in findings {
         of.entry(finding["outcome"].as_str().unwrap_or_default()).or_default().push(finding);
     }
+    let calls = report["times"].as_array().into_iter().flatten().filter_map(|verb| verb["calls"].as_u64()).sum::<u64>();
+    let passed = of.get("passed").map_or(0, Vec::len);
+    let _ = writeln!(io::stderr(), "note: judged: {passed} checks passed, {calls} calls");
     let failed = of.remove("failed").unwrap_or_default();
     assert!(failed.is_empty(), "{failed:#?}");
     let named = of.remove("skipped").unwrap_or_default();

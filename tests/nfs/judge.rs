@@ -1,0 +1,47 @@
+//! The NFS driver, judged: whatever the judge demands of a driver is done.
+
+use std::fs;
+
+use flexvol_tests::judged;
+use serde_json::json;
+
+use crate::{bed::Node, tools::text};
+
+const DRIVER: &str = "kubernetes.io/nfs";
+
+/// Judged by volumes that it makes; in the end nothing is left. `not_its` is what the driver has no part in.
+fn fit(asked: &[&str], not_its: &[&str]) {
+    let Some(node) = Node::new() else { return };
+    fs::create_dir(node.on_server("base")).unwrap();
+    let exe = flexvolume_testkit::binary("nfs").unwrap();
+    node.bed.ok(["install", exe.to_str().unwrap(), "--as", DRIVER]);
+    let pool = json!({"server": "127.0.0.1", "share": text(&node.share.path), "base": "base"});
+    let file = node.bed.sandbox.dir("settings").unwrap().join("kubernetes.io~nfs.json");
+    fs::write(file, json!({"patience": 30, "pools": {"p": pool}}).to_string()).unwrap();
+
+    let volume = json!({"create": {}, "bytes": 4 << 20});
+    let chosen = judged::only(asked);
+    let report = judged::report(&volume, DRIVER, &chosen, &node.bed.sandbox, |args| node.bed.command(args));
+    judged::assert_fit(&report, not_its);
+    node.assert_down();
+    node.bed.assert_down();
+    let left = fs::read_dir(node.on_server("base")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(left.collect::<Vec<_>>(), [".flexvol"]);
+}
+
+/// It has no devices, and does not announce `block`.
+#[test]
+fn volumes_are_attached_mounted_and_keep_bytes_alone() {
+    fit(&[judged::MOUNTS, judged::VALUES].concat(), &["extensions.block"]);
+}
+
+/// It changes nothing of a volume but its size, and does not announce `modify`.
+#[test]
+fn volumes_are_made_grown_copied_and_deleted() {
+    fit(judged::VOLUMES, &["modify.all-or-nothing"]);
+}
+
+#[test]
+fn volumes_outlive_kills() {
+    fit(&[judged::KILLS, judged::KILLS_OF_VOLUMES].concat(), &[]);
+}
