@@ -120,6 +120,27 @@ fn grows(bed: &mut Bed<'_>) -> Verdict {
     }
 }
 
+/// Makes it larger as hosts do: by `expandvolume`, and by `expandfs`, or what hosts do in its place. It had so many bytes `before`.
+pub(crate) fn enlarge(bed: &Bed<'_>, pod: &Pod, call: ExpandVolume, before: u64) -> Verdict {
+    let says = bed.patiently(&call)?.success("expandvolume")?.bytes;
+    let ExpandVolume { options, dir, new, old } = call;
+    let call = ExpandFs { options, device: Device::default(), dir, new, old };
+    let is_told = bed.caller.ask(&call)?.done("expandfs")?.is_some();
+    let after = room(bed, pod)?;
+    if after > before {
+        return Ok(());
+    }
+    match (is_told, device(bed, pod)?) {
+        (false, Some(_)) => by_default(bed, pod, before),
+        // The room of a share is that of its server: how large a volume is in it, the driver alone knows.
+        (false, None) if says.is_some_and(|bytes| bytes >= new.0) => Ok(()),
+        (false, None) => fault(format!(
+            "what is mounted had {before} bytes, and has {after}, has no device, and no `bytes` of expandvolume say that it has grown"
+        )),
+        (true, _) => fault(format!("the file system had {before} bytes, and has {after}")),
+    }
+}
+
 /// What hosts do where the driver does not.
 fn by_default(bed: &Bed<'_>, pod: &Pod, before: u64) -> Verdict {
     let Some(device) = device(bed, pod)? else {

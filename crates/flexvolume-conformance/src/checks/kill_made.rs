@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use flexvolume_protocol::{
-    Bytes, CreateVolume, DeleteVolume, ExpandFs, ExpandVolume, Extension, Mount, MountDevice, VerbName,
-};
+use flexvolume_protocol::{Bytes, CreateVolume, DeleteVolume, ExpandVolume, Extension, Mount, MountDevice, VerbName};
 
 use super::{
     data::Written,
     extensions::announced,
-    grow::room,
+    grow::{enlarge, room},
     kill::{points, rest, told},
     provision::{name, parameters},
     snapshots::with,
@@ -219,13 +217,7 @@ fn expand(bed: &mut Bed<'_>) -> Verdict {
             let call = call(bed, u64::from(n) + 1);
             let was_killed = bed.caller.kill(&call, at)?;
             rest(bed)?;
-            bed.patiently(&call)?.success("expandvolume")?;
-            let ExpandVolume { options, dir, new, old } = call;
-            let device = flexvolume_protocol::Device::default();
-            bed.caller.ask(&ExpandFs { options, device, dir, new, old })?.success("expandfs")?;
-            if room(bed, &pod)? <= before {
-                return fault("called again it succeeded, and the volume is as large as before");
-            }
+            enlarge(bed, &pod, call, before)?;
             held.look(bed, pod.dir.as_path(), "what the volume held before")?;
             Ok(was_killed)
         })?;
