@@ -35,10 +35,10 @@ fn volumes_are_attached_mounted_and_keep_bytes_alone() {
     fit(&[judged::MOUNTS, judged::VALUES].concat(), &["detach.undoes", "extensions.block", "isattached.true"]);
 }
 
-/// It changes nothing of a volume but its size, and does not announce `modify`.
+/// A share has no file system to grow (`requiresFSResize` is false), and nothing of a volume can be changed but its size: `modify` is not announced.
 #[test]
 fn volumes_are_made_grown_copied_and_deleted() {
-    fit(judged::VOLUMES, &["modify.all-or-nothing"]);
+    fit(judged::VOLUMES, &["expandfs.again", "expandfs.grows", "modify.all-or-nothing"]);
 }
 
 #[test]
