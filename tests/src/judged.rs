@@ -8,7 +8,7 @@ use std::{
 };
 
 use flexvolume_testkit::Sandbox;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// The whole judgement in parts, by how the names of checks begin. A call takes a second where the processor is emulated, and the whole is
 /// many hundreds of them, so each case there has a part. Every check is in one; those that listen to all calls are in each.
@@ -44,6 +44,9 @@ pub const KILLS_OF_VOLUMES: &[&str] = &["kill.create", "kill.delete", "kill.form
 
 /// Those that listen.
 pub const HEARD: &str = "answer";
+
+/// LVM's own watcher of snapshots and pools: LVM starts it when it makes one, and the judge names it and leaves it alone, as a service of the system.
+const WATCHER: &str = "(dmeventd), which a call began and which may serve others by now";
 
 /// The words that choose the checks whose names begin so, each in a row of [`PARTS`] or within one, and nothing of what they need from other
 /// rows: that is judged where that row is asked for.
@@ -110,5 +113,7 @@ pub fn assert_fit(report: &Value, skipped: &[&str]) {
     let reasons: Vec<_> = named.iter().map(|one| format!("{}: {}", one["name"], one["reason"])).collect();
     assert_eq!(names, skipped, "{reasons:#?}");
     assert_eq!(report["fit"], true);
-    assert_eq!(report["left"], json!([]));
+    let left = report["left"].as_array().into_iter().flatten();
+    let left: Vec<_> = left.filter(|one| !one.as_str().is_some_and(|one| one.contains(WATCHER))).collect();
+    assert!(left.is_empty(), "{left:#?}");
 }
