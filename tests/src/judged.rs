@@ -29,8 +29,8 @@ pub const MOUNTS: &[&str] = &[
     "extensions",
 ];
 
-/// What comes in and what stays: options, secrets, bytes, leftovers.
-pub const VALUES: &[&str] = &["options", "secrets", "data", "together", "leftovers"];
+/// What comes in and what stays: options, paths, secrets, bytes, leftovers.
+pub const VALUES: &[&str] = &["options", "paths", "secrets", "data", "together", "leftovers"];
 
 /// Volumes and snapshots, made by the driver.
 pub const VOLUMES: &[&str] =

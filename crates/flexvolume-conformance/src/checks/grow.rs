@@ -58,9 +58,10 @@ fn up(bed: &mut Bed<'_>) -> Result<(Volume, Pod), Stop> {
     Ok((volume, pod))
 }
 
-/// The block device that is mounted there.
+/// The block device that is mounted there. Where a folder of a file system is shown, that file system is somebody else's.
 fn device(bed: &Bed<'_>, pod: &Pod) -> Result<Option<String>, Stop> {
-    let source = bed.mounted(&pod.dir)?.map(|mounted| mounted.source);
+    let whole = bed.mounted(&pod.dir)?.filter(|mounted| mounted.root == Path::new("/"));
+    let source = whole.map(|mounted| mounted.source);
     Ok(source.filter(|source| source.starts_with("/dev/") && block::size(Path::new(source)).is_ok()))
 }
 
@@ -131,7 +132,10 @@ pub(crate) fn enlarge(bed: &Bed<'_>, pod: &Pod, call: ExpandVolume, before: u64)
         return Ok(());
     }
     match (is_told, device(bed, pod)?) {
-        (false, Some(_)) => by_default(bed, pod, before),
+        (false, Some(device)) => match block::size(Path::new(&device))? {
+            size if size >= new.0 => by_default(bed, pod, before),
+            size => fault(format!("expandvolume to {} bytes succeeded, and {device} has {size}", new.0)),
+        },
         // The room of a share is that of its server: how large a volume is in it, the driver alone knows.
         (false, None) if says.is_some_and(|bytes| bytes >= new.0) => Ok(()),
         (false, None) => fault(format!(
