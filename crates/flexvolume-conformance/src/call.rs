@@ -12,13 +12,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flexvolume_linux::process::{self, How, Kill, Limits, Outcome, Program};
+use flexvolume_linux::process::{self, How, Kill, Limits, Outcome, ProcessId, Program, Running};
 use flexvolume_protocol::{Answer, Came, Redactor, Said, Verb, VerbName, Verdict, Wire, excerpt, strict, tolerant};
 
 use crate::{
+    going::{self, Going, UnderWay},
     heard,
     job::Job,
-    ledger::{Going, Ledger, Thing},
+    ledger::{Ledger, Thing},
     notes::{Noted, Notes},
     patience::{Leave, may_end},
     shown::{Call, Time},
@@ -78,6 +79,8 @@ pub(crate) struct Caller {
     redactor: Redactor,
     /// What there is may be lost.
     may_destroy: bool,
+    /// Whoever began what is noted said so of it.
+    begun_to_destroy: bool,
     /// The volumes in use were made by the judge.
     own: AtomicBool,
     /// Tells whether the judge is asked to end.
@@ -115,7 +118,28 @@ struct Known {
     /// Calls that did not end in time and go on.
     going: Vec<Going>,
     /// Calls that have not ended yet, those among them.
-    calls_now: Vec<Going>,
+    calls_now: Vec<UnderWay>,
+}
+
+impl Known {
+    /// A call that was noted has its process, or could not get one.
+    fn born(&mut self, verb: &str, id: Option<ProcessId>) {
+        let Some(at) = self.calls_now.iter().position(|call| call.verb == verb && call.id.is_none()) else { return };
+        match id {
+            Some(id) => {
+                self.groups.insert(id.pid);
+                self.calls_now[at].id = Some(id);
+            }
+            None => drop(self.calls_now.remove(at)),
+        }
+    }
+
+    /// A call has come to its end. What goes on stays noted, whoever of it lives.
+    fn over(&mut self) {
+        let Self { calls_now, going, .. } = self;
+        let goes_on = |id: ProcessId| going.iter().any(|call| call.id == id) || process::alive(&id);
+        calls_now.retain(|call| call.id.is_none_or(goes_on));
+    }
 }
 
 impl Caller {
@@ -126,6 +150,7 @@ impl Caller {
             limit: job.limit,
             redactor,
             may_destroy: job.may_destroy,
+            begun_to_destroy: job.may_destroy,
             own: AtomicBool::new(false),
             asked: job.asked,
             told: job.on_call,
@@ -135,23 +160,33 @@ impl Caller {
         }
     }
 
-    /// The same, for what an earlier judge had begun that is dead. Calls of his that may be ended are.
+    /// The same, for what an earlier judge had begun that is dead. Calls of his that may be ended are; what his volume holds may be
+    /// lost only where both who began and who goes on said so.
     pub(crate) fn of_the_dead(job: &Job, mark: String, redactor: Redactor, notes: Notes, noted: Noted) -> Self {
         let caller = Self::new(job, mark, redactor, notes);
-        let leave = Leave { all: job.may_destroy, volumes: false };
-        for Going { verb, id } in noted.calls.iter().filter(|call| process::alive(&call.id)) {
-            if may_end(verb, leave) {
-                process::end(&process::group_members(id.pid).unwrap_or_default(), GRACE, true);
-            }
-        }
+        let may_destroy = noted.may_destroy && job.may_destroy;
+        let leave = Leave { all: may_destroy, volumes: false };
+        let going = going::of_the_dead(&noted.calls, &caller.marked(), leave);
+        let ended: Vec<_> = going.iter().filter(|call| may_end(&call.verb, leave)).map(|call| call.id).collect();
+        process::end(&ended, GRACE, true);
         let known = Known {
-            ledger: Ledger::of(noted.begun),
-            groups: noted.calls.iter().map(|call| call.id.pid).collect(),
-            going: noted.calls.clone(),
+            ledger: Ledger::of_the_dead(noted.begun),
+            groups: noted.calls.iter().filter_map(|call| Some(call.id?.pid)).collect(),
+            going,
             calls_now: noted.calls,
             ..Known::default()
         };
-        Self { heard: Mutex::new(known), ..caller }
+        Self { may_destroy, begun_to_destroy: noted.may_destroy, heard: Mutex::new(known), ..caller }
+    }
+
+    /// The driver's processes, and those that they began, as far as that can be seen.
+    fn marked(&self) -> Vec<ProcessId> {
+        process::marked(MARK, &self.mark).unwrap_or_default()
+    }
+
+    /// What was begun was begun by a judge that is dead.
+    pub(crate) fn is_of_the_dead(&self) -> bool {
+        self.known().ledger.is_of_the_dead()
     }
 
     /// From now on the volumes in use are such as the judge made, or not.
@@ -189,8 +224,8 @@ impl Caller {
     /// A call that goes on, if there is one.
     pub(crate) fn going(&self) -> Option<Going> {
         let mut known = self.known();
-        known.going.retain(|going| process::alive(&going.id));
-        known.going.first().cloned()
+        known.going.retain(|call| call.now(|| self.marked()).is_some());
+        known.going.first().and_then(|call| call.now(|| self.marked()))
     }
 
     /// The driver's executable.
@@ -200,8 +235,8 @@ impl Caller {
 
     /// Writes down what is known of what was begun.
     fn note(&self, known: &Known) -> Result<(), Trouble> {
-        let (driver, begun) = (self.exe.clone(), known.ledger.all().to_vec());
-        self.notes.write(&Noted { driver, begun, calls: known.calls_now.clone() }, &self.redactor)
+        let (driver, begun, calls) = (self.exe.clone(), known.ledger.all().to_vec(), known.calls_now.clone());
+        self.notes.write(&Noted { driver, may_destroy: self.begun_to_destroy, begun, calls }, &self.redactor)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -287,10 +322,14 @@ impl Caller {
         {
             let mut known = self.known();
             known.ledger.begin(&words);
+            known.calls_now.push(UnderWay::new(verb));
             let noted = self.note(&known);
             // What is not noted is not begun; what is being undone is undone all the same.
-            if !self.undoing.load(Ordering::Relaxed) {
-                noted?;
+            if !self.undoing.load(Ordering::Relaxed)
+                && let Err(trouble) = noted
+            {
+                known.born(verb, None);
+                return Err(trouble);
             }
         }
         let over = self.over(&program, verb, kill)?;
@@ -300,7 +339,7 @@ impl Caller {
             if let How::Exited(_) | How::Signalled(_) = outcome.how {
                 known.ledger.end(&words, &said(outcome));
             }
-            known.calls_now.retain(|call| process::alive(&call.id));
+            known.over();
             let _ = self.note(&known);
         }
         let text = |bytes: &[u8]| excerpt(&self.redactor.text(&String::from_utf8_lossy(bytes)), SHOWN);
@@ -332,14 +371,14 @@ impl Caller {
             Some(at) => Kill::After { at, grace: Duration::ZERO },
         };
         let began = Instant::now();
-        let running = process::spawn(program)?;
-        let id = running.id();
+        let spawned = process::spawn(program);
         {
             let mut known = self.known();
-            known.groups.insert(id.pid);
-            known.calls_now.push(Going { verb: verb.to_owned(), id });
+            known.born(verb, spawned.as_ref().ok().map(Running::id));
             let _ = self.note(&known);
         }
+        let running = spawned?;
+        let id = running.id();
         let (to, from) = mpsc::channel();
         // Left behind with a call that is.
         thread::spawn(move || {

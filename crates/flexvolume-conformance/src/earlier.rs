@@ -1,6 +1,6 @@
 //! Judges that were killed: what they had begun is taken away before another one begins, by the driver that had made it.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, thread, time::Duration};
 
 use crate::{
     bed::Bed,
@@ -8,6 +8,9 @@ use crate::{
     notes::{FOLDER, Notes},
     shown::typed,
 };
+
+/// How long a judge that has made its folder may take to lock it and write there.
+const BIRTH: Duration = Duration::from_millis(500);
 
 /// What came of folders that judges had left.
 #[derive(Debug, Default)]
@@ -28,8 +31,26 @@ pub(crate) fn take_away(job: &Job, root: &Path) -> Earlier {
     for name in names {
         let Some(id) = name.strip_prefix(FOLDER) else { continue };
         let home = root.join(&name);
-        let Some((notes, noted)) = Notes::of_the_dead(&home) else { continue };
+        let mut dead = Notes::of_the_dead(&home);
+        if matches!(dead, Some(Err(_))) {
+            thread::sleep(BIRTH);
+            dead = Notes::of_the_dead(&home);
+        }
         let shown = home.display().to_string();
+        let (notes, noted) = match dead {
+            None => continue,
+            Some(Ok(read)) => read,
+            Some(Err(error)) => {
+                let (look, remove) =
+                    (typed(&["grep", "-F", &shown, "/proc/self/mountinfo"]), typed(&["rm", "-r", &shown]));
+                let left = format!(
+                    "whatever a judge that was killed had begun in {shown}: its notes there cannot be read ({error}). \
+                     See what is mounted there ({look}) and which volumes are called check-{id}; when there are none any more: {remove}"
+                );
+                earlier.left.push(left);
+                continue;
+            }
+        };
         if noted.driver != job.driver {
             let (driver, scratch) = (noted.driver.display().to_string(), root.display().to_string());
             let command = ["flexvol", "check", "--only", "init.answers", "--scratch", &scratch, &driver];

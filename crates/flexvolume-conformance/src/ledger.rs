@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use flexvolume_linux::process::ProcessId;
 use flexvolume_protocol::{Came, Created, Id, Said, Snapshot, VerbName, Verdict, keys, tolerant};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +23,7 @@ pub(crate) enum Thing {
 
 /// Something that the driver was asked to make.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Made {
     /// With which options; asked once more, it says once more what it made.
     pub(crate) asked: BTreeMap<String, String>,
@@ -31,51 +31,55 @@ pub(crate) struct Made {
     pub(crate) id: Option<Id>,
     /// What is handed back to the driver with its id.
     pub(crate) options: BTreeMap<String, String>,
-}
-
-/// A call that has not ended.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Going {
-    pub(crate) verb: String,
-    pub(crate) id: ProcessId,
+    /// Some of what was asked for is secret and was not noted: asked once more, the driver might make another one, or refuse.
+    pub(crate) is_cut: bool,
 }
 
 /// What was begun and not undone, the last one last.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger(Vec<Thing>);
+pub(crate) struct Ledger {
+    things: Vec<Thing>,
+    /// A judge had begun it that is dead.
+    is_of_the_dead: bool,
+}
 
 impl Ledger {
-    /// What an earlier judge had begun, in its order.
-    pub(crate) fn of(begun: Vec<Thing>) -> Self {
-        Self(begun)
+    /// What an earlier judge had begun that is dead, in its order.
+    pub(crate) fn of_the_dead(begun: Vec<Thing>) -> Self {
+        Self { things: begun, is_of_the_dead: true }
+    }
+
+    /// A judge had begun it that is dead.
+    pub(crate) fn is_of_the_dead(&self) -> bool {
+        self.is_of_the_dead
     }
 
     /// All of it, in its order.
     pub(crate) fn all(&self) -> &[Thing] {
-        &self.0
+        &self.things
     }
 
     /// All of it, the last one first.
     pub(crate) fn backwards(&self) -> Vec<Thing> {
-        self.0.iter().rev().cloned().collect()
+        self.things.iter().rev().cloned().collect()
     }
 
     /// It is undone, or nothing can be done about it any more.
     pub(crate) fn strike(&mut self, thing: &Thing) {
-        self.0.retain(|one| one != thing);
+        self.things.retain(|one| one != thing);
     }
 
     /// Before a call: what it may begin.
     pub(crate) fn begin(&mut self, argv: &[&str]) {
         let Some(thing) = begun(argv) else { return };
-        let is_known = self.0.iter().any(|one| match (one, &thing) {
+        let is_known = self.things.iter().any(|one| match (one, &thing) {
             (Thing::Volume(one), Thing::Volume(new)) | (Thing::Snapshot(one), Thing::Snapshot(new)) => {
                 one.asked == new.asked
             }
             (one, new) => one == new,
         });
         if !is_known {
-            self.0.push(thing);
+            self.things.push(thing);
         }
     }
 
@@ -99,7 +103,7 @@ impl Ledger {
             }
             VerbName::Detach => {
                 if is_done() {
-                    self.0.retain(|one| !matches!(one, Thing::Attached { name, .. } if name == word));
+                    self.things.retain(|one| !matches!(one, Thing::Attached { name, .. } if name == word));
                 }
             }
             VerbName::CreateVolume => {
@@ -115,13 +119,13 @@ impl Ledger {
             VerbName::DeleteVolume => {
                 if is_gone() {
                     let id = options(word).remove(keys::ID);
-                    self.0.retain(|one| !matches!(one, Thing::Volume(made) if is_called(made, id.as_deref())));
+                    self.things.retain(|one| !matches!(one, Thing::Volume(made) if is_called(made, id.as_deref())));
                 }
             }
             VerbName::DeleteSnapshot => {
                 if is_gone() {
                     let id = options(word).remove(keys::SNAPSHOT);
-                    self.0.retain(|one| !matches!(one, Thing::Snapshot(made) if is_called(made, id.as_deref())));
+                    self.things.retain(|one| !matches!(one, Thing::Snapshot(made) if is_called(made, id.as_deref())));
                 }
             }
             VerbName::Init
@@ -145,8 +149,11 @@ impl Ledger {
     fn made(&mut self, argv: &[&str], come: Option<(Id, BTreeMap<String, String>)>) {
         let Some(thing @ (Thing::Volume(_) | Thing::Snapshot(_))) = begun(argv) else { return };
         let Some((id, options)) = come else {
-            // Asked for anew, it may be refused where it was made before.
-            return self.0.retain(|one| *one != thing);
+            // Asked for anew, it may be refused where it was made before; and who asks for a dead judge knows nothing of what came since.
+            if !self.is_of_the_dead {
+                self.strike(&thing);
+            }
+            return;
         };
         let is_known = |one: &Thing| match (one, &thing) {
             (Thing::Volume(one), Thing::Volume(_)) | (Thing::Snapshot(one), Thing::Snapshot(_)) => {
@@ -154,14 +161,14 @@ impl Ledger {
             }
             _ => false,
         };
-        if self.0.iter().any(is_known) {
-            return self.0.retain(|one| *one != thing);
+        if self.things.iter().any(is_known) {
+            return self.strike(&thing);
         }
         self.strike(&thing);
         let set = |made: Made| Made { id: Some(id), options, ..made };
         match thing {
-            Thing::Volume(made) => self.0.push(Thing::Volume(set(made))),
-            Thing::Snapshot(made) => self.0.push(Thing::Snapshot(set(made))),
+            Thing::Volume(made) => self.things.push(Thing::Volume(set(made))),
+            Thing::Snapshot(made) => self.things.push(Thing::Snapshot(set(made))),
             Thing::Mount(_) | Thing::MountDevice(_) | Thing::Attached { .. } => {}
         }
     }
@@ -186,7 +193,7 @@ fn settled<T>(verdict: Result<Came<T>, Verdict>) -> Option<Option<T>> {
 /// What a call may begin.
 fn begun(argv: &[&str]) -> Option<Thing> {
     let word = |place: usize| argv.get(place).map(|word| (*word).to_owned()).unwrap_or_default();
-    let made = || Made { asked: options(&word(1)), id: None, options: BTreeMap::new() };
+    let made = || Made { asked: options(&word(1)), id: None, options: BTreeMap::new(), is_cut: false };
     match verb_of(argv)? {
         VerbName::Mount => Some(Thing::Mount(word(1))),
         VerbName::MountDevice => Some(Thing::MountDevice(word(1))),
@@ -284,6 +291,20 @@ mod tests {
         assert!(matches!(&all[..], [Thing::Volume(made)] if made.options["k"] == "v"), "{all:?}");
         call(&mut ledger, &["deletevolume", r#"{"flexvol/id":"other"}"#], DONE);
         assert_eq!(ledger.backwards().len(), 1);
+        call(&mut ledger, &["deletevolume", r#"{"flexvol/id":"i"}"#], DONE);
+        assert_eq!(ledger.backwards(), []);
+    }
+
+    /// What is refused now may have been made then.
+    #[test]
+    fn a_failure_says_nothing_of_what_a_dead_judge_asked_for() {
+        let asked = ["createvolume", r#"{"flexvol/name":"a"}"#];
+        let mut ledger = Ledger::default();
+        ledger.begin(&asked);
+        let mut ledger = Ledger::of_the_dead(ledger.backwards());
+        call(&mut ledger, &asked, NO);
+        assert_eq!(ledger.backwards().len(), 1);
+        call(&mut ledger, &asked, r#"{"status":"Success","id":"i"}"#);
         call(&mut ledger, &["deletevolume", r#"{"flexvol/id":"i"}"#], DONE);
         assert_eq!(ledger.backwards(), []);
     }

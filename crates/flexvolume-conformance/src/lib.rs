@@ -21,6 +21,7 @@ mod chosen;
 mod dead;
 mod described;
 mod earlier;
+mod going;
 mod heard;
 mod job;
 mod ledger;

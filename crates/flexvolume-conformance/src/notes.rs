@@ -8,12 +8,13 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use flexvolume_protocol::Redactor;
+use flexvolume_protocol::{Redactor, keys};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ledger::{Going, Made, Thing},
+    going::UnderWay,
+    ledger::{Made, Thing},
     trouble::Trouble,
 };
 
@@ -26,13 +27,16 @@ const NEW: &str = "begun.json.new";
 
 /// What is noted.
 #[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Noted {
     /// The driver's executable.
     pub(crate) driver: PathBuf,
+    /// The person said that what the volumes hold may be lost.
+    pub(crate) may_destroy: bool,
     /// What was begun and not undone, in its order.
     pub(crate) begun: Vec<Thing>,
-    /// Calls that had not ended.
-    pub(crate) calls: Vec<Going>,
+    /// Calls that had not ended, or were about to begin.
+    pub(crate) calls: Vec<UnderWay>,
 }
 
 /// The notes of a judge that lives, or that is dead and has its folder taken away. Whoever has them holds the folder's lock, which
@@ -57,18 +61,21 @@ impl Notes {
         Ok(notes)
     }
 
-    /// What a judge left in this folder that is dead. Nothing where it lives, where another has begun to take it away, or where
-    /// somebody else may have written it.
-    pub(crate) fn of_the_dead(home: &Path) -> Option<(Self, Noted)> {
+    /// What a judge left in this folder that is dead, or why its notes cannot be read. Nothing where it lives, where another has
+    /// begun to take it away, or where somebody else may have written it.
+    pub(crate) fn of_the_dead(home: &Path) -> Option<io::Result<(Self, Noted)>> {
         let lock = open(home).ok()?;
         let is_ours =
             |meta: &fs::Metadata| meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o022 == 0;
         if !is_ours(&lock.metadata().ok()?) || lock.try_lock().is_err() {
             return None;
         }
-        let last = fs::read(home.join(FILE)).ok()?;
-        let noted = serde_json::from_slice(&last).ok()?;
-        Some((Self { home: home.to_owned(), last: Mutex::new(last), _lock: lock }, noted))
+        let read = || {
+            let last = fs::read(home.join(FILE))?;
+            let noted = serde_json::from_slice(&last)?;
+            Ok((Self { home: home.to_owned(), last: Mutex::new(last), _lock: lock }, noted))
+        };
+        Some(read())
     }
 
     /// Writes it down, whole or not at all, and without what is secret.
@@ -77,6 +84,7 @@ impl Notes {
         let wrong = |error: io::Error| Trouble::io("note what was begun in", &file, error);
         let cleaned = Noted {
             driver: noted.driver.clone(),
+            may_destroy: noted.may_destroy,
             begun: noted.begun.iter().map(|thing| cleaned(thing, redactor)).collect(),
             calls: noted.calls.clone(),
         };
@@ -97,13 +105,15 @@ fn open(home: &Path) -> io::Result<File> {
     File::options().read(true).custom_flags(flags.bits().cast_signed()).open(home)
 }
 
-/// An id is enough for a driver to find what it made: what a secret would be in is left out.
+/// An id is enough for a driver to find what it made, and a name for a person: of all else is left out what a secret would be in.
 fn cleaned(thing: &Thing, redactor: &Redactor) -> Thing {
     let made = |made: &Made| {
         let mut made = made.clone();
+        let count = made.asked.len();
         for options in [&mut made.asked, &mut made.options] {
-            options.retain(|_, value| redactor.text(value) == *value);
+            options.retain(|key, value| key == keys::NAME || redactor.text(value) == *value);
         }
+        made.is_cut |= made.asked.len() < count;
         made
     };
     match thing {
@@ -127,20 +137,26 @@ mod tests {
         let mut secrets = Secrets::default();
         secrets.insert("password", Secret::new(b"correct horse".to_vec()));
         let redactor = Redactor::new(&secrets);
-        let options = [("a", "correct horse"), ("b", "c")].map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let made = Made { asked: options.clone().into(), id: None, options: options.into() };
+        let options = [("a", "correct horse"), ("b", "c"), (keys::NAME, "n")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let made = Made { asked: options.clone().into(), id: None, options: options.into(), is_cut: false };
         let (driver, begun) = (PathBuf::from("/d"), vec![Thing::Mount("/p".into()), Thing::Volume(made)]);
 
         let notes = Notes::begin(&home, &driver).unwrap();
-        notes.write(&Noted { driver, begun, calls: Vec::new() }, &redactor).unwrap();
+        notes.write(&Noted { driver, begun, ..Noted::default() }, &redactor).unwrap();
         assert!(Notes::of_the_dead(&home).is_none(), "it lives");
         drop(notes);
-        let (notes, noted) = Notes::of_the_dead(&home).unwrap();
+        let (notes, noted) = Notes::of_the_dead(&home).unwrap().unwrap();
         assert!(Notes::of_the_dead(&home).is_none(), "another takes it away");
         drop(notes);
         assert_eq!((noted.driver.to_str(), noted.begun.len()), (Some("/d"), 2));
         let text = fs::read_to_string(home.join(FILE)).unwrap();
         assert!(!text.contains("correct horse") && text.contains(r#""b":"c""#), "{text}");
+
+        assert!(matches!(&noted.begun[..], [_, Thing::Volume(made)] if made.is_cut && made.asked[keys::NAME] == "n"));
+
+        fs::write(home.join(FILE), &text[..9]).unwrap();
+        assert!(matches!(Notes::of_the_dead(&home), Some(Err(_))), "what is cut is told");
 
         // Who else may write there could have anything deleted.
         fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();

@@ -19,7 +19,8 @@ use flexvolume_protocol::{
 
 use crate::{
     bed::{Bed, ROOTS, Up},
-    ledger::{Going, Made, Thing},
+    going::Going,
+    ledger::{Made, Thing},
     life::{by_default, remove},
     proof,
     shown::typed,
@@ -35,6 +36,9 @@ const FOLDER: Duration = Duration::from_secs(60);
 /// How long mounts are unmounted by force: all of one part, and one.
 const FORCED: Duration = Duration::from_secs(60);
 const FORCED_ONE: Duration = Duration::from_secs(15);
+
+/// Why what has no id is not asked for once more.
+const CUT: &str = "what was asked for is not known any more";
 
 /// How often it is looked whether a call still goes on.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -68,7 +72,7 @@ impl Bed<'_> {
             let home = self.home().display();
             let left = format!(
                 "the call {verb} of this driver, which has not ended and is not ended by force since that may cost what the volume holds: ps -p {}; \
-                 when it has ended: umount -R {home}; rm -r {home}",
+                 when it has ended, the next check of this driver with the same --scratch takes away what is in {home}",
                 id.pid
             );
             self.left.push(left);
@@ -79,11 +83,21 @@ impl Bed<'_> {
         }
         if self.caller.going().is_none() {
             self.end_processes();
-            self.remove_folder();
+            // Whoever comes next tries again what a dead judge had begun.
+            match self.caller.is_of_the_dead() && !self.caller.begun().is_empty() {
+                true => {
+                    let home = self.home().display().to_string();
+                    self.leave(format!(
+                        "the notes of that in {home}; when it is gone: {}",
+                        typed(&["rm", "-r", &home])
+                    ));
+                }
+                false => self.remove_folder(),
+            }
         }
     }
 
-    fn leave(&mut self, left: String) {
+    pub(crate) fn leave(&mut self, left: String) {
         let left = self.caller.clean(&left);
         if !self.left.contains(&left) {
             self.left.push(left);
@@ -200,6 +214,7 @@ impl Bed<'_> {
     fn delete_volume(&mut self, made: &Made) -> Verdict {
         let (id, options) = match &made.id {
             Some(id) => (id.clone(), made.options.clone()),
+            None if made.is_cut => return fault(CUT),
             // Asked once more it says what it made.
             None => {
                 let call = CreateVolume { options: options(&made.asked) };
@@ -215,6 +230,7 @@ impl Bed<'_> {
     fn delete_snapshot(&mut self, made: &Made) -> Verdict {
         let snapshot = match &made.id {
             Some(id) => id.clone(),
+            None if made.is_cut => return fault(CUT),
             None => {
                 self.patiently(&CreateSnapshot { options: options(&made.asked) })?.success("createsnapshot")?.snapshot
             }
@@ -246,14 +262,16 @@ impl Bed<'_> {
                 format!("the volume {name:?}, which is attached: {}", type_it(VerbName::Detach, name, &[node]))
             }
             Thing::Volume(it) if it.id.is_none() => {
-                format!("a volume of the name {:?}, which the driver may have made", name(it))
+                let typed = made(it, VerbName::DeleteVolume, keys::ID);
+                format!("a volume of the name {:?}, which the driver may have made; if it did: {typed}", name(it))
             }
             Thing::Volume(it) => {
                 let typed = made(it, VerbName::DeleteVolume, keys::ID);
                 format!("the volume {:?}, which the judge had made: {typed}", name(it))
             }
             Thing::Snapshot(it) if it.id.is_none() => {
-                format!("a snapshot of the name {:?}, which the driver may have made", name(it))
+                let typed = made(it, VerbName::DeleteSnapshot, keys::SNAPSHOT);
+                format!("a snapshot of the name {:?}, which the driver may have made; if it did: {typed}", name(it))
             }
             Thing::Snapshot(it) => {
                 let typed = made(it, VerbName::DeleteSnapshot, keys::SNAPSHOT);
