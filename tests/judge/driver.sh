@@ -259,8 +259,14 @@ mount_device() {
     fi
     lies kill.mountdevice:data && anew mkfs.xfs -q -f "$2"
     lies options.injection-own:mountdevice && (eval "x=$folder") >/dev/null 2>&1
-    mount "$2" "$1" 2>/dev/null || fail "mount failed"
+    if lies paths.blanks:device; then
+        # The device's name has none.
+        (set -f; IFS=' 	'; mount "$2" $1) 2>/dev/null || fail "mount failed"
+    else
+        mount "$2" "$1" 2>/dev/null || fail "mount failed"
+    fi
     rm -f "$state/began"
+    lies paths.beside:device && chmod 777 "${1%/*}"
     success
 }
 

@@ -105,6 +105,8 @@ const ATTACHED: &[&str] = &[
     "mountdevice.mounts",
     "mountdevice.again",
     "mount.mounts:nobody",
+    "paths.blanks:device",
+    "paths.beside:device",
     "options.injection:attach",
     "options.injection-own:mountdevice",
     "expandfs.again",

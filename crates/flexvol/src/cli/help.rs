@@ -147,7 +147,7 @@ pub(crate) const VERBS: &[Verb] = &[
     Verb {
         name: "check",
         more: "Every call is made as hosts make it, and what came of it is looked at in the kernel. Without --destroy nothing \
-            is done that may cost what the volume holds, beyond mounting it and writing a file of its own. A driver that makes \
+            is done that may cost what the volume holds, beyond mounting it and writing a file and two links of its own, which it removes. A driver that makes \
             volumes is judged by its own at --level flexvol, if the description has `create`, their parameters. The exit \
             code is 1 if a check failed that must not, and 7 if nothing could be judged. SIGINT and SIGTERM end the call that is \
             under way, if that may be; what was begun is taken away, and what was found so far is told. What a judge that was killed \

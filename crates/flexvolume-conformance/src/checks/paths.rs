@@ -1,13 +1,13 @@
 //! Paths: what a kubelet's root is called is nothing to a driver, and what lies beside and behind its target is not its own.
 
 use std::{
-    fs,
-    os::unix::fs::symlink,
+    fs, io,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
 
 use flexvolume_linux::mount::table;
-use flexvolume_protocol::keys;
+use flexvolume_protocol::{Dir, keys};
 
 use super::data::in_memory;
 use crate::{
@@ -16,7 +16,9 @@ use crate::{
     level::Severity::{Must, Should},
     life::make,
     scene::{Scene, put},
+    shown::typed,
     stop::{Stop, Verdict, fault, skip},
+    trouble::Trouble,
 };
 
 /// The group of a pod.
@@ -28,7 +30,7 @@ const MEND: &str = "put \"$2\" in double quotes wherever it stands, hand it on a
 pub(crate) const CHECKS: &[Check] = &[
     row(
         "paths.root",
-        Should,
+        Must,
         "a volume comes and goes for a host whose root lies somewhere else: any folder can be a kubelet's",
         SECTION,
         "take the pod's uid from `kubernetes.io/pod.uid`, and count no components of the path",
@@ -181,6 +183,11 @@ fn beside(bed: &mut Bed<'_>) -> Verdict {
         }
     }
     put_there.iter().try_for_each(|folder| put(folder))?;
+    // The driver came by before: what it did then shows only where it can do it anew.
+    for folder in put_there.iter().filter_map(|folder| folder.parent()) {
+        let wrong = |error| Trouble::io("change the mode of", folder, error);
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o750)).map_err(wrong)?;
+    }
     let without: Vec<&Path> = dirs.iter().map(flexvolume_protocol::Dir::as_path).collect();
     let (pods, plugins) = (bed.home().join("pods"), bed.home().join("plugins"));
     make(&plugins)?;
@@ -211,21 +218,69 @@ fn links(bed: &mut Bed<'_>) -> Verdict {
     put(&outside.join("folder"))?;
     let name = |what: &str| pod.dir.as_path().join(format!(".flexvol-check-{}-{what}", bed.id));
     let links = [(outside.join("kept"), name("link")), (outside.join("folder"), name("links"))];
+    let scene = Scene::of(&outside, &[])?;
+    let verdict = linked(bed, &volume, &pod, links.clone());
+    // What the judge made itself is deleted as a whole.
+    if verdict.is_err() && volume.id.is_none() {
+        unlink(bed, &volume, &links.map(|(_, link)| link));
+    }
+    verdict?;
+    bed.down(&volume, 1)?;
+    bed.unstage(&volume)?;
+    scene.is_kept("a volume's life")
+}
+
+/// Links are made in the volume that is up, it comes again for a pod with a group, and they are removed.
+fn linked(bed: &mut Bed<'_>, volume: &Volume, pod: &Pod, links: [(PathBuf, PathBuf); 2]) -> Verdict {
     let made = links.clone();
     let made =
         bed.reach("making links in the volume", move || made.iter().try_for_each(|(to, link)| symlink(to, link)))?;
     if let Err(error) = made {
         return skip(format!("no links can be made in the volume: {error}"));
     }
-    let scene = Scene::of(&outside, &[])?;
-    bed.down(&volume, 1)?;
-    bed.unstage(&volume)?;
-    grouped(bed, &volume, &pod, 1)?;
+    bed.down(volume, 1)?;
+    bed.unstage(volume)?;
+    grouped(bed, volume, pod, 1)?;
     bed.reach("removing links from the volume", move || links.iter().try_for_each(|(_, link)| fs::remove_file(link)))?
-        .map_err(|error| Stop::Fault(format!("links that were made in the volume are gone from it: {error}")))?;
-    bed.down(&volume, 1)?;
-    bed.unstage(&volume)?;
-    scene.is_kept("a volume's life")
+        .map_err(|error| Stop::Fault(format!("links that were made in the volume are gone from it: {error}")))
+}
+
+/// Whatever came: no link stays in a person's volume, and if one may, the person is told.
+fn unlink(bed: &mut Bed<'_>, volume: &Volume, links: &[PathBuf; 2]) {
+    let removed = bed.pod(1, volume).and_then(|pod| match bed.mounted(&pod.dir)? {
+        Some(_) => unlinked(bed, &pod.dir, links),
+        None => fault("the volume is not mounted"),
+    });
+    let removed = removed.or_else(|_| {
+        bed.sweep();
+        bed.caller.set_undoing(true);
+        // Nothing is called while a call goes on.
+        let again = match bed.caller.going() {
+            Some(_) => fault("a call goes on"),
+            None => bed.up(volume, 1).and_then(|pod| unlinked(bed, &pod.dir, links)),
+        };
+        bed.caller.set_undoing(false);
+        again
+    });
+    if removed.is_err() {
+        let names: Vec<_> = links.iter().filter_map(|link| link.file_name()?.to_str()).collect();
+        bed.leave(format!(
+            "links that the judge may have made in the volume {:?}; where it is mounted: {}",
+            volume.name,
+            typed(&[&["rm", "-f"][..], &names].concat())
+        ));
+    }
+}
+
+fn unlinked(bed: &Bed<'_>, dir: &Dir, links: &[PathBuf; 2]) -> Verdict {
+    let all = links.clone();
+    let removed = bed.reach("removing links from the volume", move || {
+        all.iter().try_for_each(|link| match fs::remove_file(link) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        })
+    })?;
+    removed.or_else(|error| fault(format!("links cannot be removed at {}: {error}", dir.as_str())))
 }
 
 /// Up for the n-th pod, which has a group: there a driver may change modes and owners.

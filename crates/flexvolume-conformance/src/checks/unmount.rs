@@ -1,9 +1,15 @@
 //! `unmount`: whatever was there, nothing is there afterwards.
 
-use std::{collections::BTreeSet, io, path::Path};
+use std::{
+    collections::BTreeSet,
+    io::{self, ErrorKind},
+    os::unix::fs::{FileTypeExt, MetadataExt},
+    path::Path,
+};
 
 use flexvolume_linux::{
-    block, fs,
+    block,
+    fs::shut_down as end_file_system,
     mount::{self, Flags, Mounted, Unmount, bind, table},
 };
 
@@ -138,18 +144,10 @@ fn shut_down(bed: &mut Bed<'_>) -> Verdict {
         return skip("the file system of the volume is shut down: say that it may be lost (`--destroy`)");
     }
     let before: BTreeSet<_> = table::all()?.into_iter().map(|mounted| mounted.dev).collect();
-    // It must be nobody's but the volume's, in whichever namespace: then nothing claims its device any more when it is down.
-    let mounted = alone(bed, &volume, &before)?;
-    bed.down(&volume, 1)?;
-    bed.unstage(&volume)?;
-    let device = Path::new(&mounted.source);
-    if device.exists() && !block::is_free(device).unwrap_or(false) {
-        return skip("somebody else may use the file system of the volume, so it is not shut down");
-    }
-    let mounted = alone(bed, &volume, &before)?;
+    let mounted = proven(bed, &volume, &before)?;
     let pod = bed.pod(1, &volume)?;
     let dir = pod.dir.as_path().to_owned();
-    let shut = move || fs::shut_down(&dir, mounted.dev).map_err(|error| io::Error::other(error.to_string()));
+    let shut = move || end_file_system(&dir, mounted.dev).map_err(|error| io::Error::other(error.to_string()));
     if let Err(why) = bed.reach("shutting down the file system", shut)? {
         return skip(format!("the file system of the volume cannot be shut down here: {why}"));
     }
@@ -162,6 +160,50 @@ fn shut_down(bed: &mut Bed<'_>) -> Verdict {
     bed.up(&volume, 1)?;
     bed.down(&volume, 1)?;
     bed.unstage(&volume)
+}
+
+/// Up, by a file system that is nobody's but the volume's, in whichever namespace: nothing claims its device any more when it is
+/// down, and that can be seen. It may have another device each time that it comes.
+fn proven(bed: &mut Bed<'_>, volume: &Volume, before: &BTreeSet<(u32, u32)>) -> Result<Mounted, Stop> {
+    const TRIES: usize = 5;
+    let mut free = BTreeSet::new();
+    for _ in 0..TRIES {
+        let mounted = alone(bed, volume, before)?;
+        if free.contains(&mounted.dev) {
+            return Ok(mounted);
+        }
+        let while_up = is_free(mounted.dev);
+        bed.down(volume, 1)?;
+        bed.unstage(volume)?;
+        match (while_up, is_free(mounted.dev)) {
+            (Some(false), Some(true)) => drop(free.insert(mounted.dev)),
+            (Some(false), Some(false)) => {
+                return skip("somebody else may use the file system of the volume, so it is not shut down");
+            }
+            (Some(true) | None, _) | (_, None) => {
+                return skip(
+                    "nobody can see here who uses the device of the volume, so its file system is not shut down",
+                );
+            }
+        }
+    }
+    skip("the volume has another device each time that it is mounted, so its file system is not shut down")
+}
+
+/// Whether nobody holds a device, by its number: what a mount calls its source may be a name from elsewhere. One that is gone
+/// is nobody's. Nothing if it cannot be seen.
+fn is_free((major, minor): (u32, u32)) -> Option<bool> {
+    let about = match std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/uevent")) {
+        Ok(about) => about,
+        Err(error) => return (error.kind() == ErrorKind::NotFound).then_some(true),
+    };
+    let node = Path::new("/dev").join(about.lines().find_map(|line| line.strip_prefix("DEVNAME="))?);
+    let meta = std::fs::metadata(&node).ok()?;
+    let number = (rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev()));
+    if !meta.file_type().is_block_device() || number != (major, minor) {
+        return None;
+    }
+    block::is_free(&node).ok()
 }
 
 /// Up, by a whole file system that can be shut down and that came with the volume, for the judge alone.
