@@ -26,6 +26,7 @@ waits,mount)
     echo $$ > "$state/pid"
     while [ ! -e "$state/go" ]; do sleep 0.05; done
     ;;
+grouped,mount) case $3 in *FsGroup*) fail "what is a group?" ;; esac ;;
 slow,mount)
     [ -e "$state/pid" ] || mount --bind "$state/folder" "$2"
     echo $$ > "$state/pid"
@@ -177,10 +178,12 @@ fn what_was_begun_is_taken_away_at_a_signal() {
 #[test]
 fn what_a_judge_that_was_killed_had_begun_is_taken_away_by_the_next() {
     let Some(court) = Court::new("slow") else { return };
-    let volume = court.described(&json!({"create": {}, "secrets": {"password": "correct horse"}}));
+    let volume =
+        court.described(&json!({"create": {"note": "correct horse"}, "secrets": {"password": "correct horse"}}));
     let mut judge = court.in_mount(&["--level", "flexvol", "--destroy", "--only", "mount", "--options", &volume]);
     let folder = fs::read_dir(&court.scratch).unwrap().next().unwrap().unwrap().path();
     let begun = fs::read_to_string(folder.join("begun.json")).unwrap();
+    assert!(begun.contains(r#""id":"one""#), "{begun}");
     assert!(!begun.contains("correct horse") && !begun.contains("Y29ycmVjdCBob3JzZQ"), "{begun}");
 
     // It lives, and its folder is its own.
@@ -218,13 +221,64 @@ fn what_goes_on_after_its_judge_was_killed_is_waited_for() {
     let mut judge = court.in_mount(&["--only", "mount"]);
     judge.kill().unwrap();
     judge.wait().unwrap();
-    let (_, report) = court.ran(&["--only", "init.answers", "--timeout", "1s"]);
-    let left = report["left"].to_string();
-    assert!(left.contains(&format!("ps -p {}", court.pid())) && report["earlier"] == json!([]), "{report:#}");
-    assert!(court.is_alive(), "it was ended");
+    let goes_on = |more: &[&str]| {
+        let (_, report) = court.ran(&[&["--only", "init.answers", "--timeout", "1s"], more].concat());
+        let left = report["left"].to_string();
+        assert!(left.contains(&format!("ps -p {}", court.pid())) && report["earlier"] == json!([]), "{report:#}");
+        assert!(court.is_alive(), "it was ended");
+    };
+    goes_on(&[]);
+    // Who comes next may say that of his own volume, and of no other.
+    goes_on(&["--destroy"]);
+    // As a judge leaves it that was killed before it could note the process.
+    let file = fs::read_dir(&court.scratch).unwrap().next().unwrap().unwrap().path().join("begun.json");
+    let mut noted: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    assert!(noted["calls"][0]["id"].is_object(), "{noted}");
+    noted["calls"][0]["id"] = Value::Null;
+    fs::write(&file, noted.to_string()).unwrap();
+    goes_on(&[]);
     fs::write(court.state.join("go"), "").unwrap();
     let (_, report) = court.ran(&["--only", "init.answers"]);
     assert_eq!((&report["left"], report["earlier"].as_array().map(Vec::len)), (&json!([]), Some(1)), "{report:#}");
+    court.assert_clean();
+}
+
+/// What a judge asked for that was killed may be there, whatever is answered now; its notes stay until it is gone.
+#[test]
+fn what_may_have_been_made_for_a_judge_that_was_killed_is_told_until_it_is_gone() {
+    let Some(court) = Court::new("broken") else { return };
+    let home = court.scratch.join("flexvol-check-0a0b0c0d");
+    fs::create_dir(&home).unwrap();
+    let note = |text: &str| fs::write(home.join("begun.json"), text).unwrap();
+    let made = |is_cut: bool| {
+        let made = json!({"asked": {"flexvol/name": "vol-7"}, "id": null, "options": {}, "isCut": is_cut});
+        json!({"driver": court.driver, "mayDestroy": false, "begun": [{"volume": made}], "calls": []}).to_string()
+    };
+    let told = |words: &[&str]| {
+        fs::write(court.state.join("calls"), "").unwrap();
+        let (_, report) = court.ran(&["--only", "init.answers"]);
+        let left = report["left"].to_string();
+        assert!(words.iter().all(|word| left.contains(word)) && report["earlier"] == json!([]), "{report:#}");
+        assert!(home.join("begun.json").exists(), "the notes are gone");
+        fs::read_to_string(court.state.join("calls")).unwrap().contains("createvolume")
+    };
+    note(&made(false));
+    for _ in 0..2 {
+        assert!(told(&["vol-7", "deletevolume", home.to_str().unwrap()]));
+    }
+    note(&made(true));
+    assert!(!told(&["vol-7", "deletevolume"]), "another one may have been made");
+    note(&made(true)[..20]);
+    assert!(!told(&[home.to_str().unwrap(), "mountinfo"]));
+}
+
+/// A volume of a person's has none of the judge's links when the driver fails while they are there.
+#[test]
+fn no_link_stays_in_a_volume() {
+    let Some(court) = Court::new("grouped") else { return };
+    let (_, report) = court.ran(&["--only", "paths.links"]);
+    assert_eq!((names(&report, "failed"), &report["left"]), (vec!["paths.links"], &json!([])), "{report:#}");
+    assert_eq!(fs::read_dir(court.state.join("folder")).unwrap().count(), 0);
     court.assert_clean();
 }
 
