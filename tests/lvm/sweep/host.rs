@@ -124,20 +124,20 @@ fn sweep(name: &'static str, way: Way, usual: Part) {
 
 #[test]
 fn the_host_dies_and_its_orphans_end_first() {
-    sweep("the host dies, orphans end first", THE_CALLED_DIES, Part::every(89, 23));
+    sweep("the host dies, orphans end first", THE_CALLED_DIES, Part::every(139, 23));
 }
 
 #[test]
 fn the_host_dies_and_is_restarted_while_orphans_run() {
-    sweep("the host dies, orphans work on", ORPHANS_WORK_ON, Part::every(61, 17));
+    sweep("the host dies, orphans work on", ORPHANS_WORK_ON, Part::every(97, 17));
 }
 
 #[test]
 fn the_acting_process_dies() {
-    sweep("the acting process dies under the host", THE_ACTING_DIES, Part::every(53, 11));
+    sweep("the acting process dies under the host", THE_ACTING_DIES, Part::every(83, 11));
 }
 
 #[test]
 fn everything_dies() {
-    sweep("all but LVM die under the host", ALL_DIE, Part::every(61, 37));
+    sweep("all but LVM die under the host", ALL_DIE, Part::every(97, 37));
 }

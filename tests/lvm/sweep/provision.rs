@@ -172,10 +172,10 @@ impl Storage {
 
 #[test]
 fn all_die_at_every_effect() {
-    sweep("all but LVM die, provisioning", ALL_DIE, Part::every(17, 5));
+    sweep("all but LVM die, provisioning", ALL_DIE, Part::every(29, 5));
 }
 
 #[test]
 fn the_acting_dies_at_every_effect() {
-    sweep("the acting process dies, provisioning", THE_ACTING_DIES, Part::every(7, 3));
+    sweep("the acting process dies, provisioning", THE_ACTING_DIES, Part::every(11, 3));
 }

@@ -99,22 +99,22 @@ fn beside_another(name: &'static str, way: Way, usual: Part) {
 
 #[test]
 fn all_die_at_every_effect() {
-    alone("all but LVM die", ALL_DIE, Part::every(13, 3));
+    alone("all but LVM die", ALL_DIE, Part::every(19, 3));
 }
 
 #[test]
 fn the_acting_dies_at_every_effect() {
-    alone("the acting process dies", THE_ACTING_DIES, Part::every(11, 5));
+    alone("the acting process dies", THE_ACTING_DIES, Part::every(17, 5));
 }
 
 #[test]
 fn the_driver_dies_at_every_effect_and_its_tools_work_on() {
-    alone("the driver dies and its tools end first", THE_CALLED_DIES, Part::every(29, 7));
+    alone("the driver dies and its tools end first", THE_CALLED_DIES, Part::every(43, 7));
 }
 
 #[test]
 fn a_second_pods_calls_die_at_every_effect() {
-    beside_another("all but LVM die, beside another pod", ALL_DIE, Part::every(7, 2));
+    beside_another("all but LVM die, beside another pod", ALL_DIE, Part::every(11, 2));
 }
 
 /// The mount table alone leads from the place to the device; once unmounted, it does so no more.
@@ -127,7 +127,7 @@ fn an_unmount_without_records_dies_at_every_effect() {
         field.call(&mount).ok();
         fs::remove_dir_all(field.bed.sandbox.path().join("run")).unwrap();
     };
-    let mut tried = Tried::new("all but LVM die, with no records", Part::every(9, 4));
+    let mut tried = Tried::new("all but LVM die, with no records", Part::every(13, 4));
     mounted();
     tried.has("unmount", field.count(&unmount));
     for (_, at) in tried.turns() {
@@ -150,7 +150,7 @@ fn an_expansion_of_what_is_mounted_dies_at_every_effect() {
         size.f_blocks * size.f_frsize
     };
     let mut size = 8 << 20;
-    let mut tried = Tried::new("all but LVM die, growing", Part::every(11, 6));
+    let mut tried = Tried::new("all but LVM die, growing", Part::every(17, 6));
     field.call(&["mount", text(&place), &j]).ok();
     let mut turns = None;
     loop {

@@ -84,15 +84,15 @@ fn turn(field: &Field, tried: &mut Tried, at: Option<u64>) {
 
 #[test]
 fn all_die_at_every_effect() {
-    sweep("all die, provisioning", ALL_DIE, Part::every(11, 1));
+    sweep("all die, provisioning", ALL_DIE, Part::every(17, 1));
 }
 
 #[test]
 fn the_acting_dies_at_every_effect() {
-    sweep("the acting process dies, provisioning", THE_ACTING_DIES, Part::every(13, 4));
+    sweep("the acting process dies, provisioning", THE_ACTING_DIES, Part::every(19, 4));
 }
 
 #[test]
 fn the_driver_dies_at_every_effect() {
-    sweep("the driver dies, provisioning", THE_CALLED_DIES, Part::every(13, 7));
+    sweep("the driver dies, provisioning", THE_CALLED_DIES, Part::every(19, 7));
 }
