@@ -32,6 +32,14 @@ fn daemon(file: &Path, then: &str) -> String {
     format!("setsid sh -c 'echo $$ >{}; {then}; exec sleep 100' >/dev/null 2>&1 </dev/null &\n", file.display())
 }
 
+/// Whether a volume's lock file tells which process a call of this verb is.
+fn has_noted(bed: &Bed, verb: &str) -> bool {
+    let locks = fs::read_dir(bed.sandbox.root().join("locks")).into_iter().flatten().flatten();
+    let word = format!(r#""verb":"{verb}""#);
+    let mut texts = locks.filter_map(|lock| fs::read(lock.path()).ok());
+    texts.any(|text| String::from_utf8_lossy(&text).contains(&word))
+}
+
 fn end(pid: u32) {
     tool("kill", &["-9", &pid.to_string()]);
 }
@@ -136,6 +144,8 @@ fn an_orphan_without_our_variable_is_waited_for() {
     let file = bed.manifest("pod.yaml", &pod("web", &[("data", "{driver: v/direct}")]));
     let host = Started::new(&bed, &["up", &file]);
     called(&driver, "mount", 1);
+    // Only what the host has written tells of it, a moment after it was born.
+    until("the call's process to be noted", || has_noted(&bed, "mount"));
     host.kill();
     bed.ok(["up", &file]);
     let verbs: Vec<_> = driver.verbs().unwrap().into_iter().filter(|verb| verb != "init").collect();
