@@ -1,7 +1,7 @@
 //! One call of the driver: run as hosts run it, read twice, and remembered with all that was wrong in its answer.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     path::PathBuf,
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -16,14 +16,15 @@ use flexvolume_linux::process::{self, How, Kill, Limits, Outcome, ProcessId, Pro
 use flexvolume_protocol::{Answer, Came, Redactor, Said, Verb, VerbName, Verdict, Wire, excerpt, strict, tolerant};
 
 use crate::{
+    answer::{Heard, ended, words_of},
     going::{self, Going, UnderWay},
     heard,
     job::Job,
+    known::Known,
     ledger::{Ledger, Thing},
     notes::{Noted, Notes},
     patience::{Leave, may_end},
     shown::{Call, Time},
-    stop::Stop,
     trouble::Trouble,
 };
 
@@ -41,35 +42,6 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// How often it is looked whether the judge is asked to end.
 const TICK: Duration = Duration::from_millis(50);
-
-/// What the driver answered.
-pub(crate) struct Heard<R> {
-    /// As it is meant, however it is dressed: what is wrong with the dress is told by checks of its own.
-    pub(crate) came: Result<Came<R>, String>,
-    /// The code of a failure.
-    pub(crate) code: Option<flexvolume_protocol::Code>,
-    /// Both streams as they came. Not to be shown.
-    pub(crate) raw: Vec<u8>,
-    /// How it ended.
-    pub(crate) how: How,
-}
-
-impl<R> Heard<R> {
-    /// The answer if there is one: "Not supported" is none.
-    pub(crate) fn done(self, what: &str) -> Result<Option<R>, Stop> {
-        match self.came {
-            Ok(Came::Done(reply)) => Ok(Some(reply)),
-            Ok(Came::NotSupported) => Ok(None),
-            Ok(Came::InProgress) => Err(Stop::Fault(format!("{what} answered \"In progress\" to the end"))),
-            Err(why) => Err(Stop::Fault(format!("{what}: {why}"))),
-        }
-    }
-
-    /// The answer; "Not supported" is a fault.
-    pub(crate) fn success(self, what: &str) -> Result<R, Stop> {
-        self.done(what)?.ok_or_else(|| Stop::Fault(format!("{what} answered \"Not supported\"")))
-    }
-}
 
 /// Calls the driver. Any thread may.
 pub(crate) struct Caller {
@@ -99,47 +71,6 @@ struct Over {
     outcome: Outcome,
     /// It goes on: it did not end in time and may not be ended.
     spared: bool,
-}
-
-/// What is known of all calls so far.
-#[derive(Default)]
-struct Known {
-    calls: Vec<Call>,
-    /// By verb, how long each took.
-    took: BTreeMap<&'static str, Vec<Duration>>,
-    /// What was found by a check that listens to all calls.
-    faults: BTreeMap<&'static str, Vec<String>>,
-    /// Verbs that answered "Not supported", and that answered something else.
-    unsupported: BTreeMap<&'static str, bool>,
-    /// What was begun and not undone.
-    ledger: Ledger,
-    /// The process groups that calls were.
-    groups: BTreeSet<u32>,
-    /// Calls that did not end in time and go on.
-    going: Vec<Going>,
-    /// Calls that have not ended yet, those among them.
-    calls_now: Vec<UnderWay>,
-}
-
-impl Known {
-    /// A call that was noted has its process, or could not get one.
-    fn born(&mut self, verb: &str, id: Option<ProcessId>) {
-        let Some(at) = self.calls_now.iter().position(|call| call.verb == verb && call.id.is_none()) else { return };
-        match id {
-            Some(id) => {
-                self.groups.insert(id.pid);
-                self.calls_now[at].id = Some(id);
-            }
-            None => drop(self.calls_now.remove(at)),
-        }
-    }
-
-    /// A call has come to its end. What goes on stays noted, whoever of it lives.
-    fn over(&mut self) {
-        let Self { calls_now, going, .. } = self;
-        let goes_on = |id: ProcessId| going.iter().any(|call| call.id == id) || process::alive(&id);
-        calls_now.retain(|call| call.id.is_none_or(goes_on));
-    }
 }
 
 impl Caller {
@@ -442,73 +373,27 @@ impl Caller {
         self.known().calls.len()
     }
 
-    /// The last calls since that mark.
+    /// As [`Known::since`].
     pub(crate) fn since(&self, place: usize) -> Vec<Call> {
-        const LAST: usize = 4;
-        let calls = &self.known().calls;
-        calls.get(place.max(calls.len().saturating_sub(LAST))..).unwrap_or_default().to_vec()
+        self.known().since(place)
     }
 
-    /// How long a verb takes; nothing if it was never called.
+    /// As [`Known::usual`].
     pub(crate) fn usual(&self, verb: &str) -> Option<Duration> {
-        let known = self.known();
-        let mut took = known.took.get(verb)?.clone();
-        took.sort_unstable();
-        took.get(took.len() / 2).copied()
+        self.known().usual(verb)
     }
 
-    /// How long a verb took when it was called last; nothing if it was never called.
+    /// As [`Known::last`].
     pub(crate) fn last(&self, verb: &str) -> Option<Duration> {
-        self.known().took.get(verb)?.last().copied()
+        self.known().last(verb)
     }
 
-    /// How long each verb took.
+    /// As [`Known::times`].
     pub(crate) fn times(&self) -> Vec<Time> {
-        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let known = self.known();
-        let time = |(verb, took): (&&str, &Vec<Duration>)| {
-            let mut took = took.clone();
-            took.sort_unstable();
-            let at = |place: usize| took.get(place).copied().map_or(0, ms);
-            Time {
-                verb: (*verb).to_owned(),
-                calls: took.len(),
-                median_ms: at(took.len() / 2),
-                longest_ms: at(took.len().saturating_sub(1)),
-            }
-        };
-        known.took.iter().map(time).collect()
+        self.known().times()
     }
 }
 
 fn said(outcome: &Outcome) -> Said<'_> {
     Said { stdout: &outcome.stdout, stderr: &outcome.stderr, exit_ok: matches!(outcome.how, How::Exited(0)) }
-}
-
-/// Why there is no answer to be read, if there is none.
-fn ended(how: &How, spared: bool) -> Option<String> {
-    match how {
-        How::Exited(_) | How::Signalled(_) => None,
-        How::Killed { .. } => Some("it did not answer in time, and was ended".to_owned()),
-        How::Stuck(process) | How::Stayed(process) if spared => Some(format!(
-            "it did not answer in time; it goes on as pid {}, since to end it may cost what the volume holds",
-            process.pid
-        )),
-        How::Stuck(process) | How::Stayed(process) => {
-            Some(format!("it did not answer in time, and pid {} cannot be ended", process.pid))
-        }
-    }
-}
-
-fn words_of(how: &How, wanted: bool, spared: bool) -> String {
-    match how {
-        How::Exited(code) => format!("exit {code}"),
-        How::Signalled(signal) => format!("died of signal {signal}"),
-        How::Killed { .. } if wanted => "killed by the judge in its middle".to_owned(),
-        How::Killed { .. } => "did not end in time, and was ended".to_owned(),
-        How::Stuck(process) | How::Stayed(process) if spared => {
-            format!("did not end in time, and goes on as pid {}", process.pid)
-        }
-        How::Stuck(process) | How::Stayed(process) => format!("did not end: pid {} is held by the kernel", process.pid),
-    }
 }

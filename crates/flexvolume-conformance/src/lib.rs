@@ -12,6 +12,7 @@
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod answer;
 mod bed;
 mod blame;
 mod call;
@@ -24,6 +25,7 @@ mod earlier;
 mod going;
 mod heard;
 mod job;
+mod known;
 mod ledger;
 mod letters;
 mod level;

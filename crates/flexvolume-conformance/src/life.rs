@@ -248,7 +248,7 @@ impl Bed<'_> {
         name: &str,
         parameters: &UserOptions,
         more: &[(&str, &str)],
-    ) -> Result<crate::call::Heard<flexvolume_protocol::Created>, Stop> {
+    ) -> Result<crate::answer::Heard<flexvolume_protocol::Created>, Stop> {
         let options = self.create_options(name, parameters, more);
         Ok(self.patiently(&flexvolume_protocol::CreateVolume { options })?)
     }

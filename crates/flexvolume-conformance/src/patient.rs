@@ -8,8 +8,8 @@ use std::{
 use flexvolume_protocol::{Came, Options, UserOptions, Verb, keys};
 
 use crate::{
+    answer::Heard,
     bed::{Bed, Volume},
-    call::Heard,
     trouble::Trouble,
 };
 

@@ -83,7 +83,7 @@ pub(crate) fn room(bed: &Bed<'_>, pod: &Pod) -> Result<u64, Stop> {
     }
 }
 
-fn expand_fs(bed: &Bed<'_>, volume: &Volume, pod: &Pod, new: u64, old: u64) -> Result<crate::call::Heard<()>, Stop> {
+fn expand_fs(bed: &Bed<'_>, volume: &Volume, pod: &Pod, new: u64, old: u64) -> Result<crate::answer::Heard<()>, Stop> {
     // The device of attach, which is empty for a driver that only mounts.
     let device = bed.up.staged.get(&volume.name).cloned().unwrap_or_else(Device::default);
     let (options, dir) = (bed.options(volume), pod.dir.clone());

@@ -9,8 +9,8 @@ use flexvolume_protocol::{Came, Code, Created, DeleteVolume, Extension, Options,
 
 use super::extensions::announced;
 use crate::{
+    answer::Heard,
     bed::Bed,
-    call::Heard,
     check::{Check, extra},
     level::Severity::{Must, Should},
     stop::{Stop, Verdict, fault, skip},
