@@ -231,6 +231,7 @@ fn what_every_verb_prints_is_what_its_schema_says() {
     ]);
     formatted_by_the_host(&mut court);
     under_way(&mut court);
+    judge_killed(&mut court);
     held(&mut court);
     court.hear(&[(&["down", "--all"], 0), (&["down", "--all"], 0)]);
     court.close();
@@ -309,6 +310,18 @@ fn under_way(court: &mut Court<'_>) {
     }
     until("it to be cut off", || bed.ok(["ls"]).contains("publish was cut off"));
     court.hear(&[(&["ls"], 0), (&["inspect", "late/slow"], 0)]);
+}
+
+/// A judge that was killed in the middle of a call, and the next one.
+fn judge_killed(court: &mut Court<'_>) {
+    let bed = court.bed;
+    let driver = bed.script("v/judged", direct().on("mount", Answer::success().run("sleep 600")));
+    let scratch = bed.sandbox.dir("killed").unwrap();
+    let check = ["check", "v/judged", "--destroy", "--scratch", scratch.to_str().unwrap(), "--only"];
+    let judge = Started::new(bed, &[&check[..], &["mount.mounts"]].concat());
+    until("the driver to be asked to mount", || driver.verbs().unwrap().iter().any(|verb| verb == "mount"));
+    judge.kill();
+    court.hear(&[(&[&check[..], &["init.answers"]].concat(), 0)]);
 }
 
 #[test]

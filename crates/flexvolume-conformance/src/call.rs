@@ -358,7 +358,7 @@ impl Caller {
         }
         let strict = strict::<V::Reply>(V::NAME, said);
         for (check, seen) in heard::faults(verb, outcome, said, &strict, meant) {
-            let seen = self.redactor.text(&seen);
+            let seen = format!("{} ({})", self.redactor.text(&seen), words_of(&outcome.how, false, false));
             known.faults.entry(check).or_default().push(seen);
         }
     }

@@ -5,6 +5,9 @@ use crate::{check::Check, checks, job::Job, letters::distance, level::Level, tro
 /// The reason of checks that nobody asked for.
 pub const NOT_ASKED: &str = "not asked for";
 
+/// Why a check was skipped that was to be left out.
+pub const LEFT_OUT: &str = "left out by name";
+
 /// The checks of this level that were asked for and not left out, without what they need.
 ///
 /// # Errors

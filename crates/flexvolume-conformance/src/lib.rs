@@ -45,7 +45,7 @@ mod undo;
 
 pub use check::Check;
 pub use checks::ALL;
-pub use chosen::{NOT_ASKED, chosen};
+pub use chosen::{LEFT_OUT, NOT_ASKED, chosen};
 pub use described::{Described, VolumeError};
 pub use job::Job;
 pub use level::{Level, Severity};

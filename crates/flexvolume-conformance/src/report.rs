@@ -170,7 +170,11 @@ impl fmt::Display for Finding {
             Outcome::Passed => write!(f, "passed   {}", self.name),
             Outcome::Skipped { reason } => write!(f, "skipped  {}: {reason}", self.name),
             Outcome::Failed { seen, calls } => {
-                let word = if self.severity == Severity::Must { "FAILED" } else { "warning" };
+                let word = match self.severity {
+                    Severity::Must => "FAILED",
+                    Severity::Should => "warning",
+                    Severity::Note => "note",
+                };
                 writeln!(f, "{word:8} {} ({})", self.name, self.severity.as_str())?;
                 writeln!(f, "         demand: {} [{}]", self.why, self.section)?;
                 writeln!(f, "         seen:   {seen}")?;

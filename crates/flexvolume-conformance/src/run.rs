@@ -4,7 +4,7 @@ use crate::{
     bed::{Bed, scratch},
     blame::{because, is_because},
     check::{Act, Check},
-    chosen::{NOT_ASKED, begins, chosen, is_asked, wanted},
+    chosen::{LEFT_OUT, NOT_ASKED, begins, chosen, is_asked, wanted},
     earlier::{Earlier, take_away},
     going::Going,
     job::Job,
@@ -12,6 +12,9 @@ use crate::{
     stop::Stop,
     trouble::Trouble,
 };
+
+/// So many faults of different words are shown of one check that listens to all calls.
+const KINDS: usize = 3;
 
 /// Judges a driver. `told` hears of every finding as soon as it is there; of one whose check turns out to be the cause of what
 /// other checks could not be made for, once more.
@@ -115,7 +118,7 @@ fn kept_from(bed: &Bed<'_>) -> Option<String> {
 /// Why it is not made although nothing speaks against it.
 fn left_out(job: &Job, check: &Check, wanted: &[&Check]) -> Option<String> {
     if begins(&job.skip, check) {
-        return Some("left out by name".to_owned());
+        return Some(LEFT_OUT.to_owned());
     }
     (!job.only.is_empty() && !is_asked(&job.only, check, wanted)).then(|| NOT_ASKED.to_owned())
 }
@@ -146,13 +149,19 @@ fn one(bed: &mut Bed<'_>, check: &Check) -> Outcome {
             verdict.map_err(|stop| (stop, calls))
         }
         Act::Heard => {
+            // The same fault comes with many calls; another of the same kind has a cause of its own.
             let faults = bed.caller.faults(check.name);
-            match faults.split_first() {
-                None => Ok(()),
-                Some((first, [])) => Err((Stop::Fault(first.clone()), Vec::new())),
-                Some((first, more)) => {
-                    Err((Stop::Fault(format!("{first}; and {} times more", more.len())), Vec::new()))
+            let mut kinds: Vec<&str> = Vec::new();
+            for fault in &faults {
+                if !kinds.contains(&fault.as_str()) {
+                    kinds.push(fault);
                 }
+            }
+            kinds.truncate(KINDS);
+            match (faults.len(), kinds.join("; ")) {
+                (0, _) => Ok(()),
+                (all, seen) if all == kinds.len() => Err((Stop::Fault(seen), Vec::new())),
+                (all, seen) => Err((Stop::Fault(format!("{seen}; {all} times in all")), Vec::new())),
             }
         }
     };

@@ -435,7 +435,9 @@ fn is_ours(there: &Mounted, ours: &[Trace]) -> Result<()> {
     let (source, point) = (excerpt(&there.source, 200), there.point.display());
     let what =
         format!("{source} ({}) is mounted at {point}, and nothing shows that it is of this volume", there.fs_type);
-    Err(Error::new(Kind::Refused, what).hint(format!("see whose it is; if nobody needs it: umount {point}")))
+    Err(Error::new(Kind::Refused, what).hint(format!(
+        "see whose it is (flexvol ls shows what is flexvol's own, with its targets); if nobody needs it: umount {point}"
+    )))
 }
 
 /// A view of the source, whole before anybody sees it. It reaches into no file system, so nothing holds it up.

@@ -10,8 +10,8 @@ use std::{
 };
 
 use flexvolume_conformance::{
-    ALL, Call, Check as One, Count, Described, Finding, Job, Level, NOT_ASKED, Outcome, Report, Ruling, Severity,
-    Trouble, chosen,
+    ALL, Call, Check as One, Count, Described, Finding, Job, LEFT_OUT, Level, NOT_ASKED, Outcome, Report, Ruling,
+    Severity, Trouble, chosen,
 };
 use flexvolume_linux::signal;
 use flexvolume_protocol::DriverName;
@@ -68,6 +68,9 @@ pub(super) fn check(cli: &Cli, show: &Show, wanted: &Check) -> Done {
         wanted.junit.as_deref().map(|file| File::create(file).map(|open| (open, file))).transpose().map_err(
             |error| Problems::usage(format!("--junit: cannot be written: {error}"), "name a file that can be written"),
         )?;
+    if wanted.options.is_none() {
+        tell!("no volume is described (--options), so none of the driver's own options is given");
+    }
     job.asked = Some(is_asked);
     job.on_call = (cli.verbose > 0).then_some(tell_call);
     // Without it a signal ends us as ever, and what was begun stays.
@@ -274,8 +277,10 @@ fn summary(report: &Report, count: Count) {
         Ruling::Ended => "\x1b[33mnot judged to the end\x1b[0m",
     };
     let level = report.level.as_str();
+    let is_part = |one: &Finding| matches!(&one.outcome, Outcome::Skipped { reason } if reason == NOT_ASKED || reason == LEFT_OUT);
+    let as_far = if report.findings.iter().any(is_part) { " as far as was asked" } else { "" };
     say!(
-        "{}: {verdict} for {level}: {passed} passed, {failed} failed, {warned} warned, {skipped} skipped",
+        "{}: {verdict} for {level}{as_far}: {passed} passed, {failed} failed, {warned} warned, {skipped} skipped",
         report.driver
     );
     if skipped > 0 && !report.findings.is_empty() {

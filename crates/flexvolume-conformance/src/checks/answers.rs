@@ -12,7 +12,7 @@ pub(crate) const CHECKS: &[Check] = &[
         Must,
         "standard output and standard error together are one JSON object for every call: hosts fail a call for one line more, though its work is done",
         "contract: A call",
-        "print the answer once, at the end; send everything else, also what other programs print, to a file or to syslog",
+        "print the answer once, at the end, a Failure where the work failed; send everything else, also what other programs print, to a file or to syslog",
     ),
     heard(
         TYPES,
