@@ -62,6 +62,15 @@ attached() {
     done
     [ -n "$device" ] || fail exhausted "no loop device"
 }
+# One that goes with its last mount may be on its way out: another one is due then.
+lasting() {
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        attached
+        [ "$(cat "/sys/block/${device#/dev/}/loop/autoclear" 2>/dev/null)" != 0 ] || return 0
+        sleep 0.2
+    done
+    fail busy "the device goes with its last mount"
+}
 # Formatted once, to the end: until then the mark of its birth is there.
 ready() {
     [ -e "$folder/raw" ] || return 0
@@ -242,7 +251,7 @@ init)
 attach)
     read_options "$2"
     find_volume
-    attached
+    lasting
     printf '%s\n' "$image" > "$state/name-$pv"
     ok "\"device\": \"$device\""
     ;;
