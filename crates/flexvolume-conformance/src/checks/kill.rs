@@ -1,6 +1,6 @@
 //! Killed in the middle: whatever was half done, the same call again makes it whole, and the way back is clean.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flexvolume_protocol::{Attach, Detach, Device, Dir, Mount, Unmount, UnmountDevice, VerbName};
 
@@ -130,11 +130,22 @@ pub(crate) const CHECKS: &[Check] = &[
 /// At how many points of its usual time a call is killed. None of them is its beginning, when nothing is done yet.
 const POINTS: u32 = 6;
 
-/// Points spread over a time, then over half of it and a quarter: the call that was measured may have been a slow one. Whoever
-/// has met a call in its middle by the end of a round goes no further.
-pub(super) fn points(many: u32, usual: Duration) -> impl Iterator<Item = (bool, Duration)> {
+/// A driver that takes so long for half of the points is not killed at the others.
+const LONG: Duration = Duration::from_secs(5);
+
+/// Points spread over a time, then over half of it and a quarter: the call that was measured may have been a slow one. Every second
+/// one comes first, so that half of them are spread as well. Each has its place in its round.
+pub(super) fn points(many: u32, usual: Duration) -> impl Iterator<Item = (u32, Duration)> {
     let rounds = [usual, usual / 2, usual / 4];
-    rounds.into_iter().flat_map(move |usual| (1..=many).map(move |point| (point == 1, usual * point / (many + 1))))
+    let order = move || (1..=many).step_by(2).chain((2..=many).step_by(2));
+    rounds
+        .into_iter()
+        .flat_map(move |usual| (1..).zip(order()).map(move |(place, at)| (place, usual * at / (many + 1))))
+}
+
+/// Whether those that came before this place are enough, once a call was met in its middle.
+pub(super) fn is_enough(place: u32, many: u32, began: Instant) -> bool {
+    place == 1 || (place > many.div_ceil(2) && began.elapsed() >= LONG)
 }
 
 /// Kills `verb` at points spread over the time that it takes. What the volume held before is looked at afterwards: what was
@@ -157,9 +168,9 @@ fn each(
         return skip("the driver leaves it to the host");
     }
     let usual = bed.caller.last(verb.as_str()).unwrap_or(Duration::from_millis(20));
-    let mut killed = 0;
-    for (begins, at) in points(POINTS, usual) {
-        if begins && killed > 0 {
+    let (mut killed, began) = (0, Instant::now());
+    for (place, at) in points(POINTS, usual) {
+        if killed > 0 && is_enough(place, POINTS, began) {
             break;
         }
         killed += u32::from(act(bed, &volume, at).map_err(|stop| told(stop, verb, at))?);
@@ -236,5 +247,20 @@ fn staged_once(bed: &mut Bed<'_>, volume: &Volume, device: &Device) -> Verdict {
     match flexvolume_linux::mount::table::stacked(dir.as_path())?.len() {
         1 => Ok(()),
         many => fault(format!("called again, {many} mounts lie at {}", dir.as_str())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_points_are_spread_as_all_are() {
+        let ms = |(place, at): (u32, Duration)| (place, at.as_millis());
+        let first: Vec<_> = points(6, Duration::from_millis(700)).take(7).map(ms).collect();
+        assert_eq!(first, [(1, 100), (2, 300), (3, 500), (4, 200), (5, 400), (6, 600), (1, 50)]);
+        let (now, long_ago) = (Instant::now(), Instant::now().checked_sub(2 * LONG).unwrap());
+        let enough = |began| (1..=6).filter(|place| is_enough(*place, 6, began)).collect::<Vec<_>>();
+        assert_eq!((enough(now), enough(long_ago)), (vec![1], vec![1, 4, 5, 6]));
     }
 }

@@ -1,6 +1,6 @@
 //! Killed while a volume is made, formatted, made larger or deleted: the same call again does it, and does it once.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flexvolume_protocol::{Bytes, CreateVolume, DeleteVolume, ExpandVolume, Extension, Mount, MountDevice, VerbName};
 
@@ -8,7 +8,7 @@ use super::{
     data::Written,
     extensions::announced,
     grow::{enlarge, room},
-    kill::{points, rest, told},
+    kill::{is_enough, points, rest, told},
     provision::{name, parameters},
     snapshots::with,
     storage::count,
@@ -71,9 +71,9 @@ pub(super) fn each(
     usual: Duration,
     mut act: impl FnMut(&mut Bed<'_>, u32, Duration) -> Result<bool, Stop>,
 ) -> Verdict {
-    let mut killed = 0;
-    for (n, (begins, at)) in (1..).zip(points(POINTS, usual)) {
-        if begins && killed > 0 {
+    let (mut killed, began) = (0, Instant::now());
+    for (n, (place, at)) in (1..).zip(points(POINTS, usual)) {
+        if killed > 0 && is_enough(place, POINTS, began) {
             break;
         }
         killed += u32::from(act(bed, n, at).map_err(|stop| told(stop, verb, at))?);
