@@ -143,8 +143,7 @@ fn shut_down(bed: &mut Bed<'_>) -> Verdict {
     if !bed.may_destroy() {
         return skip("the file system of the volume is shut down: say that it may be lost (`--destroy`)");
     }
-    let before: BTreeSet<_> = table::all()?.into_iter().map(|mounted| mounted.dev).collect();
-    let mounted = proven(bed, &volume, &before)?;
+    let mounted = proven(bed, &volume)?;
     let pod = bed.pod(1, &volume)?;
     let dir = pod.dir.as_path().to_owned();
     let shut = move || end_file_system(&dir, mounted.dev).map_err(|error| io::Error::other(error.to_string()));
@@ -164,11 +163,11 @@ fn shut_down(bed: &mut Bed<'_>) -> Verdict {
 
 /// Up, by a file system that is nobody's but the volume's, in whichever namespace: nothing claims its device any more when it is
 /// down, and that can be seen. It may have another device each time that it comes.
-fn proven(bed: &mut Bed<'_>, volume: &Volume, before: &BTreeSet<(u32, u32)>) -> Result<Mounted, Stop> {
+fn proven(bed: &mut Bed<'_>, volume: &Volume) -> Result<Mounted, Stop> {
     const TRIES: usize = 5;
     let mut free = BTreeSet::new();
     for _ in 0..TRIES {
-        let mounted = alone(bed, volume, before)?;
+        let mounted = alone(bed, volume)?;
         if free.contains(&mounted.dev) {
             return Ok(mounted);
         }
@@ -206,15 +205,15 @@ fn is_free((major, minor): (u32, u32)) -> Option<bool> {
     block::is_free(&node).ok()
 }
 
-/// Up, by a whole file system that can be shut down and that came with the volume, for the judge alone.
-fn alone(bed: &mut Bed<'_>, volume: &Volume, before: &BTreeSet<(u32, u32)>) -> Result<Mounted, Stop> {
+/// Up, by a whole file system that can be shut down, mounted for the judge alone.
+fn alone(bed: &mut Bed<'_>, volume: &Volume) -> Result<Mounted, Stop> {
     let pod = bed.up(volume, 1)?;
     let Some(mounted) = bed.mounted(&pod.dir)? else { return fault("nothing is mounted") };
     if !["ext4", "xfs"].contains(&mounted.fs_type.as_str()) {
         return skip(format!("the volume is {}, and only ext4 and XFS can be shut down", mounted.fs_type));
     }
     let is_ours = |one: &Mounted| one.root == Path::new("/") && one.point.starts_with(bed.home());
-    if before.contains(&mounted.dev) || !table::of_device(mounted.dev)?.iter().all(is_ours) {
+    if !table::of_device(mounted.dev)?.iter().all(is_ours) {
         return skip(
             "the volume is a part of a file system that is mounted elsewhere as well, so that is not shut down",
         );
