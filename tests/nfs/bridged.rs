@@ -19,10 +19,10 @@ use crate::{
     tools::text,
 };
 
-const DRIVER: &str = "kubernetes.io/nfs";
+pub const DRIVER: &str = "kubernetes.io/nfs";
 
-/// A node whose driver has one pool, and the bridge.
-pub fn served(args: &[&str]) -> Option<(Node, Bed)> {
+/// A node whose driver has one pool.
+pub fn pooled() -> Option<Node> {
     let node = Node::new()?;
     fs::create_dir(node.on_server("base")).unwrap();
     let exe = flexvolume_testkit::binary("nfs").unwrap();
@@ -30,6 +30,12 @@ pub fn served(args: &[&str]) -> Option<(Node, Bed)> {
     let pool = json!({"server": "127.0.0.1", "share": text(&node.share.path), "base": "base"});
     let file = node.bed.sandbox.dir("settings").unwrap().join("kubernetes.io~nfs.json");
     fs::write(file, json!({"patience": 30, "pools": {"p": pool}}).to_string()).unwrap();
+    Some(node)
+}
+
+/// The same, and the bridge.
+pub fn served(args: &[&str]) -> Option<(Node, Bed)> {
+    let node = pooled()?;
     let bridge = Bed::running(Arc::clone(&node.bed), DRIVER, args);
     Some((node, bridge))
 }

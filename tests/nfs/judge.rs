@@ -5,20 +5,11 @@ use std::fs;
 use flexvol_tests::judged;
 use serde_json::json;
 
-use crate::{bed::Node, tools::text};
-
-const DRIVER: &str = "kubernetes.io/nfs";
+use crate::bridged::{DRIVER, pooled};
 
 /// Judged by volumes that it makes; in the end nothing is left. `not_its` is what the driver has no part in.
 fn fit(asked: &[&str], not_its: &[&str]) {
-    let Some(node) = Node::new() else { return };
-    fs::create_dir(node.on_server("base")).unwrap();
-    let exe = flexvolume_testkit::binary("nfs").unwrap();
-    node.bed.ok(["install", exe.to_str().unwrap(), "--as", DRIVER]);
-    let pool = json!({"server": "127.0.0.1", "share": text(&node.share.path), "base": "base"});
-    let file = node.bed.sandbox.dir("settings").unwrap().join("kubernetes.io~nfs.json");
-    fs::write(file, json!({"patience": 30, "pools": {"p": pool}}).to_string()).unwrap();
-
+    let Some(node) = pooled() else { return };
     let volume = json!({"create": {}, "bytes": 4 << 20});
     let chosen = judged::only(asked);
     let report = judged::report(&volume, DRIVER, &chosen, &node.bed.sandbox, |args| node.bed.command(args));
