@@ -173,18 +173,34 @@ fn words(panic: &(dyn Any + Send)) -> String {
     text.unwrap_or("no message").to_owned()
 }
 
-/// Length and JSON; wiped after use (a longer one than the first allocation leaves pieces), for a task may carry secrets.
+/// Length and JSON, wiped after use, for a task may carry secrets. It is measured first: what has grown would leave pieces behind,
+/// and what is too large is wiped for nothing.
 fn message<M: Serialize>(content: &M) -> Result<Zeroizing<Vec<u8>>, String> {
-    let mut message = Zeroizing::new(Vec::with_capacity(CHUNK));
-    message.extend_from_slice(&[0; 4]);
-    serde_json::to_writer(&mut *message, content).map_err(|error| error.to_string())?;
-    let length = message.len() - 4;
+    let mut measured = Length(0);
+    serde_json::to_writer(&mut measured, content).map_err(|error| error.to_string())?;
+    let Length(length) = measured;
     match u32::try_from(length) {
         Ok(short) if length <= LONGEST => {
-            message[..4].copy_from_slice(&short.to_le_bytes());
+            let mut message = Zeroizing::new(Vec::with_capacity(4 + length));
+            message.extend_from_slice(&short.to_le_bytes());
+            serde_json::to_writer(&mut *message, content).map_err(|error| error.to_string())?;
             Ok(message)
         }
         Ok(_) | Err(_) => Err(format!("it is {length} bytes long, the most is {LONGEST}")),
+    }
+}
+
+/// Takes the bytes and keeps their number.
+struct Length(usize);
+
+impl Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
