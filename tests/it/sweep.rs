@@ -49,7 +49,11 @@ impl Field {
 
     fn count(&self, verb: &str) -> u64 {
         let report = self.trace(verb, Plan::Count, Orphans::Await);
-        report.effects.len() as u64
+        // Tests beside this one may take the free loop device first; then both calls are made again.
+        let lost = ["0x4c82", "0x4c0a"].map(|ioctl| {
+            report.effects.iter().filter(|effect| effect.detail.contains(ioctl)).count().saturating_sub(1) as u64
+        });
+        report.effects.len() as u64 - lost.iter().sum::<u64>()
     }
 
     /// Kills `verb` before its `at`-th effect and runs it again to its end. The second run must succeed, whatever was left.
@@ -75,14 +79,35 @@ fn last(report: &Report) -> String {
     format!("{:?}\n{:#?}", report.ended, report.effects.iter().rev().take(4).rev().collect::<Vec<_>>())
 }
 
-/// Every N of every verb, first with no image there, then with one that holds data.
-fn sweep(way: Way) {
+/// Which effects a way meets: every second one, two ways the odd and two the even ones, so that each is met in two ways; or all of them.
+#[derive(Clone, Copy)]
+enum Half {
+    Odd,
+    Even,
+}
+
+impl Half {
+    fn of(self, most: u64) -> impl Iterator<Item = u64> {
+        let (first, stride) = match (std::env::var("FLEXVOL_SWEEP"), self) {
+            (Ok(wish), _) if wish == "all" => (1, 1),
+            (Ok(wish), _) => panic!("FLEXVOL_SWEEP says {wish:?}; here it can say \"all\""),
+            (Err(_), Half::Odd) => (1, 2),
+            (Err(_), Half::Even) => (2, 2),
+        };
+        (first..=most).step_by(stride)
+    }
+}
+
+/// Each N of every verb, first with no image there, then with one that holds data.
+fn sweep(way: Way, half: Half) {
     let Some(field) = Field::new() else { return };
     let mut kills = 0;
     let ups = field.count("up");
     let downs = field.count("down");
     assert!(ups > 40 && downs > 20, "the tracer sees {ups} and {downs} effects");
-    for at in 1..=ups.max(downs) {
+    let mut due = 0;
+    for at in half.of(ups.max(downs)) {
+        due += u32::from(at <= ups) + u32::from(at <= downs);
         let about = format!("{way:?} at {at}");
         let images = field.bed.sandbox.path().join("images");
         for entry in fs::read_dir(&images).unwrap() {
@@ -101,8 +126,8 @@ fn sweep(way: Way) {
         field.bed.ok(["down", "--all"]);
         field.bed.assert_clean();
     }
-    assert!(u64::from(kills) >= ups + downs, "only {kills} kills struck");
-    let _ = writeln!(std::io::stderr(), "{way:?}: {ups} effects up, {downs} down, {kills} kills");
+    assert!(kills >= due, "only {kills} kills struck, {due} are the least");
+    let _ = writeln!(std::io::stderr(), "{way:?}: {kills} kills, of {ups} effects up and {downs} down");
 }
 
 #[test]
@@ -116,20 +141,20 @@ fn the_count_is_the_same_every_time() {
 
 #[test]
 fn the_host_dies_and_its_orphans_end_first() {
-    sweep(Way { victim: Victim::Host, after: Orphans::Await });
+    sweep(Way { victim: Victim::Host, after: Orphans::Await }, Half::Odd);
 }
 
 #[test]
 fn the_host_dies_and_is_restarted_while_orphans_run() {
-    sweep(Way { victim: Victim::Host, after: Orphans::Leave });
+    sweep(Way { victim: Victim::Host, after: Orphans::Leave }, Half::Even);
 }
 
 #[test]
 fn the_acting_process_dies() {
-    sweep(Way { victim: Victim::Actor, after: Orphans::Await });
+    sweep(Way { victim: Victim::Actor, after: Orphans::Await }, Half::Odd);
 }
 
 #[test]
 fn everything_dies() {
-    sweep(Way { victim: Victim::Tree, after: Orphans::Await });
+    sweep(Way { victim: Victim::Tree, after: Orphans::Await }, Half::Even);
 }
