@@ -69,7 +69,7 @@ pub struct Part {
 
 impl Part {
     /// Anything.
-    pub const ALL: Part = Part { time: Duration::from_secs(40), after: None, is_control: false };
+    pub const ALL: Part = Part { time: Duration::from_secs(30), after: None, is_control: false };
 
     /// A control: it goes red soon, and on a slow machine no later than anybody waits.
     pub const CONTROL: Part = Part { time: Duration::from_secs(300), after: None, is_control: true };
