@@ -25,6 +25,8 @@ mod times;
 use crate::{say, tally::Tally};
 use anyhow::{Context, Result};
 use args::Verb;
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Instant;
 
 pub(crate) use ground::Ground;
@@ -33,7 +35,15 @@ pub(crate) use kit::Kit;
 pub(crate) use link::{Ended, Order};
 pub(crate) use machine::{Machine, Outcome};
 pub(crate) use qemu::{Cache, Disk, Spec};
+pub(crate) use running::Running;
 pub(crate) use suite::{suites, targets};
+
+/// Has another process build the image, so that it is there when it is wanted. What goes wrong goes wrong again then, and is told then.
+pub(crate) fn image_meanwhile(exe: &Path) -> Option<Running> {
+    let mut door = Running::command(exe);
+    door.args(["guest", "image"]).stdout(Stdio::null()).stderr(Stdio::null());
+    Running::start(&mut door).ok()
+}
 
 /// The door. What is given with it is `None` if it is no verb of this door.
 pub(crate) fn main(words: &[String]) -> Result<Option<()>> {

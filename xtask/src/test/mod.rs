@@ -30,7 +30,10 @@ pub(crate) fn main(filter: Option<&str>) -> Result<()> {
     let missing = machine::provide(machine::Need::All)?;
     println!("{}", if missing.is_empty() { "all there" } else { "going on; what needs them is skipped" });
 
-    let tests = |tally: &mut Tally| cargo_test(filter, tally);
+    let tests = |tally: &mut Tally| {
+        let _image = filter.is_none().then(|| guest::image_meanwhile(&exe));
+        cargo_test(filter, tally)
+    };
     let demo_root = |tally: &mut Tally| demo_as_root(&exe, tally);
     let demo_nobody = |tally: &mut Tally| demo_as_nobody(&exe, tally);
     let build: Phase = ("build", &build);
@@ -146,8 +149,8 @@ fn cargo_test(filter: Option<&str>, tally: &mut Tally) -> Result<()> {
     let mut cargo = sh::cargo();
     cargo.args(["test", "--workspace", "--no-fail-fast"]).args(filter).args(["--", "--show-output"]);
     if std::env::var_os(THREADS).is_none() {
-        // Cases that use the kernel wait for a third of their time; one more at a time takes that up.
-        cargo.env(THREADS, (std::thread::available_parallelism().map_or(1, usize::from) + 1).to_string());
+        // Cases that use the kernel wait for a third of their time and more; others at a time take that up.
+        cargo.env(THREADS, (std::thread::available_parallelism().map_or(1, usize::from) + 2).to_string());
     }
     if let Some(path) = python::path() {
         cargo.env("PATH", path);
