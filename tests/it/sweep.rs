@@ -1,5 +1,6 @@
-//! The kill sweep: `up` and `down` of two pods that share a loopback volume, killed before every effect, run again, and
-//! compared: nothing lost, nothing doubled, and what was written is there.
+//! The kill sweep: `up` and `down` of two pods that share a loopback volume, killed before an effect, run again, and
+//! compared: nothing lost, nothing doubled, and what was written is there. Each effect is met in two of four ways; with `all` in the
+//! variable `FLEXVOL_SWEEP` in each.
 
 use std::{fs, io::Write, path::PathBuf};
 

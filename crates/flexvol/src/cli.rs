@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::{
-    ArgMatches, Args, ColorChoice, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint,
+    ArgGroup, ArgMatches, Args, ColorChoice, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint,
     builder::PossibleValuesParser, parser::ValueSource,
 };
 use flexvolume_host::settings;
@@ -256,11 +256,12 @@ pub(crate) enum CheckLevel {
 /// What is served to CSI clients, and how.
 #[derive(Clone, Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(group(ArgGroup::new("served").args(["drivers", "all"]).required(true)))]
 pub(crate) struct Csi {
     #[command(subcommand)]
     pub(crate) instead: Option<CsiVerb>,
     /// The driver; may be given several times
-    #[arg(long = "driver", value_name = "NAME", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(long = "driver", value_name = "NAME")]
     pub(crate) drivers: Vec<String>,
     /// Every driver in the plugin directory, as they come and go
     #[arg(long)]

@@ -43,7 +43,7 @@ pub struct Held {
 
 impl Host {
     /// Brings a volume up on the node and keeps it there whether pods use it or not; the same wish twice is a no-op. What is gone,
-    /// replaced or dead is made anew.
+    /// replaced or dead is made anew; that the name of a raw device is another's by now is seen by [`Host::restage`] alone.
     ///
     /// # Errors
     /// The first failure that keeps it down: what was begun is recorded, and the next try goes on from there. `Invalid` for what
