@@ -169,11 +169,13 @@ fn escaped(path: &Path) -> String {
 
 fn kernel_line(spec: &Spec) -> String {
     // A fault of the kernel ends the machine: nothing that comes after it is worth a look. Waits for grace periods are short, for mounts
-    // and device-mapper do little else here. What hardens a kernel costs an emulated one much and changes nothing of what it does. On a busy host ticks come late, and a kernel that counts them at its start would give up.
+    // and device-mapper do little else here. On a busy host ticks come late, and a kernel that counts them at its start would give up.
+    // A page is cleared before it is used: the daemons of shared folders fill pages behind the emulator's back, and what it had
+    // translated of a page's former code would be run on.
     let mut words = vec![
         "console=ttyS0 root=/dev/nvme0n1 rw quiet init=/guest-init panic=-1 oops=panic".to_owned(),
         "no_timer_check mitigations=off nokaslr audit=0 rcupdate.rcu_expedited=1".to_owned(),
-        "init_on_alloc=0 hardened_usercopy=off randomize_kstack_offset=off".to_owned(),
+        "init_on_alloc=1 hardened_usercopy=off randomize_kstack_offset=off".to_owned(),
         format!("vm.name={}", spec.name),
     ];
     if spec.udev {
