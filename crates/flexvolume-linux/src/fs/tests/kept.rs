@@ -75,6 +75,14 @@ fn checked_before_a_writing_mount() {
         let disk = Disk::new(dir, 64);
         let dev = disk.dev.to_str().unwrap();
         disk.visit(FsType::Ext4, Some("mine")).unwrap();
+        // Where somebody looked at the mount as it went, the kernel writes the superblock a moment later, over what is put there now.
+        let is_free = || Command::new("e2fsck").args(["-p", dev]).stdout(Stdio::null()).status().unwrap().success();
+        let mut tries = 0;
+        while !is_free() {
+            tries += 1;
+            assert!(tries < 500, "{dev} stays in use");
+            thread::sleep(Duration::from_millis(10));
+        }
         run("debugfs", &["-w", "-R", "set_super_value state 0", dev]);
         run("debugfs", &["-w", "-R", "set_super_value free_blocks_count 7", dev]);
         let (ready, there) = disk.visit(FsType::Ext4, None).unwrap();
