@@ -203,19 +203,10 @@ fn serving(bed: &Bed) -> u32 {
     processes.filter(is_it).min().unwrap()
 }
 
-/// How far it is from one effect that is met to the next.
-fn stride(usual: u64) -> u64 {
-    match std::env::var("FLEXVOL_SWEEP") {
-        Ok(wish) if wish == "all" => 1,
-        Ok(wish) => panic!("FLEXVOL_SWEEP says {wish:?}; here it can say \"all\""),
-        Err(_) => usual,
-    }
-}
-
 /// A life for each N that is met by such strides, until no step has so many effects.
 fn sweep(after: Orphans, usual: u64) {
     let Some(mut life) = Life::new() else { return };
-    let stride = stride(usual);
+    let stride = flexvol_tests::stride(usual);
     let (mut kills, mut at, mut lives) = (0, 0, 0);
     let mut over = BTreeSet::new();
     while over.len() < 6 {

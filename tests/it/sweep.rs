@@ -89,13 +89,12 @@ enum Half {
 
 impl Half {
     fn of(self, most: u64) -> impl Iterator<Item = u64> {
-        let (first, stride) = match (std::env::var("FLEXVOL_SWEEP"), self) {
-            (Ok(wish), _) if wish == "all" => (1, 1),
-            (Ok(wish), _) => panic!("FLEXVOL_SWEEP says {wish:?}; here it can say \"all\""),
-            (Err(_), Half::Odd) => (1, 2),
-            (Err(_), Half::Even) => (2, 2),
+        let stride = flexvol_tests::stride(2);
+        let first = match self {
+            Half::Odd => 1,
+            Half::Even => stride,
         };
-        (first..=most).step_by(stride)
+        (first..=most).step_by(stride as usize)
     }
 }
 

@@ -175,7 +175,7 @@ fn kernel_line(spec: &Spec) -> String {
     let mut words = vec![
         "console=ttyS0 root=/dev/nvme0n1 rw quiet init=/guest-init panic=-1 oops=panic".to_owned(),
         "no_timer_check mitigations=off nokaslr audit=0 rcupdate.rcu_expedited=1".to_owned(),
-        "init_on_alloc=1 hardened_usercopy=off randomize_kstack_offset=off".to_owned(),
+        "init_on_alloc=1".to_owned(),
         format!("vm.name={}", spec.name),
     ];
     if spec.udev {

@@ -75,7 +75,7 @@ fn checked_before_a_writing_mount() {
         let disk = Disk::new(dir, 64);
         let dev = disk.dev.to_str().unwrap();
         disk.visit(FsType::Ext4, Some("mine")).unwrap();
-        // Where somebody looked at the mount as it went, the kernel writes the superblock a moment later, over what is put there now.
+        // Where somebody looked at the mount as it went, the kernel may write the superblock a moment later, over what is put there now.
         let is_free = || Command::new("e2fsck").args(["-p", dev]).stdout(Stdio::null()).status().unwrap().success();
         let mut tries = 0;
         while !is_free() {
