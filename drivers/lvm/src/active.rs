@@ -65,7 +65,7 @@ pub(crate) fn activate(
         let words = ["lvchange", "-ay", "-K", "-S", &only(&volume.uuid), &storage];
         lvm.change(&format!("activate {storage}"), lock, group, &words)?;
     }
-    let wanted = dm_uuid(&volume.vg_uuid, &volume.uuid);
+    let wanted = dm_uuid(&volume.group.uuid, &volume.uuid);
     let nodes = volume.path.iter().chain(&volume.dm_path);
     if let Some(found) = nodes.into_iter().find(|path| Dm::at(path).is_some_and(|dm| dm.uuid() == wanted)) {
         return Ok(found.clone());
@@ -141,7 +141,7 @@ pub(crate) fn find(place: &Place, world: &World) -> Result<Option<Held>> {
     let looked = volume::look(place, &[], &Lvm::find()?, world)?;
     // A snapshot has a device whenever its volume has, and is never attached itself.
     let Some(volume) = looked.volume.filter(|volume| !is_snapshot(&volume.tags)) else { return Ok(None) };
-    let wanted = dm_uuid(&volume.vg_uuid, &volume.uuid);
+    let wanted = dm_uuid(&volume.group.uuid, &volume.uuid);
     let nodes = volume.path.iter().chain(&volume.dm_path);
     let device = nodes.into_iter().find(|path| Dm::at(path).is_some_and(|dm| dm.uuid() == wanted)).cloned();
     Ok(device.map(|device| Held::of(&volume, device, looked.group.devices)))

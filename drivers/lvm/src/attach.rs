@@ -7,7 +7,7 @@ use flexvolume::{Code, Failure, Options, OptionsExt, Result, Size, World};
 use crate::{
     active::{activate, only},
     again,
-    create::{self, Wish},
+    create::{self, Made, Wish},
     decide::{Facts, Step, decide},
     dm::Dm,
     group::Group,
@@ -17,6 +17,7 @@ use crate::{
     report::Volume,
     seen::{self, Seen},
     settings::Settings,
+    stage::Stage,
     tags::{Ours, Wipe},
     thin,
     tool::Lvm,
@@ -41,8 +42,11 @@ pub(crate) fn attach(place: &Place, options: &Options, world: &World) -> Result<
         usable(place, &now.device, options, world)?;
         return noted(place, held.as_ref(), &now, world);
     }
-    let pool: Vec<&str> = seen.iter().filter_map(|seen| seen.pool.as_deref()).collect();
-    let looked = volume::look(place, &pool, &lvm, world)?;
+    let looked = match &seen {
+        Some(Seen { pool, .. }) => volume::look(place, &pool.as_deref().into_iter().collect::<Vec<_>>(), &lvm, world)?,
+        // Its pool is among all of its group.
+        None => volume::look_around(place, &lvm, world)?,
+    };
     let mark = seen::note(place, world)?;
     let is_held = |volume: &Volume| held.as_ref().is_some_and(|held| held.lv_uuid == volume.uuid);
     let step = decide(&Facts {
@@ -62,7 +66,7 @@ pub(crate) fn attach(place: &Place, options: &Options, world: &World) -> Result<
             (looked.group, volume)
         }
         (Step::Create | Step::Remake | Step::Use { .. }, _) => {
-            create::make(place, &Wish::at_attach(place, options)?, &lvm, world)?
+            make(place, &Wish::at_attach(place, options)?, &lvm, world)?
         }
     };
     warn(place, &volume, looked.others, (&group, &lvm), world)?;
@@ -75,7 +79,20 @@ pub(crate) fn attach(place: &Place, options: &Options, world: &World) -> Result<
     noted(place, held.as_ref(), &Held::of(&volume, device, group.devices), world)
 }
 
-/// What a person should hear of the pool that the volume takes its blocks from. At a first attach it was not asked for yet.
+/// Makes the volume, and says how LVM has it.
+fn make(place: &Place, wish: &Wish, lvm: &Lvm, world: &World) -> Result<(Group, Volume)> {
+    let stage = Stage::set(place, place.vg_uuid.as_ref(), lvm, world)?;
+    let Made { group, active, .. } = create::make(place, wish, stage, lvm, world)?;
+    let volume = match active {
+        Some(volume) => Some(volume),
+        None => volume::look(place, &[], lvm, world)?.volume,
+    };
+    let gone = || Failure::internal(format!("{} was made and is not there", place.storage()));
+    Ok((group, volume.ok_or_else(gone)?))
+}
+
+/// What a person should hear of the pool that the volume takes its blocks from. If that is another than before, it was not asked
+/// for yet; nor was it when the volume was just made.
 fn warn(
     place: &Place,
     volume: &Volume,
@@ -88,7 +105,7 @@ fn warn(
         others = lvm.ask::<Volume>(Some(group), &[&format!("{}/{name}", group.name)])?.rows;
     }
     let settings = Settings::read(world)?;
-    let pool = others.iter().find(|one| one.name == name && one.vg_uuid == group.uuid);
+    let pool = others.iter().find(|one| one.name == name && one.group.uuid == group.uuid);
     for warning in pool.into_iter().flat_map(|pool| thin::warnings(pool, &settings)) {
         world.log(format_args!("{}: {warning}", place.storage()));
     }

@@ -23,10 +23,10 @@ pub(crate) fn capacity(options: &Options, world: &World) -> Result<Capacity> {
     let pool = options.optional::<LvName>("thinpool")?;
     let lvm = Lvm::find()?;
     let (group, rows) = volume::all(&vg, options.optional(VG_UUID)?.as_ref(), &lvm, world)?;
-    let vg = volume::group(&group, &lvm)?;
+    let vg = volume::group(&group, &rows, &lvm)?;
     let available = match pool {
         None => thick(&vg),
-        Some(pool) => thin(&vg, &Pool::look(pool.as_str(), &rows, &group, &lvm)?, &settings),
+        Some(pool) => thin(&vg, &Pool::look(pool.as_str(), &rows, &group)?, &settings),
     };
     Ok(Capacity { available, maximum: Some(available) })
 }

@@ -71,7 +71,7 @@ pub(crate) fn create(options: &Options, source: &Source, world: &World) -> Resul
         (Step::Done, Some(volume)) => {
             same_size(&place, volume.bytes, options)?;
             idle(&place, volume, (&group, &lock, &lvm), world);
-            return created(&place, &volume.vg_uuid, volume.bytes, options);
+            return created(&place, &volume.group.uuid, volume.bytes, options);
         }
         (Step::End, Some(left)) => {
             copy::drop_temporary(&place, left, (&group, &lvm), world)?;
@@ -87,26 +87,26 @@ pub(crate) fn create(options: &Options, source: &Source, world: &World) -> Resul
         (Step::Make | Step::GoOn | Step::Done | Step::End, _) => {}
     }
     let from = source_of(of, is_snapshot, &rows)?;
-    let (bytes, most) = (fits(&place, from.bytes, options)?, wanted_size(options)?.1);
-    let mut wish = Wish::of(&place, &name, bytes, most, options)?;
+    let (least, most) = (fits(&place, from.bytes, options)?, wanted_size(options)?.1);
+    let mut wish = Wish::of(&place, &name, least, most, options)?;
     in_the_same_pool(&from, wish.pool.as_ref())?;
     wish.tags.extend(says(&wish, &from)?);
     let change = (&group, &lock, &lvm);
-    let made = match (from.volume.pool(), rows.iter().find(|one| one.is(&place.lv))) {
+    let bytes = match (from.volume.pool(), rows.iter().find(|one| one.is(&place.lv))) {
         (Some(pool), _) => thin(&place, &wish, &from, pool, change, world)?,
         (None, Some(begun)) => {
             drop(source_lock);
-            copy::go_on(&place, begun, (&from, &rows), options, change, world)?
+            copy::go_on(&place, begun, (&from, &rows), options, change, world)?.bytes
         }
         (None, None) => {
             wish.tags.push(blank());
             let more = if is_snapshot { 0 } else { Room::of(options)?.bytes(from.bytes) };
             let begun = create::half(&place, &wish, more, &lvm, world)?;
             drop(source_lock);
-            copy::go_on(&place, &begun, (&from, &rows), options, change, world)?
+            copy::go_on(&place, &begun, (&from, &rows), options, change, world)?.bytes
         }
     };
-    created(&place, &made.vg_uuid, made.bytes, options)
+    created(&place, &group.uuid, bytes, options)
 }
 
 /// What a clone will say of itself beside what any volume says.
@@ -234,7 +234,7 @@ fn in_the_same_pool(from: &From<'_>, pool: Option<&LvName>) -> Result<()> {
     }
 }
 
-/// A clone that shares the blocks of its source.
+/// A clone that shares the blocks of its source, and how large it is.
 fn thin(
     place: &Place,
     wish: &Wish,
@@ -242,7 +242,7 @@ fn thin(
     pool: &str,
     (group, lock, lvm): (&Group, &Lock, &Lvm),
     world: &World,
-) -> Result<Volume> {
+) -> Result<u64> {
     lvcreate(place, wish, from, pool, (group, lvm), world).map_err(|failure| {
         let left = volume::look(place, &[], lvm, world).ok().and_then(|looked| looked.volume);
         let undone = match left.as_ref().and_then(|left| Some((left, left.tags.ours()?))) {
@@ -265,18 +265,18 @@ fn lvcreate(
     pool: &str,
     (group, lvm): (&Group, &Lvm),
     world: &World,
-) -> Result<Volume> {
+) -> Result<u64> {
     let lock = world.lock(&place.group_lock_key())?;
     let rows = volume::all(&place.vg, Some(&group.uuid), lvm, world)?.1;
     let is_usable = |one: &Volume| one.tags.ours().is_some_and(|ours| ours.state.is_none());
-    if !rows.iter().any(|one| one.uuid == from.volume.uuid && is_usable(one)) {
+    let Some(source) = rows.iter().find(|one| one.uuid == from.volume.uuid && is_usable(one)) else {
         let message = format!("{} is being deleted", from.place.storage());
         return Err(Failure::new(Code::NotFound, message));
-    }
+    };
     // A size that LVM has made is one of whole extents.
     let larger = wish.bytes > from.volume.bytes;
-    let bytes = if larger { create::rounded(wish, &volume::group(group, lvm)?)? } else { from.volume.bytes };
-    let pool = promise(pool, bytes, &rows, (group, lvm), world)?;
+    let bytes = if larger { create::rounded(wish, &source.group)? } else { from.volume.bytes };
+    let pool = promise(pool, bytes, &rows, group, world)?;
     if wish.ours.wipe != Wipe::None {
         pool.keeps_secrets()?;
     }
@@ -299,10 +299,8 @@ fn lvcreate(
         let size = format!("{bytes}b");
         lvm.change(&purpose, &lock, group, &["lvextend", "-L", &size, &storage])?;
     }
-    let made = volume::look(place, &[], lvm, world)?.volume;
-    let made = made.ok_or_else(|| Failure::internal(format!("{storage} was made and is not there")))?;
-    create::publish(place, &made.uuid, (group, &lock, lvm))?;
-    Ok(made)
+    create::publish(place, (group, &lock, lvm))?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

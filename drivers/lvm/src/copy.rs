@@ -22,6 +22,7 @@ use crate::{
     settings::Settings,
     snapshot::{self, Wish},
     snapshot_room::Room,
+    stage::Stage,
     tags::State,
     taken::{Taken, blank, is_blank},
     tool::Lvm,
@@ -144,7 +145,7 @@ fn work(
         let_rest(from, rows, (group, lvm), world);
     }
     let group_lock = world.lock(&place.group_lock_key())?;
-    create::publish(place, &target.uuid, (group, &group_lock, lvm))?;
+    create::publish(place, (group, &group_lock, lvm))?;
     drop(group_lock);
     idle(place, &Volume { active: true, ..target.clone() }, (group, lock, lvm), world);
     note.remove()
@@ -186,8 +187,10 @@ fn temporary(
         }
     }
     let wish = Wish { place: &still, name: still.lv.to_string(), copied_to: Some(&target.uuid), room };
-    let (_, volume) = snapshot::take(&wish, &from.place, (group, &lock, lvm), world)?;
-    Ok((still, volume))
+    snapshot::take(&wish, &from.place, Stage::set(&from.place, Some(&group.uuid), lvm, world)?, (&lock, lvm), world)?;
+    let taken = volume::look(&still, &[], lvm, world)?.volume;
+    let taken = taken.ok_or_else(|| Failure::internal(format!("{} was taken and is not there", still.storage())))?;
+    Ok((still, taken))
 }
 
 /// The device of a snapshot. A thick one has one only together with its volume.

@@ -11,14 +11,15 @@ use flexvolume::{Code, Failure, Lock, Options, OptionsExt, Result, Size, World};
 use flexvolume_linux::block::{Alone, Erase};
 
 use crate::{
-    active::{activate, only},
+    active::activate,
     group::Group,
     kept,
-    names::{LvName, Uuid},
+    names::LvName,
     place::Place,
     remove::remove,
     report::{Vg, Volume},
     seal,
+    stage::Stage,
     tags::{Ours, State, Wipe},
     taken::holds_another,
     thin::{promise, size},
@@ -71,17 +72,33 @@ impl Wish {
     }
 }
 
-/// Makes the volume: active, and free to be used. What an earlier attempt left is removed first. For a caller that holds
-/// the lock of the volume.
+/// A volume that was made.
+#[derive(Debug)]
+pub(crate) struct Made {
+    /// Its group.
+    pub(crate) group: Group,
+    /// How large it is.
+    pub(crate) bytes: u64,
+    /// A thick one was active for a moment, and is still. A thin one has never been, and was not looked at.
+    pub(crate) active: Option<Volume>,
+}
+
+/// Makes the volume, free to be used. What an earlier attempt left is removed first. For a caller that holds the lock of the
+/// volume.
 ///
 /// # Errors
 /// `exhausted`: there is no room. `invalid`: the pool is none, or would hand out others' blocks. `busy`: the volume has
 /// come meanwhile. Nothing of it is left.
-pub(crate) fn make(place: &Place, wish: &Wish, lvm: &Lvm, world: &World) -> Result<(Group, Volume)> {
-    let lock = world.lock(&place.group_lock_key())?;
-    begin(place, (wish, 0), &lock, lvm, world, |group| {
-        let volume = finish(place, wish, (group, &lock, lvm), world)?;
-        Ok((group.clone(), volume))
+pub(crate) fn make(place: &Place, wish: &Wish, stage: Stage, lvm: &Lvm, world: &World) -> Result<Made> {
+    begin(place, (wish, 0), stage, lvm, world, |bytes, group, lock| {
+        let active = match wish.pool {
+            None => Some(emptied(place, (group, lock, lvm), world)?),
+            Some(_) => None,
+        };
+        publish(place, (group, lock, lvm))?;
+        let tags = |volume: &Volume| volume.tags.clone().without(&State::Creating.tag());
+        let active = active.map(|volume| Volume { active: true, tags: tags(&volume), ..volume });
+        Ok(Made { group: group.clone(), bytes, active })
     })
 }
 
@@ -91,8 +108,7 @@ pub(crate) fn make(place: &Place, wish: &Wish, lvm: &Lvm, world: &World) -> Resu
 /// # Errors
 /// As [`make`].
 pub(crate) fn half(place: &Place, wish: &Wish, more: u64, lvm: &Lvm, world: &World) -> Result<Volume> {
-    let lock = world.lock(&place.group_lock_key())?;
-    begin(place, (wish, more), &lock, lvm, world, |_| {
+    begin(place, (wish, more), Stage::set(place, place.vg_uuid.as_ref(), lvm, world)?, lvm, world, |_, _, _| {
         let made = volume::look(place, &[], lvm, world)?.volume;
         made.ok_or_else(|| Failure::internal(format!("{} was made and is not there", place.storage())))
     })
@@ -102,36 +118,36 @@ pub(crate) fn half(place: &Place, wish: &Wish, more: u64, lvm: &Lvm, world: &Wor
 fn begin<T>(
     place: &Place,
     (wish, more): (&Wish, u64),
-    lock: &Lock,
+    stage: Stage,
     lvm: &Lvm,
     world: &World,
-    next: impl FnOnce(&Group) -> Result<T>,
+    next: impl FnOnce(u64, &Group, &Lock) -> Result<T>,
 ) -> Result<T> {
-    let (group, mut volumes) = volume::all(&place.vg, place.vg_uuid.as_ref(), lvm, world)?;
-    if let Some(at) = volumes.iter().position(|one| one.is(&place.lv)) {
-        // What it was promised is free again.
-        let left = &volumes.remove(at);
+    let Stage { lock, group, mut volumes } = stage;
+    if let Some(left) = volumes.iter().find(|one| one.is(&place.lv)) {
         let is_blank = left.tags.ours().is_some_and(|ours| ours.state == Some(State::Creating));
         if !is_blank || holds_another(&left.tags) {
             let message = format!("{} has come while it was to be made; try again", place.storage());
             return Err(Failure::new(Code::Busy, message));
         }
-        remove(place, left, State::Creating, (&group, lock, lvm))?;
+        remove(place, left, Some(State::Creating), (&group, &lock, lvm))?;
+        // What it had, and what it was promised, is free again.
+        volumes = volume::all(&place.vg, Some(&group.uuid), lvm, world)?.1;
     }
-    let vg = volume::group(&group, lvm)?;
+    let vg = volume::group(&group, &volumes, lvm)?;
     let bytes = rounded(wish, &vg)?;
     match &wish.pool {
         None => room(&vg, bytes.saturating_add(vg.round_up(more)))?,
         Some(pool) => {
-            let pool = promise(pool.as_str(), bytes, &volumes, (&group, lvm), world)?;
+            let pool = promise(pool.as_str(), bytes, &volumes, &group, world)?;
             if wish.ours.wipe != Wipe::None {
                 pool.keeps_secrets()?;
             }
         }
     }
-    match lvcreate(place, wish, bytes, (&group, lock, lvm), world).and_then(|()| next(&group)) {
+    match lvcreate(place, wish, bytes, (&group, &lock, lvm), world).and_then(|()| next(bytes, &group, &lock)) {
         Ok(made) => Ok(made),
-        Err(failure) => match undo(place, (&group, lock, lvm), world) {
+        Err(failure) => match undo(place, (&group, &lock, lvm), world) {
             Ok(()) => Err(failure),
             Err(undo) => Err(failure.within(&format!("what was made of it is still there ({undo})"))),
         },
@@ -145,42 +161,50 @@ fn lvcreate(
     (group, lock, lvm): (&Group, &Lock, &Lvm),
     world: &World,
 ) -> Result<()> {
-    // It is active from the start, with whatever its blocks held before.
-    seal::set(place, world)?;
     let (bytes, tags) = (format!("{bytes}b"), wish.all_tags());
     let mut words = vec!["lvcreate", "-y", "-n", place.lv.as_str(), "-Wn"];
     match &wish.pool {
-        // At boot it stays inactive, be it half-made, as a clone is for long. Of other kinds lvcreate does not take this.
-        None => words.extend(["-Zn", "-L", &bytes, "--setautoactivation", "n"]),
-        Some(pool) => words.extend(["-V", &bytes, "--thinpool", pool.as_str()]),
+        None => {
+            // It is active from the start, with whatever its blocks held before.
+            seal::set(place, world)?;
+            // At boot it stays inactive, be it half-made, as a clone is for long. Of other kinds lvcreate does not take this.
+            words.extend(["-Zn", "-L", &bytes, "--setautoactivation", "n"]);
+        }
+        // Nothing is written to it before it is attached.
+        Some(pool) => words.extend(["-an", "-V", &bytes, "--thinpool", pool.as_str()]),
     }
     words.extend(tags.iter().flat_map(|tag| ["--addtag", tag]));
     words.push(place.vg.as_str());
     lvm.change(&format!("make the logical volume {}", place.storage()), lock, group, &words)
 }
 
-/// From made to fit for use.
-fn finish(place: &Place, wish: &Wish, (group, lock, lvm): (&Group, &Lock, &Lvm), world: &World) -> Result<Volume> {
-    let volume = volume::look(place, &[], lvm, world)?
+/// Gives a thick volume that was just made its device, and empties its ends.
+fn emptied(place: &Place, change: (&Group, &Lock, &Lvm), world: &World) -> Result<Volume> {
+    let volume = volume::look(place, &[], change.2, world)?
         .volume
         .ok_or_else(|| Failure::internal(format!("{} was made and is not there", place.storage())))?;
-    let device = activate(place, &volume, (group, lock, lvm), world)?;
-    if wish.pool.is_none() {
-        zero_ends(&device)?;
-    }
-    publish(place, &volume.uuid, (group, lock, lvm))?;
-    let tags = volume.tags.clone().without(&State::Creating.tag());
-    Ok(Volume { active: true, tags, ..volume })
+    zero_ends(&activate(place, &volume, change, world)?)?;
+    Ok(volume)
 }
 
-/// From now on it may be used. `lock` is that of the group.
+/// From now on it may be used; at boot it stays inactive: until it is attached, nothing of the system's looks into it. `lock`
+/// is that of the group.
 ///
 /// # Errors
 /// LVM's own.
-pub(crate) fn publish(place: &Place, uuid: &Uuid, (group, lock, lvm): (&Group, &Lock, &Lvm)) -> Result<()> {
+pub(crate) fn publish(place: &Place, change: (&Group, &Lock, &Lvm)) -> Result<()> {
+    whole(place, &["--setautoactivation", "n"], change)
+}
+
+/// Takes the state off a volume or snapshot that was made. By that LVM knows it as ours: while its own lock is held, nobody else
+/// makes one of its name.
+///
+/// # Errors
+/// LVM's own.
+pub(crate) fn whole(place: &Place, more: &[&str], (group, lock, lvm): (&Group, &Lock, &Lvm)) -> Result<()> {
     let (storage, state) = (place.storage(), State::Creating.tag());
-    // At boot it stays inactive: until it is attached, nothing of the system's looks into it.
-    let words = ["lvchange", "--deltag", &state, "--setautoactivation", "n", "-S", &only(uuid), &storage];
+    let half = format!("lv_tags={{\"{state}\"}}");
+    let words = [&["lvchange", "--deltag", &state], more, &["-S", &half, &storage]].concat();
     lvm.change(&format!("publish {storage}"), lock, group, &words)
 }
 
@@ -198,7 +222,7 @@ fn zero_ends(device: &Path) -> Result<()> {
 fn undo(place: &Place, change: (&Group, &Lock, &Lvm), world: &World) -> Result<()> {
     match volume::look(place, &[], change.2, world)?.volume {
         Some(left) if left.tags.ours().is_some_and(|ours| ours.state == Some(State::Creating)) => {
-            remove(place, &left, State::Creating, change)?;
+            remove(place, &left, Some(State::Creating), change)?;
             seal::lift(place, world)
         }
         None => seal::lift(place, world),

@@ -90,7 +90,7 @@ pub(crate) fn partial(place: &Place, volume: &Volume) -> Failure {
          vgextend --restoremissing {} DISK",
         place.storage(),
         place.vg,
-        volume.missing_disks,
+        volume.group.missing_disks,
         place.vg
     ))
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     names::{LvName, Uuid, VgName},
+    report::Vg,
     tags::Wipe,
 };
 
@@ -23,8 +24,14 @@ fn volume(tags: &str) -> Volume {
     Volume {
         name: "vol1".to_owned(),
         uuid: uuid(ONE),
-        vg: place().vg,
-        vg_uuid: uuid(TWO),
+        group: Vg {
+            name: place().vg,
+            uuid: uuid(TWO),
+            bytes: 1 << 40,
+            free: 1 << 39,
+            extent: 4 << 20,
+            missing_disks: 0,
+        },
         bytes: 1 << 20,
         tags: Tags::parse(tags),
         kind: Kind::Thick,
@@ -41,8 +48,13 @@ fn volume(tags: &str) -> Volume {
         check_needed: false,
         path: None,
         dm_path: None,
-        missing_disks: 0,
+        zeroes: false,
     }
+}
+
+/// The group without one of its disks.
+fn one_missing() -> Vg {
+    Vg { missing_disks: 1, ..volume("").group }
 }
 
 fn ours(state: Option<State>, called: &str) -> String {
@@ -148,14 +160,14 @@ fn what_is_ours_may_be_open() {
 #[test]
 fn what_misses_a_disk_is_not_used() {
     for tags in [String::new(), ours(None, "vol1")] {
-        let partial = Volume { partial: true, missing_disks: 1, ..volume(&tags) };
+        let partial = Volume { partial: true, group: one_missing(), ..volume(&tags) };
         for wishes in every_wish() {
             let failure = decided(Some(&partial), Some(ONE), false, wishes).unwrap_err();
             assert!(failure.code().is_none() && failure.to_string().contains("missing"), "{failure}");
         }
     }
     // It is its own disks that count.
-    let whole = Volume { missing_disks: 1, ..volume("") };
+    let whole = Volume { group: one_missing(), ..volume("") };
     assert!(decided(Some(&whole), None, false, (false, false, false)).is_ok());
 }
 

@@ -1,9 +1,10 @@
 //! The end of a volume or a snapshot of ours: nobody has it, it is marked, wiped in slices, removed, and forgotten.
 //!
 //! ```text
-//! flexvol.state=deleting ──▶ parted from its volume (thick snapshots) ──▶ wiped (thick; "In progress") ──▶ lvremove
+//! thick: flexvol.state=deleting ──▶ parted from its volume (snapshots) ──▶ wiped ("In progress") ──▶ lvremove
+//! thin, or not to be wiped: lvremove
 //! ```
-//! From the mark on it is never handed out again, whatever happens to us.
+//! From the mark on it is never handed out again, whatever happens to us. What goes in one step needs none.
 
 use flexvolume::{Code, Failure, Lock, Result, World};
 
@@ -40,17 +41,26 @@ pub(crate) fn go_on(
 ) -> Result<()> {
     unused(place, volume, (group, lvm), world)?;
     let group_lock = world.lock(&place.group_lock_key())?;
+    let wipes = match volume.kind {
+        Kind::Thick | Kind::ThickSnapshot => ours.wipe != Wipe::None,
+        // Its pool zeroes blocks before they are another's.
+        Kind::Thin { .. } | Kind::ThinPool | Kind::Inner => false,
+    };
     let state = match ours.state {
         // What was never handed out holds nobody's data, unless something was copied to it.
-        Some(State::Creating) if !holds_another(&volume.tags) || is_blank(&volume.tags) => State::Creating,
-        Some(state @ (State::Deleting | State::Unknown)) => state,
+        Some(State::Creating) if !holds_another(&volume.tags) || is_blank(&volume.tags) => ours.state,
+        Some(State::Deleting | State::Unknown) => ours.state,
         Some(State::Creating) | None => {
-            leaves_nothing(volume, ours, (group, lvm))?;
-            mark(place, volume, (group, &group_lock, lvm), world)?;
-            State::Deleting
+            leaves_nothing(volume, ours)?;
+            if wipes {
+                mark(place, volume, (group, &group_lock, lvm), world)?;
+                Some(State::Deleting)
+            } else {
+                ours.state
+            }
         }
     };
-    let wiped = state == State::Deleting && ours.wipe != Wipe::None;
+    let wiped = wipes && state == Some(State::Deleting);
     let parted;
     let volume = match volume.kind {
         Kind::ThickSnapshot if wiped => {
@@ -118,7 +128,7 @@ fn unused(place: &Place, volume: &Volume, (group, lvm): (&Group, &Lvm), world: &
         let message = format!("{storage} has thick snapshots, which would die with it: {}", names.join(", "));
         return Err(Failure::new(Code::Busy, message));
     }
-    let dm = Dm::with_uuid(&dm_uuid(&volume.vg_uuid, &volume.uuid))?;
+    let dm = Dm::with_uuid(&dm_uuid(&volume.group.uuid, &volume.uuid))?;
     let attached = Held::read(place, world)?.is_some_and(|held| held.lv_uuid == volume.uuid);
     match dm {
         Some(_) if attached => {
@@ -130,10 +140,10 @@ fn unused(place: &Place, volume: &Volume, (group, lvm): (&Group, &Lvm), world: &
 }
 
 /// That what a thin volume leaves in its pool reaches nobody. Thick ones are wiped.
-fn leaves_nothing(volume: &Volume, ours: &Ours, (group, lvm): (&Group, &Lvm)) -> Result<()> {
-    match (volume.pool(), ours.wipe) {
-        (Some(pool), Wipe::Zero | Wipe::Discard) => keeps_secrets(pool, group, lvm),
-        (Some(_), Wipe::None) | (None, _) => Ok(()),
+fn leaves_nothing(volume: &Volume, ours: &Ours) -> Result<()> {
+    match ours.wipe {
+        Wipe::Zero | Wipe::Discard => keeps_secrets(volume),
+        Wipe::None => Ok(()),
     }
 }
 

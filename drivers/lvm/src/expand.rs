@@ -32,13 +32,12 @@ pub(crate) fn expand(options: &Options, bytes: u64, world: &World) -> Result<u64
     if volume.bytes >= bytes {
         return Ok(volume.bytes);
     }
-    let vg = volume::group(&group, &lvm)?;
-    let wanted = vg.round_up(bytes);
+    let wanted = volume.group.round_up(bytes);
     match volume.pool() {
-        None => room(&vg, wanted - volume.bytes)?,
+        None => room(&volume.group, wanted - volume.bytes)?,
         Some(pool) => {
             let (_, all) = volume::all(&place.vg, Some(&group.uuid), &lvm, world)?;
-            promise(pool, wanted - volume.bytes, &all, (&group, &lvm), world)?;
+            promise(pool, wanted - volume.bytes, &all, &group, world)?;
         }
     }
     let (size, storage) = (format!("{wanted}b"), place.storage());

@@ -84,13 +84,13 @@ fn judge(
 
 /// What a volume or snapshot itself says.
 fn of_row(row: &Volume, held: Option<&Held>) -> Vec<Finding> {
-    let storage = format!("{}/{}", row.vg, row.name);
+    let storage = format!("{}/{}", row.group.name, row.name);
     let mut found = Vec::new();
     if row.partial {
         let message = format!(
             "a disk of {storage} is missing (the volume group {} misses {}); bring it back; if LVM goes on calling it \
              missing: vgextend --restoremissing {} DISK",
-            row.vg, row.missing_disks, row.vg
+            row.group.name, row.group.missing_disks, row.group.name
         );
         found.push(Finding(Condition::Inaccessible, message));
     } else if !row.health.is_empty() {
@@ -119,7 +119,7 @@ fn overflowed(row: &Volume) -> String {
     format!(
         "the snapshot {}/{} is lost: its volume has changed more than it had room for; delete it, and give the next one \
          more (snapshotSize)",
-        row.vg, row.name
+        row.group.name, row.name
     )
 }
 
@@ -128,7 +128,7 @@ fn of_pool(pool: &Volume, settings: &Settings) -> Vec<Finding> {
     let condition = if stands { Condition::Inaccessible } else { Condition::Degraded };
     let mut found: Vec<Finding> = warnings(pool, settings).into_iter().map(|text| Finding(condition, text)).collect();
     if pool.check_needed {
-        let name = format!("{}/{}", pool.vg, pool.name);
+        let name = format!("{}/{}", pool.group.name, pool.name);
         let message = format!(
             "the metadata of the thin pool {name} has to be checked; take its volumes out of use, then: lvconvert --repair \
              {name}"
@@ -164,7 +164,7 @@ fn of_storage(world: &World) -> Result<Health> {
     }
     let held = |row: &Volume| -> Option<Held> {
         let lv = LvName::parse(&row.name).ok()?;
-        Held::read(&Place { vg: row.vg.clone(), lv, vg_uuid: None }, world).ok()?
+        Held::read(&Place { vg: row.group.name.clone(), lv, vg_uuid: None }, world).ok()?
     };
     let in_reach = !rows.is_empty() || found.is_empty();
     found.extend(survey(&rows, &held, &settings));
@@ -176,13 +176,13 @@ fn of_storage(world: &World) -> Result<Health> {
 /// What there is to say of everything that is ours, and of the groups and pools it lies in.
 fn survey(rows: &[Volume], held: &dyn Fn(&Volume) -> Option<Held>, settings: &Settings) -> Vec<Finding> {
     let ours: Vec<&Volume> = rows.iter().filter(|row| row.tags.ours().is_some()).collect();
-    let touched: BTreeMap<&VgName, u64> = ours.iter().map(|row| (&row.vg, row.missing_disks)).collect();
+    let touched: BTreeMap<&VgName, u64> = ours.iter().map(|row| (&row.group.name, row.group.missing_disks)).collect();
     let mut found = Vec::new();
     for (vg, missing) in touched.iter().filter(|(_, missing)| **missing > 0) {
         let message = format!("disks of the volume group {vg} are missing ({missing}); bring them back; see: pvs");
         found.push(Finding(Condition::Inaccessible, message));
     }
-    for pool in rows.iter().filter(|row| row.kind == Kind::ThinPool && touched.contains_key(&row.vg)) {
+    for pool in rows.iter().filter(|row| row.kind == Kind::ThinPool && touched.contains_key(&row.group.name)) {
         found.extend(of_pool(pool, settings));
     }
     for row in ours {

@@ -21,7 +21,7 @@ fn row(name: &str) -> Volume {
 }
 
 fn seen(lv: Uuid) -> Seen {
-    Seen { lv_uuid: lv, vg_uuid: row("vol1").vg_uuid, pool: None, last: None }
+    Seen { lv_uuid: lv, vg_uuid: row("vol1").group.uuid, pool: None, last: None }
 }
 
 fn of(lv: &str, rows: &[Volume], seen: Option<&Seen>, held: Option<&Held>) -> Result<Health> {
@@ -56,7 +56,7 @@ fn what_is_lost_and_what_never_was() {
 
 #[test]
 fn a_missing_disk_a_device_that_stands_still_and_one_that_is_gone() {
-    let rows = with("db", |row| (row.partial, row.missing_disks, row.health) = (true, 1, "partial".into()));
+    let rows = with("db", |row| (row.partial, row.group.missing_disks, row.health) = (true, 1, "partial".into()));
     is(
         &of("db", &rows, None, None).unwrap(),
         Condition::Inaccessible,
@@ -105,7 +105,7 @@ fn the_storage_tells_of_all_that_is_ours() {
     let well = with("snap-full", |row| row.overflowed = false);
     is(&survey(&well), Condition::Ok, &[]);
     let mut lost: Vec<Volume> = well.clone();
-    lost.iter_mut().for_each(|row| (row.missing_disks, row.partial, row.health) = (1, true, "partial".into()));
+    lost.iter_mut().for_each(|row| (row.group.missing_disks, row.partial, row.health) = (1, true, "partial".into()));
     let health = survey(&lost);
     is(&health, Condition::Degraded, &["disks of the volume group vg are missing (1)"]);
     assert_eq!(health.message.matches("missing").count(), 1, "once: {}", health.message);

@@ -34,7 +34,7 @@ pub(crate) struct Held {
 impl Held {
     /// What is to be noted of a volume that has this device, in a group with these disks.
     pub(crate) fn of(volume: &Volume, device: PathBuf, disks: Vec<String>) -> Self {
-        let (vg_uuid, lv_uuid) = (volume.vg_uuid.clone(), volume.uuid.clone());
+        let (vg_uuid, lv_uuid) = (volume.group.uuid.clone(), volume.uuid.clone());
         Self { vg_uuid, lv_uuid, device, disks, pending: Pending::read(&volume.tags) }
     }
 

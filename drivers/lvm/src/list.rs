@@ -74,12 +74,12 @@ pub(crate) fn every(world: &World) -> Result<Vec<Volume>> {
 /// The volume as its host was told of it when it was made, if it is one, ours, and whole.
 fn listed(row: &Volume) -> Option<Created> {
     let ours = row.tags.ours().filter(|ours| ours.state.is_none())?;
-    let place = Place { vg: row.vg.clone(), lv: LvName::parse(&row.name).ok()?, vg_uuid: None };
+    let place = Place { vg: row.group.name.clone(), lv: LvName::parse(&row.name).ok()?, vg_uuid: None };
     let is_volume = matches!(row.kind, Kind::Thick | Kind::Thin { .. }) && !is_snapshot(&row.tags);
     if !is_volume || !ours.is_called(&place.lv) {
         return None;
     }
-    let options = kept::of_tags(&place, &row.vg_uuid, &row.tags);
+    let options = kept::of_tags(&place, &row.group.uuid, &row.tags);
     Some(Created { id: Id::parse(&place.id()).ok()?, bytes: Some(row.bytes), options })
 }
 

@@ -34,6 +34,7 @@ mod seen;
 mod settings;
 mod snapshot;
 mod snapshot_room;
+mod stage;
 mod tags;
 mod taken;
 mod thin;

@@ -14,11 +14,11 @@ use crate::{
     report::Volume,
     seen::{self, Seen},
     settings::Settings,
+    stage::Stage,
     tags::State,
     taken::holds_another,
     thin::is_in,
     tool::Lvm,
-    volume,
 };
 
 /// What a volume is given that nobody asked a size for.
@@ -43,19 +43,21 @@ pub(crate) fn create(options: &Options, world: &World) -> Result<Created> {
     let lvm = Lvm::find()?;
     let lock = place.lock(world)?;
     // Mostly it is not there yet. All of its group says so at once; asked for by name, every disk of the machine would be looked at.
-    let (group, rows) = volume::all(&place.vg, place.vg_uuid.as_ref(), &lvm, world)?;
-    let found = match rows.into_iter().find(|one| one.is(&place.lv)) {
-        Some(volume) => known(&place, volume, &wish, (&group, &lock, &lvm), world)?,
-        None => None,
-    };
-    let (uuid, bytes) = match found {
-        Some(same) => {
-            idle(&place, &same, (&group, &lock, &lvm), world);
-            (same.vg_uuid, same.bytes)
+    let stage = Stage::set(&place, place.vg_uuid.as_ref(), &lvm, world)?;
+    let (vg, bytes) = match stage.volumes.iter().find(|one| one.is(&place.lv)).cloned() {
+        None => made(&place, &wish, stage, &lock, &lvm, world)?,
+        Some(there) => {
+            let group = stage.leave().0;
+            match known(&place, there, &wish, (&group, &lock, &lvm), world)? {
+                Some(same) => {
+                    idle(&place, &same, (&group, &lock, &lvm), world);
+                    (same.group.uuid, same.bytes)
+                }
+                None => made(&place, &wish, Stage::set(&place, Some(&group.uuid), &lvm, world)?, &lock, &lvm, world)?,
+            }
         }
-        None => made(&place, &wish, &lock, &lvm, world)?,
     };
-    created(&place, &uuid, bytes, options)
+    created(&place, &vg, bytes, options)
 }
 
 /// What a host is told of a volume that was made.
@@ -83,11 +85,13 @@ pub(crate) fn not_lost(place: &Place, now: Option<&Uuid>, world: &World) -> Resu
 }
 
 /// Makes it, and takes its device away again: nothing is attached yet.
-fn made(place: &Place, wish: &Wish, lock: &Lock, lvm: &Lvm, world: &World) -> Result<(Uuid, u64)> {
+fn made(place: &Place, wish: &Wish, stage: Stage, lock: &Lock, lvm: &Lvm, world: &World) -> Result<(Uuid, u64)> {
     not_lost(place, None, world)?;
-    let (group, volume) = create::make(place, wish, lvm, world)?;
-    idle(place, &volume, (&group, lock, lvm), world);
-    Ok((volume.vg_uuid, volume.bytes))
+    let made = create::make(place, wish, stage, lvm, world)?;
+    if let Some(volume) = &made.active {
+        idle(place, volume, (&made.group, lock, lvm), world);
+    }
+    Ok((made.group.uuid, made.bytes))
 }
 
 /// What a volume that is there already means: the same one, an old one to end first (`None`), or a conflict.

@@ -15,7 +15,7 @@ use crate::{
     volume,
 };
 
-/// Removes a volume that is in this state, and no other: LVM itself, under its own lock, sees that it is this very one,
+/// Removes a volume that is in this state, or in none: LVM itself, under its own lock, sees that it is this very one,
 /// ours, in that state, and without thick snapshots. `lock` is that of the group.
 ///
 /// # Errors
@@ -23,21 +23,26 @@ use crate::{
 pub(crate) fn remove(
     place: &Place,
     volume: &Volume,
-    state: State,
+    state: Option<State>,
     (group, lock, lvm): (&Group, &Lock, &Lvm),
 ) -> Result<()> {
     let storage = place.storage();
     let device =
         [&volume.path, &volume.dm_path].into_iter().flatten().find_map(|path| Dm::at(path).map(|dm| (path, dm)));
     if let Some((path, dm)) = device
-        && dm.uuid() == dm_uuid(&volume.vg_uuid, &volume.uuid)
+        && dm.uuid() == dm_uuid(&volume.group.uuid, &volume.uuid)
         && !block::is_free(path)?
     {
         return Err(in_use(place, &dm));
     }
-    let tags = [tag("maker", "lvm"), state.tag()].map(|tag| format!(" && lv_tags={{\"{tag}\"}}")).concat();
+    let tags = [tag("maker", "lvm")].into_iter().chain(state.map(State::tag));
+    let tags = tags.map(|tag| format!(" && lv_tags={{\"{tag}\"}}")).collect::<String>();
     let proof = format!("{}{tags} && lv_role!={{\"thickorigin\"}}", only(&volume.uuid));
-    let done = lvm.change(&format!("remove {storage}"), lock, group, &["lvremove", "-y", "-S", &proof, &storage]);
+    let done = lvm.told(&format!("remove {storage}"), lock, group, &["lvremove", "-y", "-S", &proof, &storage]);
+    // Where the machine's lvm.conf lets it speak, it says so itself.
+    if done.as_ref().is_ok_and(|told| told.contains("successfully removed")) {
+        return Ok(());
+    }
     // An earlier call's command may have done it while we waited for it.
     if volume::is_there(&volume.uuid, group, lvm)? {
         done?;

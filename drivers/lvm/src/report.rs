@@ -40,9 +40,7 @@ pub(crate) struct Volume {
     /// Its own for ever.
     pub(crate) uuid: Uuid,
     /// Its group.
-    pub(crate) vg: VgName,
-    /// Its group's own for ever.
-    pub(crate) vg_uuid: Uuid,
+    pub(crate) group: Vg,
     /// In bytes; of a thin one what it promises.
     pub(crate) bytes: u64,
     /// What stands on it.
@@ -71,12 +69,12 @@ pub(crate) struct Volume {
     pub(crate) overflowed: bool,
     /// The metadata of a thin pool has to be checked before it takes anything new. Known of active ones only.
     pub(crate) check_needed: bool,
+    /// Of a thin pool, and of what takes blocks from one: they are zeroed before a volume gets them.
+    pub(crate) zeroes: bool,
     /// `/dev/VG/LV`, as LVM says it; inner ones have none.
     pub(crate) path: Option<PathBuf>,
     /// `/dev/mapper/…`, as LVM says it.
     pub(crate) dm_path: Option<PathBuf>,
-    /// Disks of the group that are missing.
-    pub(crate) missing_disks: u64,
 }
 
 /// What a logical volume is made of.
@@ -100,17 +98,16 @@ pub(crate) enum Kind {
 impl Row for Volume {
     const COMMAND: &str = "lvs";
     const KEY: &str = "lv";
-    const FIELDS: &str = "lv_name,lv_uuid,vg_name,vg_uuid,lv_size,lv_tags,lv_layout,lv_role,pool_lv,origin,lv_active,\
-        lv_device_open,lv_suspended,lv_health_status,data_percent,metadata_percent,lv_snapshot_invalid,lv_check_needed,lv_path,\
-        lv_dm_path,vg_missing_pv_count";
+    const FIELDS: &str = "lv_name,lv_uuid,lv_size,lv_tags,lv_layout,lv_role,lv_attr,pool_lv,origin,lv_active,lv_device_open,\
+        lv_suspended,lv_health_status,data_percent,metadata_percent,lv_snapshot_invalid,lv_check_needed,lv_path,lv_dm_path,\
+        vg_name,vg_uuid,vg_size,vg_free,vg_extent_size,vg_missing_pv_count";
 
     fn read(fields: &Fields) -> Result<Self> {
         let health = fields.text("lv_health_status")?.to_owned();
         Ok(Self {
             name: fields.text("lv_name")?.to_owned(),
             uuid: fields.parse("lv_uuid", Uuid::parse)?,
-            vg: fields.parse("vg_name", VgName::parse)?,
-            vg_uuid: fields.parse("vg_uuid", Uuid::parse)?,
+            group: Vg::read(fields)?,
             bytes: fields.number("lv_size")?,
             tags: Tags::parse(fields.text("lv_tags")?),
             kind: kind(fields.text("lv_layout")?, fields.text("lv_role")?, fields.text("pool_lv")?),
@@ -125,9 +122,10 @@ impl Row for Volume {
             metadata_percent: fields.percent("metadata_percent")?,
             overflowed: fields.text("lv_snapshot_invalid")? == "snapshot invalid",
             check_needed: fields.text("lv_check_needed")? == "check needed",
+            // The field `zero` says it too, and a row for each part of a volume with it.
+            zeroes: fields.text("lv_attr")?.chars().nth(7) == Some('z'),
             path: fields.some("lv_path")?.map(PathBuf::from),
             dm_path: fields.some("lv_dm_path")?.map(PathBuf::from),
-            missing_disks: fields.number("vg_missing_pv_count")?,
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Reports as LVM 2.03.16 wrote them.
+//! Reports as LVM 2.03.16 wrote them; `lv_attr` and the group's figures were put to its volumes from another report of it.
 
 use proptest::prelude::*;
 
@@ -29,6 +29,8 @@ fn every_kind_of_volume_is_told() {
     assert_eq!(volume("tsnap").origin.as_deref(), Some("thin"));
     assert_eq!(volume("snap").origin.as_deref(), Some("base"));
     assert_eq!(volume("thin").pool(), Some("pool"));
+    let zeroed = |one: &Volume| matches!(one.kind, Kind::Thin { .. } | Kind::ThinPool);
+    assert!(volumes().iter().all(|one| one.zeroes == zeroed(one)));
 }
 
 #[test]
@@ -40,7 +42,7 @@ fn states_of_devices_are_told() {
     assert!(volume("pool").open);
     assert_eq!(volume("pool").metadata_percent, Some(10.94));
     let vol1 = volume("vol1");
-    assert!(vol1.partial && vol1.missing_disks == 1);
+    assert!(vol1.partial && vol1.group.missing_disks == 1);
     assert_eq!(vol1.bytes, 419_430_400);
     assert_eq!(vol1.path.as_deref(), Some(std::path::Path::new("/dev/vg/vol1")));
     assert_eq!(vol1.tags.ours().unwrap().name, "vol1");

@@ -41,7 +41,7 @@ impl Seen {
     pub(crate) fn of(volume: &Volume, device: &Path) -> Self {
         Self {
             lv_uuid: volume.uuid.clone(),
-            vg_uuid: volume.vg_uuid.clone(),
+            vg_uuid: volume.group.uuid.clone(),
             pool: volume.pool().map(str::to_owned),
             last: Some(Last { device: device.to_owned(), tags: volume.tags.all().to_vec() }),
         }

@@ -6,8 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use flexvolume::{Code, Failure, Id, Lock, Options, OptionsExt, Result, Snapshot, World, keys};
 
 use crate::{
-    active::{refresh, retag},
-    create::room,
+    active::refresh,
+    create::{room, whole},
     decide::{is_snapshot, partial},
     end,
     group::Group,
@@ -16,6 +16,7 @@ use crate::{
     report::{Kind, Volume},
     seal,
     snapshot_room::Room,
+    stage::Stage,
     tags::{Ours, State},
     taken::{Origin, Taken},
     thin::promise,
@@ -36,16 +37,17 @@ pub(crate) fn create(options: &Options, world: &World) -> Result<Snapshot> {
     Id::parse(&place.id())?;
     let (room, lvm) = (Room::of(options)?, Lvm::find()?);
     let lock = place.lock(world)?;
-    let (group, rows) = volume::all(&of.vg, of.vg_uuid.as_ref(), &lvm, world)?;
-    if let Some(there) = rows.iter().find(|one| one.is(&place.lv)) {
-        match known(&place, there, &name, (&of, &rows))? {
+    let mut stage = Stage::set(&of, of.vg_uuid.as_ref(), &lvm, world)?;
+    if let Some(there) = stage.volumes.iter().find(|one| one.is(&place.lv)).cloned() {
+        let (group, rows) = stage.leave();
+        match known(&place, &there, &name, (&of, &rows))? {
             Known::Same(snapshot) => return Ok(snapshot),
-            Known::End(ours) => end::go_on(&place, there, &ours, (&group, &lock, &lvm), world)?,
+            Known::End(ours) => end::go_on(&place, &there, &ours, (&group, &lock, &lvm), world)?,
         }
+        stage = Stage::set(&of, Some(&group.uuid), &lvm, world)?;
     }
     let wish = Wish { place: &place, name, copied_to: None, room };
-    let (taken, volume) = take(&wish, &of, (&group, &lock, &lvm), world)?;
-    taken.answer(&volume)
+    take(&wish, &of, stage, (&lock, &lvm), world)?.answer_new(&place)
 }
 
 /// What a snapshot that has the name already means.
@@ -120,26 +122,25 @@ pub(crate) struct Wish<'a> {
 pub(crate) fn take(
     wish: &Wish<'_>,
     of: &Place,
-    (group, lock, lvm): (&Group, &Lock, &Lvm),
+    stage: Stage,
+    (lock, lvm): (&Lock, &Lvm),
     world: &World,
-) -> Result<(Taken, Volume)> {
+) -> Result<Taken> {
     let (place, storage) = (wish.place, wish.place.storage());
-    let group_lock = world.lock(&place.group_lock_key())?;
-    // Under the lock: from here on nobody marks it as being deleted.
-    let rows = volume::all(&of.vg, Some(&group.uuid), lvm, world)?.1;
+    // Under the lock of the group nobody marks the source as being deleted, or takes it away.
+    let Stage { lock: group_lock, group, volumes: rows } = stage;
     let source = usable(of, &rows)?;
     if source.suspended {
-        refresh(of, &source.uuid, group, &group_lock, lvm)?;
+        refresh(of, &source.uuid, &group, &group_lock, lvm)?;
     }
     let cow = match source.pool() {
         Some(pool) => {
-            promise(pool, source.bytes, &rows, (group, lvm), world)?;
+            promise(pool, source.bytes, &rows, &group, world)?;
             None
         }
         None => {
-            let vg = volume::group(group, lvm)?;
-            let bytes = vg.round_up(wish.room.bytes(source.bytes));
-            room(&vg, bytes)?;
+            let bytes = source.group.round_up(wish.room.bytes(source.bytes));
+            room(&source.group, bytes)?;
             Some(format!("{bytes}b"))
         }
     };
@@ -166,24 +167,16 @@ pub(crate) fn take(
     words.extend(tags.iter().flat_map(|tag| ["--addtag", tag]));
     words.push(&origin);
     let done = lvm
-        .change(&format!("take the snapshot {storage} of {origin}"), &group_lock, group, &words)
-        .and_then(|()| finished(place, (group, &group_lock, lvm), world));
+        .change(&format!("take the snapshot {storage} of {origin}"), &group_lock, &group, &words)
+        .and_then(|()| whole(place, &[], (&group, &group_lock, lvm)));
     drop(group_lock);
     match done {
-        Ok(volume) => Ok((Taken { ours: Ours { state: None, ..taken.ours }, ..taken }, volume)),
-        Err(failure) => match undo(wish, (of, source), (group, lock, lvm), world) {
+        Ok(()) => Ok(Taken { ours: Ours { state: None, ..taken.ours }, ..taken }),
+        Err(failure) => match undo(wish, (of, source), (&group, lock, lvm), world) {
             Ok(()) => Err(failure),
             Err(undo) => Err(failure.within(&format!("what was made of it is still there ({undo})"))),
         },
     }
-}
-
-/// From now on it is a snapshot.
-fn finished(place: &Place, (group, lock, lvm): (&Group, &Lock, &Lvm), world: &World) -> Result<Volume> {
-    let volume = volume::look(place, &[], lvm, world)?.volume;
-    let volume = volume.ok_or_else(|| Failure::internal(format!("{} was taken and is not there", place.storage())))?;
-    retag(place, &volume.uuid, &[], &[State::Creating.tag()], (group, lock, lvm))?;
-    Ok(volume)
 }
 
 /// Takes away what a failed one left, and lets its volume go on.

@@ -17,7 +17,7 @@ use flexvolume::{Failure, Id, Result, Snapshot, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    names::Uuid,
+    names::{Uuid, VgName},
     place::Place,
     report::Volume,
     tags::{Ours, Tags, tag},
@@ -83,17 +83,28 @@ impl Taken {
     /// # Errors
     /// Its tags are not as this driver writes them.
     pub(crate) fn answer(&self, volume: &Volume) -> Result<Snapshot> {
+        self.told(&volume.group.name, &volume.name, self.is_ready(volume))
+    }
+
+    /// The same of one that was just taken there.
+    ///
+    /// # Errors
+    /// As [`Taken::answer`].
+    pub(crate) fn answer_new(&self, place: &Place) -> Result<Snapshot> {
+        self.told(&place.vg, place.lv.as_str(), true)
+    }
+
+    fn told(&self, vg: &VgName, lv: &str, ready: bool) -> Result<Snapshot> {
         let created = Timestamp::from_unix(self.created, 0);
-        let strange =
-            |what: &str| Failure::internal(format!("the tags of {}/{} name no {what}", volume.vg, volume.name));
+        let strange = |what: &str| Failure::internal(format!("the tags of {vg}/{lv} name no {what}"));
         // A group that was renamed takes its volumes along.
         let source = self.source.rsplit('/').next().unwrap_or_default();
         Ok(Snapshot {
-            snapshot: Id::parse(&format!("{}/{}", volume.vg, volume.name))?,
-            id: Some(Id::parse(&format!("{}/{source}", volume.vg))?),
+            snapshot: Id::parse(&format!("{vg}/{lv}"))?,
+            id: Some(Id::parse(&format!("{vg}/{source}"))?),
             bytes: Some(self.bytes),
             created: created.ok_or_else(|| strange("time"))?,
-            ready: self.is_ready(volume),
+            ready,
         })
     }
 
@@ -106,12 +117,12 @@ impl Taken {
         let told = self.answer(volume)?;
         let name = self.source.rsplit('/').next().unwrap_or_default();
         let is_namesake =
-            |row: &Volume| row.vg_uuid == volume.vg_uuid && row.name == name && row.uuid != self.source_uuid;
+            |row: &Volume| row.group.uuid == volume.group.uuid && row.name == name && row.uuid != self.source_uuid;
         if !rows.iter().any(is_namesake) {
             return Ok(told);
         }
         // An id has no room for more than 128 bytes.
-        let former = Id::parse(&format!("{}/{name}:{}", volume.vg, self.source_uuid));
+        let former = Id::parse(&format!("{}/{name}:{}", volume.group.name, self.source_uuid));
         let id = former.or_else(|_| Id::parse(self.source_uuid.as_str()))?;
         Ok(Snapshot { id: Some(id), ..told })
     }
@@ -192,6 +203,7 @@ mod tests {
     use super::*;
     use crate::{
         names::{LvName, VgName},
+        report::Vg,
         tags::{State, Wipe},
     };
 
@@ -274,10 +286,11 @@ mod tests {
         let former = id(std::slice::from_ref(&namesake), &snapshot);
         assert_eq!(former, format!("vg/db:{}", row("db").uuid));
         assert!(Place::recorded(&former).is_err(), "no volume is called so");
-        let elsewhere = Volume { vg_uuid: Uuid::parse(ONE).unwrap(), ..namesake.clone() };
+        let elsewhere =
+            Volume { group: Vg { uuid: Uuid::parse(ONE).unwrap(), ..namesake.group.clone() }, ..namesake.clone() };
         assert_eq!(id(&[elsewhere], &snapshot), "vg/db", "in another group");
-        let vg = VgName::parse(&"g".repeat(110)).unwrap();
-        let of_long = id(&[namesake], &Volume { vg, ..snapshot });
+        let group = Vg { name: VgName::parse(&"g".repeat(110)).unwrap(), ..snapshot.group.clone() };
+        let of_long = id(&[namesake], &Volume { group, ..snapshot });
         assert!(of_long == row("db").uuid.as_str() && Place::recorded(&of_long).is_err());
     }
 }

@@ -5,9 +5,8 @@ use flexvolume::{Code, Failure, Result, Size, World};
 use crate::{
     group::Group,
     names::LvName,
-    report::{Fields, Kind, Row, Volume},
+    report::{Kind, Volume},
     settings::Settings,
-    tool::Lvm,
 };
 
 /// A thin pool, and what is promised of it.
@@ -25,25 +24,12 @@ pub(crate) struct Pool {
     pub(crate) health: String,
 }
 
-/// The one thing of a pool that its row as a volume does not tell: in a report it would double the rows of others.
-struct Zeroing(bool);
-
-impl Row for Zeroing {
-    const COMMAND: &str = "lvs";
-    const KEY: &str = "lv";
-    const FIELDS: &str = "lv_name,zero";
-
-    fn read(fields: &Fields) -> Result<Self> {
-        Ok(Self(fields.text("zero")? == "zero"))
-    }
-}
-
 impl Pool {
     /// The pool of that name; `volumes` are all of its group.
     ///
     /// # Errors
-    /// `notFound`: it is not there. `invalid`: it is no thin pool. Or LVM's own.
-    pub(crate) fn look(name: &str, volumes: &[Volume], group: &Group, lvm: &Lvm) -> Result<Self> {
+    /// `notFound`: it is not there. `invalid`: it is no thin pool.
+    pub(crate) fn look(name: &str, volumes: &[Volume], group: &Group) -> Result<Self> {
         let full = format!("{}/{name}", group.name);
         let found = volumes.iter().find(|one| one.name == name).ok_or_else(|| {
             Failure::new(Code::NotFound, format!("there is no thin pool {full}; make it: lvcreate --type thin-pool"))
@@ -51,9 +37,8 @@ impl Pool {
         if found.kind != Kind::ThinPool {
             return Err(Failure::new(Code::Invalid, format!("{full} is no thin pool")));
         }
-        let zeroes = zeroes(&full, group, lvm)?;
         let promised = volumes.iter().filter(|one| one.pool() == Some(name)).map(|one| one.bytes).sum();
-        Ok(Self { name: full, bytes: found.bytes, promised, zeroes, health: found.health.clone() })
+        Ok(Self { name: full, bytes: found.bytes, promised, zeroes: found.zeroes, health: found.health.clone() })
     }
 
     /// How much it may still promise; nothing if it is full or broken.
@@ -94,13 +79,15 @@ impl Pool {
     }
 }
 
-/// The same of the pool of that name, of which no more is asked than that.
+/// The same of the pool that a thin volume takes its blocks from; of others there is nothing to say.
 ///
 /// # Errors
-/// As [`Pool::keeps_secrets`], or LVM's own.
-pub(crate) fn keeps_secrets(name: &str, group: &Group, lvm: &Lvm) -> Result<()> {
-    let full = format!("{}/{name}", group.name);
-    keeping(&full, zeroes(&full, group, lvm)?)
+/// As [`Pool::keeps_secrets`].
+pub(crate) fn keeps_secrets(volume: &Volume) -> Result<()> {
+    match volume.pool() {
+        Some(pool) => keeping(&format!("{}/{pool}", volume.group.name), volume.zeroes),
+        None => Ok(()),
+    }
 }
 
 fn keeping(name: &str, zeroes: bool) -> Result<()> {
@@ -114,22 +101,12 @@ fn keeping(name: &str, zeroes: bool) -> Result<()> {
     Err(Failure::new(Code::Invalid, message))
 }
 
-/// Whether `VG/POOL` zeroes blocks before a volume gets them.
-fn zeroes(full: &str, group: &Group, lvm: &Lvm) -> Result<bool> {
-    let answer = lvm.ask::<Zeroing>(Some(group), &[full])?;
-    match (answer.rows.first(), answer.failed) {
-        (Some(Zeroing(zeroes)), _) => Ok(*zeroes),
-        (None, Some(failure)) => Err(failure),
-        (None, None) => Err(Failure::internal(format!("the thin pool {full} is not there any more"))),
-    }
-}
-
 /// What a person should hear of a pool before it is full.
 pub(crate) fn warnings(pool: &Volume, settings: &Settings) -> Vec<String> {
     if pool.kind != Kind::ThinPool {
         return Vec::new();
     }
-    let name = format!("{}/{}", pool.vg, pool.name);
+    let name = format!("{}/{}", pool.group.name, pool.name);
     let full = |what: &str, percent: Option<f64>| {
         let percent = percent.filter(|percent| settings.thin_warn.reached_by(*percent))?;
         Some(format!("the thin pool {name} has {percent:.1} % of its {what} in use; extend it before it is full"))
@@ -144,17 +121,11 @@ pub(crate) fn warnings(pool: &Volume, settings: &Settings) -> Vec<String> {
 ///
 /// # Errors
 /// As [`Pool::look`] and [`Pool::guard`].
-pub(crate) fn promise(
-    name: &str,
-    more: u64,
-    volumes: &[Volume],
-    (group, lvm): (&Group, &Lvm),
-    world: &World,
-) -> Result<Pool> {
+pub(crate) fn promise(name: &str, more: u64, volumes: &[Volume], group: &Group, world: &World) -> Result<Pool> {
     let settings = Settings::read(world)?;
     let found = volumes.iter().find(|one| one.name == name);
     found.iter().flat_map(|pool| warnings(pool, &settings)).for_each(|warning| world.log(warning));
-    let pool = Pool::look(name, volumes, group, lvm)?;
+    let pool = Pool::look(name, volumes, group)?;
     pool.guard(more, &settings)?;
     Ok(pool)
 }

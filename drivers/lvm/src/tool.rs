@@ -128,11 +128,23 @@ impl Lvm {
     /// LVM's own words; code `busy` if it has not ended after some minutes: it is then left to go on, with the lock. Or a
     /// disk could not be flushed.
     pub(crate) fn change(&self, purpose: &str, under: &Lock, group: &Group, words: &[&str]) -> Result<()> {
+        self.told(purpose, under, group, words).map(drop)
+    }
+
+    /// The same, and what LVM says of it.
+    ///
+    /// # Errors
+    /// As [`Lvm::change`].
+    pub(crate) fn told(&self, purpose: &str, under: &Lock, group: &Group, words: &[&str]) -> Result<String> {
         let outcome = self.run(Some(group), words, Some(under))?;
         let command = words.first().copied().unwrap_or_default();
         match outcome.how {
-            How::Exited(0) if writes(words) => flush(group),
-            How::Exited(0) => Ok(()),
+            How::Exited(0) => {
+                if writes(words) {
+                    flush(group)?;
+                }
+                Ok(String::from_utf8_lossy(&outcome.stdout).into_owned())
+            }
             How::Exited(_) | How::Signalled(_) | How::Killed { .. } | How::Stuck(_) => {
                 Err(self.failed(purpose, command, &outcome))
             }

@@ -30,14 +30,32 @@ pub(crate) struct Looked {
 pub(crate) fn look(place: &Place, others: &[&str], lvm: &Lvm, world: &World) -> Result<Looked> {
     let names: Vec<String> = [place.lv.as_str()].iter().chain(others).map(|lv| format!("{}/{lv}", place.vg)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    looked(place, lvm, world, |group| Ok(Some(of(group, lvm.ask::<Volume>(Some(group), &names)?.rows))))
+}
+
+/// The same, and all others of its group.
+///
+/// # Errors
+/// As [`look`].
+pub(crate) fn look_around(place: &Place, lvm: &Lvm, world: &World) -> Result<Looked> {
+    looked(place, lvm, world, |group| Ok(everything(group, lvm).ok()))
+}
+
+/// `rows` asks in the group as it is remembered; `None`: it is not as it was.
+fn looked(
+    place: &Place,
+    lvm: &Lvm,
+    world: &World,
+    rows: impl Fn(&Group) -> Result<Option<Vec<Volume>>>,
+) -> Result<Looked> {
     in_group(&place.vg, place.vg_uuid.as_ref(), lvm, world, |Found { group, fresh }| {
         // Where more has to be found out than the usual, all of the group tells it at once.
-        let rows =
-            if *fresh { everything(group, lvm)? } else { of(group, lvm.ask::<Volume>(Some(group), &names)?.rows) };
+        let rows = if *fresh { Some(everything(group, lvm)?) } else { rows(group)? };
+        let Some(rows) = rows else { return Ok(None) };
         let (ours, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(|one| one.is(&place.lv));
         let volume = ours.into_iter().next();
         // Disks that seem to be missing may only not be among those that are remembered.
-        let sure = *fresh || volume.as_ref().is_some_and(|volume| volume.missing_disks == 0);
+        let sure = *fresh || volume.as_ref().is_some_and(|volume| volume.group.missing_disks == 0);
         Ok(sure.then(|| Looked { group: group.clone(), volume, others }))
     })
 }
@@ -48,7 +66,7 @@ pub(crate) fn look(place: &Place, others: &[&str], lvm: &Lvm, world: &World) -> 
 /// Those of [`devices::ask`](crate::devices::ask), and LVM's own.
 pub(crate) fn all(vg: &VgName, uuid: Option<&Uuid>, lvm: &Lvm, world: &World) -> Result<(Group, Vec<Volume>)> {
     in_group(vg, uuid, lvm, world, |Found { group, fresh }| match everything(group, lvm) {
-        Ok(volumes) if *fresh || (!volumes.is_empty() && volumes.iter().all(|one| one.missing_disks == 0)) => {
+        Ok(volumes) if *fresh || (!volumes.is_empty() && volumes.iter().all(|one| one.group.missing_disks == 0)) => {
             Ok(Some((group.clone(), volumes)))
         }
         Err(failure) if *fresh => Err(failure),
@@ -56,11 +74,14 @@ pub(crate) fn all(vg: &VgName, uuid: Option<&Uuid>, lvm: &Lvm, world: &World) ->
     })
 }
 
-/// How large the group is, and what is free in it.
+/// How large the group is, and what is free in it: its volumes tell, all of which are `volumes`. Only where it has none LVM is asked.
 ///
 /// # Errors
 /// LVM's own, or `notFound` if it is gone.
-pub(crate) fn group(group: &Group, lvm: &Lvm) -> Result<Vg> {
+pub(crate) fn group(group: &Group, volumes: &[Volume], lvm: &Lvm) -> Result<Vg> {
+    if let Some(volume) = volumes.first() {
+        return Ok(volume.group.clone());
+    }
     let answer = lvm.ask::<Vg>(Some(group), &[group.name.as_str()])?;
     match (answer.rows.into_iter().find(|one| one.uuid == group.uuid), answer.failed) {
         (Some(vg), _) => Ok(vg),
@@ -109,5 +130,5 @@ fn everything(group: &Group, lvm: &Lvm) -> Result<Vec<Volume>> {
 
 /// Those of this very group; another of its name may have come since.
 fn of(group: &Group, rows: Vec<Volume>) -> Vec<Volume> {
-    rows.into_iter().filter(|one| one.vg_uuid == group.uuid).collect()
+    rows.into_iter().filter(|one| one.group.uuid == group.uuid).collect()
 }

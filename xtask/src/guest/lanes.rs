@@ -48,6 +48,11 @@ impl Case {
     pub(super) fn wants_udev(&self) -> bool {
         self.name.starts_with("udev::")
     }
+
+    /// Cases of these modules call a driver some hundred times.
+    pub(super) fn is_long(&self) -> bool {
+        ["judge::", "sanity::"].iter().any(|module| self.name.starts_with(module))
+    }
 }
 
 /// What cases run by, and in.

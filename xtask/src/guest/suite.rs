@@ -68,8 +68,9 @@ fn chosen(suite: &str, listed: &str, filter: Option<&str>) -> Vec<Case> {
     let cases = listed.lines().filter_map(|line| line.strip_suffix(": test"));
     let cases = cases.map(|name| Case { name: name.to_owned(), full: format!("{suite}::{name}") });
     let mut cases: Vec<Case> = cases.filter(|case| filter.is_none_or(|filter| case.full.contains(filter))).collect();
-    // Those that start machines of their own take longest. Those that want another kind of machine stand together, so that few are started.
-    cases.sort_by_key(|case| (!case.is_outside(), case.wants_udev()));
+    // What takes long comes first, so that in the end no machine is alone with it. Those that want another kind of machine stand
+    // together, so that few are started.
+    cases.sort_by_key(|case| (!case.is_outside(), !case.wants_udev(), !case.is_long()));
     cases
 }
 
@@ -158,10 +159,10 @@ mod tests {
 
     #[test]
     fn cases_are_chosen_by_their_full_names() {
-        let listed = "udev::a: test\na::one: test\noutside::cut: test\nb::two: test\nx: benchmark\n";
+        let listed = "a::one: test\nudev::a: test\noutside::cut: test\nb::two: test\njudge::c: test\nx: benchmark\n";
         let names = |filter| chosen("lvm", listed, filter).into_iter().map(|case| case.name).collect::<Vec<_>>();
-        assert_eq!(names(None), ["outside::cut", "a::one", "b::two", "udev::a"]);
-        assert_eq!(names(Some("lvm")).len(), 4);
+        assert_eq!(names(None), ["outside::cut", "udev::a", "judge::c", "a::one", "b::two"]);
+        assert_eq!(names(Some("lvm")).len(), 5);
         assert_eq!(names(Some("lvm::b")), ["b::two"]);
         assert!(names(Some("it")).is_empty());
     }
