@@ -92,7 +92,7 @@ fn make(place: &Place, wish: &Wish, lvm: &Lvm, world: &World) -> Result<(Group, 
 }
 
 /// What a person should hear of the pool that the volume takes its blocks from. If that is another than before, it was not asked
-/// for yet; nor was it when the volume was just made.
+/// for yet.
 fn warn(
     place: &Place,
     volume: &Volume,

@@ -24,7 +24,7 @@ use crate::{
     tags::{State, Wipe},
     taken::{Origin, Pending, Taken, blank},
     thin::promise,
-    tool::Lvm,
+    tool::{Lvm, flush},
     volume,
 };
 
@@ -70,6 +70,7 @@ pub(crate) fn create(options: &Options, source: &Source, world: &World) -> Resul
     match (step, target) {
         (Step::Done, Some(volume)) => {
             same_size(&place, volume.bytes, options)?;
+            flush(&group)?;
             idle(&place, volume, (&group, &lock, &lvm), world);
             return created(&place, &volume.group.uuid, volume.bytes, options);
         }
@@ -273,9 +274,13 @@ fn lvcreate(
         let message = format!("{} is being deleted", from.place.storage());
         return Err(Failure::new(Code::NotFound, message));
     };
+    if source.bytes != from.volume.bytes {
+        let message = format!("{} was made larger while it was looked at; try again", from.place.storage());
+        return Err(Failure::new(Code::Busy, message));
+    }
     // A size that LVM has made is one of whole extents.
-    let larger = wish.bytes > from.volume.bytes;
-    let bytes = if larger { create::rounded(wish, &source.group)? } else { from.volume.bytes };
+    let larger = wish.bytes > source.bytes;
+    let bytes = if larger { create::rounded(wish, &source.group)? } else { source.bytes };
     let pool = promise(pool, bytes, &rows, group, world)?;
     if wish.ours.wipe != Wipe::None {
         pool.keeps_secrets()?;

@@ -131,6 +131,7 @@ fn begin<T>(
             return Err(Failure::new(Code::Busy, message));
         }
         remove(place, left, Some(State::Creating), (&group, &lock, lvm))?;
+        seal::lift(place, world)?;
         // What it had, and what it was promised, is free again.
         volumes = volume::all(&place.vg, Some(&group.uuid), lvm, world)?.1;
     }

@@ -7,7 +7,7 @@ use crate::{
     decide::{is_snapshot, partial},
     end,
     place::{Place, VG_UUID},
-    report::Volume,
+    report::{Kind, Volume},
     seen::Seen,
     tags::{Ours, State},
     taken::holds_another,
@@ -33,7 +33,7 @@ pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
     let (group, mut volume) = match looked.volume {
         Some(volume) => (looked.group, volume),
         None if used_in.is_some_and(|uuid| uuid != looked.group.uuid) => return Ok(()),
-        None => return end::forget(&place, None, world),
+        None => return end::is_gone(&place, &looked.group, world),
     };
     let ours = deletable(&place, &volume)?;
     if volume.thick_origin || ours.state.is_some() && holds_another(&volume.tags) {
@@ -41,7 +41,7 @@ pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
         copy::drop_temporary(&place, &volume, (&group, &lvm), world)?;
         match volume::look(&place, &[], &lvm, world)?.volume {
             Some(now) => volume = now,
-            None => return end::forget(&place, None, world),
+            None => return end::is_gone(&place, &group, world),
         }
     }
     end::go_on(&place, &volume, &ours, (&group, &lock, &lvm), world)
@@ -68,5 +68,12 @@ fn deletable(place: &Place, volume: &Volume) -> Result<Ours> {
     if volume.partial {
         return Err(partial(place, volume));
     }
-    Ok(ours)
+    match volume.kind {
+        Kind::Thick | Kind::Thin { .. } => Ok(ours),
+        // With a pool all its volumes would go.
+        Kind::ThickSnapshot | Kind::ThinPool | Kind::Inner => {
+            let message = format!("{storage} is no volume any more, but a pool, a snapshot or a part of another one");
+            Err(Failure::new(Code::Conflict, message))
+        }
+    }
 }

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! thick: flexvol.state=deleting ──▶ parted from its volume (snapshots) ──▶ wiped ("In progress") ──▶ lvremove
-//! thin, or not to be wiped: lvremove
+//! thin: lvremove
 //! ```
-//! From the mark on it is never handed out again, whatever happens to us. What goes in one step needs none.
+//! From the mark on it is never handed out again, whatever happens to us. A thin one goes in one step and needs none; a thick one
+//! that is not wiped does not: LVM parts a snapshot from its volume first, and may discard blocks first.
 
 use flexvolume::{Code, Failure, Lock, Result, World};
 
@@ -23,7 +24,7 @@ use crate::{
     tags::{Ours, State, Wipe},
     taken::{holds_another, is_blank},
     thin::keeps_secrets,
-    tool::Lvm,
+    tool::{Lvm, flush},
     volume,
     wipe::{self, Progress},
 };
@@ -41,9 +42,8 @@ pub(crate) fn go_on(
 ) -> Result<()> {
     unused(place, volume, (group, lvm), world)?;
     let group_lock = world.lock(&place.group_lock_key())?;
-    let wipes = match volume.kind {
-        Kind::Thick | Kind::ThickSnapshot => ours.wipe != Wipe::None,
-        // Its pool zeroes blocks before they are another's.
+    let thick = match volume.kind {
+        Kind::Thick | Kind::ThickSnapshot => true,
         Kind::Thin { .. } | Kind::ThinPool | Kind::Inner => false,
     };
     let state = match ours.state {
@@ -52,7 +52,7 @@ pub(crate) fn go_on(
         Some(State::Deleting | State::Unknown) => ours.state,
         Some(State::Creating) | None => {
             leaves_nothing(volume, ours)?;
-            if wipes {
+            if thick {
                 mark(place, volume, (group, &group_lock, lvm), world)?;
                 Some(State::Deleting)
             } else {
@@ -60,7 +60,8 @@ pub(crate) fn go_on(
             }
         }
     };
-    let wiped = wipes && state == Some(State::Deleting);
+    // Of a thin one the pool zeroes blocks before they are another's.
+    let wiped = thick && ours.wipe != Wipe::None && state == Some(State::Deleting);
     let parted;
     let volume = match volume.kind {
         Kind::ThickSnapshot if wiped => {
@@ -73,7 +74,10 @@ pub(crate) fn go_on(
         drop(group_lock);
         let device = match activate(place, volume, (group, lock, lvm), world) {
             // An earlier call's command has removed it while we waited for it.
-            Err(_) if !volume::is_there(&volume.uuid, group, lvm)? => return forget(place, Some(volume), world),
+            Err(_) if !volume::is_there(&volume.uuid, group, lvm)? => {
+                flush(group)?;
+                return forget(place, Some(volume), world);
+            }
             device => device?,
         };
         match wipe::slice(place, &volume.uuid, &device, ours.wipe, world)? {
@@ -153,6 +157,15 @@ pub(crate) fn not_deleted(failure: Failure) -> Failure {
         Some(Code::NotFound) => Failure::internal(failure.to_string()),
         _ => failure,
     }
+}
+
+/// A volume that is not there: a dead call's command may have removed it just now, and nobody flushed that.
+///
+/// # Errors
+/// A disk could not be flushed, or a note not be removed.
+pub(crate) fn is_gone(place: &Place, group: &Group, world: &World) -> Result<()> {
+    flush(group)?;
+    forget(place, None, world)
 }
 
 /// Takes away what we noted of a volume that is no more. Last of all the mark that it was there.

@@ -18,7 +18,7 @@ use crate::{
     tags::State,
     taken::holds_another,
     thin::is_in,
-    tool::Lvm,
+    tool::{Lvm, flush},
 };
 
 /// What a volume is given that nobody asked a size for.
@@ -50,6 +50,8 @@ pub(crate) fn create(options: &Options, world: &World) -> Result<Created> {
             let group = stage.leave().0;
             match known(&place, there, &wish, (&group, &lock, &lvm), world)? {
                 Some(same) => {
+                    // A dead call's command may have published it just now.
+                    flush(&group)?;
                     idle(&place, &same, (&group, &lock, &lvm), world);
                     (same.group.uuid, same.bytes)
                 }

@@ -11,12 +11,12 @@ use crate::{
     place::Place,
     report::Volume,
     tags::{State, tag},
-    tool::Lvm,
+    tool::{Lvm, flush},
     volume,
 };
 
-/// Removes a volume that is in this state, or in none: LVM itself, under its own lock, sees that it is this very one,
-/// ours, in that state, and without thick snapshots. `lock` is that of the group.
+/// Removes a volume: LVM itself, under its own lock, sees that it is this very one, ours, in this state if it has to be in one, and
+/// that nothing else hangs on its blocks. `lock` is that of the group.
 ///
 /// # Errors
 /// `busy`: somebody uses it. `conflict`: it is not that any more. Or LVM's own.
@@ -37,7 +37,8 @@ pub(crate) fn remove(
     }
     let tags = [tag("maker", "lvm")].into_iter().chain(state.map(State::tag));
     let tags = tags.map(|tag| format!(" && lv_tags={{\"{tag}\"}}")).collect::<String>();
-    let proof = format!("{}{tags} && lv_role!={{\"thickorigin\"}}", only(&volume.uuid));
+    let proof =
+        format!("{}{tags} && lv_role!={{\"thickorigin\"}} && lv_role!={{\"extthinorigin\"}}", only(&volume.uuid));
     let done = lvm.told(&format!("remove {storage}"), lock, group, &["lvremove", "-y", "-S", &proof, &storage]);
     // Where the machine's lvm.conf lets it speak, it says so itself.
     if done.as_ref().is_ok_and(|told| told.contains("successfully removed")) {
@@ -47,8 +48,10 @@ pub(crate) fn remove(
     if volume::is_there(&volume.uuid, group, lvm)? {
         done?;
         // Where the selection does not fit, LVM does nothing and says nothing.
-        let message = format!("{storage} was not removed: it changed while it was looked at; try again");
+        let message = format!(
+            "{storage} was not removed: it changed while it was looked at, or other volumes stand on it (lvs -o +lv_role); try again"
+        );
         return Err(Failure::new(Code::Conflict, message));
     }
-    Ok(())
+    flush(group)
 }

@@ -31,6 +31,8 @@ fn every_kind_of_volume_is_told() {
     assert_eq!(volume("thin").pool(), Some("pool"));
     let zeroed = |one: &Volume| matches!(one.kind, Kind::Thin { .. } | Kind::ThinPool);
     assert!(volumes().iter().all(|one| one.zeroes == zeroed(one)));
+    let careless = include_str!("../tests/reports/lvs.json").replace("tz--", "t---");
+    assert!(read::<Volume>(careless.as_bytes()).unwrap().iter().all(|one| !one.zeroes));
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::{
     tags::{Ours, State},
     taken::{Origin, Taken},
     thin::promise,
-    tool::Lvm,
+    tool::{Lvm, flush},
     volume,
 };
 
@@ -41,7 +41,7 @@ pub(crate) fn create(options: &Options, world: &World) -> Result<Snapshot> {
     if let Some(there) = stage.volumes.iter().find(|one| one.is(&place.lv)).cloned() {
         let (group, rows) = stage.leave();
         match known(&place, &there, &name, (&of, &rows))? {
-            Known::Same(snapshot) => return Ok(snapshot),
+            Known::Same(snapshot) => return flush(&group).map(|()| snapshot),
             Known::End(ours) => end::go_on(&place, &there, &ours, (&group, &lock, &lvm), world)?,
         }
         stage = Stage::set(&of, Some(&group.uuid), &lvm, world)?;
@@ -211,7 +211,10 @@ pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
     let lvm = Lvm::find()?;
     let lock = place.lock(world)?;
     let (group, rows) = volume::all(&place.vg, place.vg_uuid.as_ref(), &lvm, world).map_err(end::not_deleted)?;
-    let Some(volume) = rows.iter().find(|one| one.is(&place.lv)) else { return Ok(()) };
+    let Some(volume) = rows.iter().find(|one| one.is(&place.lv)) else {
+        // A dead call's command may have removed it just now.
+        return flush(&group);
+    };
     let ours = deletable(&place, volume, &rows)?;
     end::go_on(&place, volume, &ours, (&group, &lock, &lvm), world)
 }

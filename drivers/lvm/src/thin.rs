@@ -174,6 +174,11 @@ mod tests {
         assert!(pool(0).keeps_secrets().is_ok());
         let failure = Pool { zeroes: false, ..pool(0) }.keeps_secrets().unwrap_err();
         assert!(failure.to_string().contains("lvchange -Zy vg/pool"), "{failure}");
+        let all: Vec<Volume> = crate::report::read(include_bytes!("../tests/reports/lvs.json")).unwrap();
+        let row = |name: &str| all.iter().find(|one| one.name == name).unwrap().clone();
+        assert!(keeps_secrets(&row("thin")).is_ok() && keeps_secrets(&row("vol1")).is_ok());
+        let careless = keeps_secrets(&Volume { zeroes: false, ..row("thin") }).unwrap_err();
+        assert_eq!(careless.to_string(), failure.to_string());
     }
 
     #[test]

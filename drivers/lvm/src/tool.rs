@@ -202,12 +202,15 @@ fn limits(words: &[&str]) -> Limits {
 
 /// Whether a command changes what LVM has on its disks: only activation does not.
 fn writes(words: &[&str]) -> bool {
-    !["-ay", "-an", "--refresh"].iter().any(|word| words.contains(word))
+    words.first() != Some(&"lvchange") || !["-ay", "-an", "--refresh"].iter().any(|word| words.contains(word))
 }
 
 /// Sees to it that what LVM wrote outlives a power cut. LVM never flushes a disk, and what we write down elsewhere on the
 /// strength of its word may lie on a disk that is flushed sooner.
-fn flush(group: &Group) -> Result<()> {
+///
+/// # Errors
+/// A disk could not be flushed.
+pub(crate) fn flush(group: &Group) -> Result<()> {
     for device in &group.devices {
         let flushed = fs::File::open(device).and_then(|disk| disk.sync_all());
         flushed.map_err(|error| Error::io("flush the disk", device, error))?;
@@ -249,7 +252,7 @@ mod tests {
 
     #[test]
     fn all_but_activation_is_flushed() {
-        assert!(writes(&["lvcreate", "-y", "-n", "lv", "-Wn", "vg"]) && writes(&["lvremove", "-y", "vg/lv"]));
+        assert!(writes(&["lvcreate", "-y", "-n", "lv", "-Wn", "-an", "vg"]) && writes(&["lvremove", "-y", "vg/lv"]));
         assert!(writes(&["lvchange", "--deltag", "flexvol.state=creating", "vg/lv"]));
         assert!(!writes(&["lvchange", "-ay", "-K", "vg/lv"]) && !writes(&["lvchange", "-an", "vg/lv"]));
         assert!(!writes(&["lvchange", "--refresh", "vg/lv"]));

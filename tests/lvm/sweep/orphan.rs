@@ -209,6 +209,7 @@ fn what_is_provisioned_waits_for_what_a_dead_call_began() {
         field.assert_volumes(&NONE, word);
         field.assert_down(word);
     }
+    let thin = by_id("t");
     let (create, by_id) = (create("b"), by_id("b"));
     scene.ok(&["createvolume", &create]);
     let (new, old) = ((16 << 20).to_string(), (8 << 20).to_string());
@@ -225,5 +226,20 @@ fn what_is_provisioned_waits_for_what_a_dead_call_began() {
         field.assert_volumes(&["b"], word);
         field.assert_down(word);
     }
+    scene.ok(&["deletevolume", &by_id]);
+    // Of a thin one each command is the last word: it is made in one step, and goes in one.
+    field.vg.pool("pool", "24m");
+    let wish = wish.with("thinpool", "pool");
+    let (create, by_id) = (wish.with("flexvol/name", "t").text(), thin);
+    for word in ["lvcreate", "--deltag"] {
+        scene.orphaned(word, &["createvolume", &create], &["createvolume", &create]);
+        field.assert_volumes(&["pool", "t"], word);
+        field.assert_down(word);
+        scene.orphaned("lvremove", &["deletevolume", &by_id], &["deletevolume", &by_id]);
+        field.assert_volumes(&["pool"], word);
+    }
+    scene.ok(&["createvolume", &create]);
+    scene.orphaned("lvremove", &["deletevolume", &by_id], &["createvolume", &create]);
+    field.assert_volumes(&["pool", "t"], "the name is wanted again");
     lvm(["lvremove", "--yes", "--force", &vg]);
 }
