@@ -27,8 +27,8 @@ pub(crate) struct Suite {
 /// Every suite.
 pub(crate) const SUITES: &[Suite] = &[Suite { name: "lvm", memory: 1536 }, Suite { name: "nfs", memory: 1024 }];
 
-/// So many machines work at a time: as many as most small machines have processors, each with one.
-const LANES: usize = 2;
+/// So many machines work at a time: as most small machines have two processors, and a case waits for a part of its time.
+const LANES: usize = 3;
 
 /// The words by which cargo builds, or checks, the suites: by themselves they are left out, for they need a guest.
 pub(crate) fn targets() -> Vec<&'static str> {
