@@ -9,6 +9,11 @@ use crate::{volume::state::Op, wall::Wall};
 /// How many are kept for a volume.
 pub(super) const KEPT: i64 = 50;
 
+/// Drops all from the newest that is too old on. Nothing is written, nor looked at but the index, where there is none.
+pub(super) const FORGET: &str = "
+    DELETE FROM history WHERE key = ?1 AND (generation, nth) <=
+        (SELECT generation, nth FROM history WHERE key = ?1 ORDER BY generation DESC, nth DESC LIMIT 1 OFFSET ?2)";
+
 /// One call of a driver, or the host's own part of an op, if that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
@@ -36,11 +41,7 @@ pub(super) fn add(db: &Connection, key: &str, generation: i64, entries: &[Entry]
         let text = serde_json::to_string(entry).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
         insert.execute(params![key, generation, nth, text])?;
     }
-    db.prepare_cached(
-        "DELETE FROM history WHERE key = ?1 AND (generation, nth) NOT IN
-             (SELECT generation, nth FROM history WHERE key = ?1 ORDER BY generation DESC, nth DESC LIMIT ?2)",
-    )?
-    .execute(params![key, KEPT])?;
+    db.prepare_cached(FORGET)?.execute(params![key, KEPT])?;
     Ok(())
 }
 

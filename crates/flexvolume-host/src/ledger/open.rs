@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, config::DbConfig};
 
 use super::{
     BUSY, Ledger, ballast,
@@ -146,6 +146,8 @@ fn connect(path: &Path) -> std::result::Result<Connection, Trouble> {
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "secure_delete", true)?;
     db.pragma_update(None, "cache_size", -256)?;
+    // A plan is made once, whatever is bound: by itself SQLite reads a limit that is a parameter, and plans anew whenever it is bound.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     if version(&db)? < SCHEMA {
         make(&db)?;
     }

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use flexvolume_linux::process;
 use flexvolume_protocol::{DriverName, UserOptions, VolumeName};
-use rusqlite::ffi::{SQLITE_BUSY, SQLITE_CORRUPT};
+use rusqlite::{
+    StatementStatus,
+    ffi::{SQLITE_BUSY, SQLITE_CORRUPT},
+};
 
 use super::{
     open::{Opened, Trouble},
@@ -250,6 +253,19 @@ fn the_last_calls_are_kept_in_order_and_go_with_the_volume() {
     // An older program knows nothing of the history: the file itself sees to it.
     ledger.db.lock().unwrap().execute("DELETE FROM volume", []).unwrap();
     assert_eq!(verdicts(&ledger, &other.key), Vec::<String>::new());
+}
+
+#[test]
+fn nothing_is_planned_anew_for_what_is_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(&dir.path().join("ledger.db")).ledger;
+    for name in ["a", "b", "c"] {
+        ledger.put_with(&mut record(name), &[entry("one")], Durability::Process, false).unwrap();
+    }
+    let db = ledger.db.lock().unwrap();
+    let forget = db.prepare_cached(history::FORGET).unwrap();
+    assert!(forget.get_status(StatementStatus::Run) >= 3, "it is the one that was used");
+    assert_eq!(forget.get_status(StatementStatus::RePrepare), 0);
 }
 
 /// A file as version 1 made it, with one volume, and one row that is no JSON.
