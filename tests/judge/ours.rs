@@ -1,6 +1,11 @@
 //! Our own drivers, and the examples of the book, are fit.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use flexvol_tests::judged::{HEARD, PARTS};
 use flexvolume_testkit::{binary, skip};
@@ -48,10 +53,40 @@ fn tmpfs() {
 #[test]
 fn loopback() {
     let Some(bed) = Bed::new() else { return };
+    judge_loopback(&bed, &binary("loopback").unwrap());
+}
+
+fn judge_loopback(bed: &Bed, driver: &Path) {
     let images = bed.sandbox.dir("images").unwrap();
     fs::set_permissions(&images, PermissionsExt::from_mode(0o700)).unwrap();
     let volume = json!({"create": {}, "fsType": "xfs", "bytes": 300 << 20});
-    fit(&bed, &binary("loopback").unwrap(), &volume, Some(&json!({"directory": images})), 1);
+    fit(bed, driver, &volume, Some(&json!({"directory": images})), 1);
+}
+
+/// A driver of ours as it is built for musl.
+fn for_musl(name: &str) -> Option<PathBuf> {
+    let driver = binary(&format!("musl/{name}"));
+    if driver.is_err() {
+        // Who tried to build it left the reason.
+        let reason = binary("musl.reason").and_then(fs::read_to_string);
+        let reason = reason.unwrap_or_else(|_| "`cargo xtask test musl` builds it".to_owned());
+        skip(&format!("{name} is not built for musl: {reason}"));
+    }
+    driver.ok()
+}
+
+#[test]
+fn tmpfs_for_musl() {
+    let Some(bed) = Bed::new() else { return };
+    let Some(driver) = for_musl("tmpfs") else { return };
+    fit(&bed, &driver, &json!({"options": {}}), None, 56);
+}
+
+#[test]
+fn loopback_for_musl() {
+    let Some(bed) = Bed::new() else { return };
+    let Some(driver) = for_musl("loopback") else { return };
+    judge_loopback(&bed, &driver);
 }
 
 fn example(file: &str, tool: &str, skipped: u64) {

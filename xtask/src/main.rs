@@ -8,6 +8,7 @@ mod demo;
 mod go;
 mod guest;
 mod machine;
+mod musl;
 mod python;
 mod say;
 mod sh;

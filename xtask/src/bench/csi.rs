@@ -2,7 +2,7 @@
 
 use super::bed::Bed;
 use super::measure::{Figure, Mark, Row, Unit};
-use crate::sh;
+use crate::{musl, sh};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -19,6 +19,9 @@ unmount) umount "$2" && echo '{"status": "Success"}' ;;
 *) echo '{"status": "Not supported"}' ;;
 esac
 "#;
+
+/// The drivers of ours that are called, as releases have them: built for musl, where that is to be had.
+const OURS: [&str; 2] = ["tmpfs", "loopback"];
 
 /// Among how many mounts: the name, rows, and mounts in a row.
 const CROWDS: [(&str, u32, u32); 2] = [("10 other mounts", 1, 10), ("10,000 other mounts", 100, 100)];
@@ -38,13 +41,39 @@ pub(super) fn all(release: &Path) -> Result<Vec<Figure>> {
     fs::write(&shell, SHELL).with_context(|| format!("cannot write {}", shell.display()))?;
     fs::set_permissions(&shell, fs::Permissions::from_mode(0o755)).context("cannot make it executable")?;
     bed.install(&shell, "bench/shell")?;
-    let mut heard = String::new();
+    let library = match musl::drivers(&OURS, true)? {
+        Ok(dir) => {
+            OURS.iter().try_for_each(|name| bed.install(&dir.join(name), &format!("flexvol.io/{name}")))?;
+            "musl"
+        }
+        Err(why) => {
+            println!("the drivers are those for glibc: {why}");
+            "glibc"
+        }
+    };
+    let mut heard = run(&bed, &alone())?;
     for (name, rows, row) in CROWDS {
         heard += &run(&bed, &format!("{}\n{}", crowded(rows, row), published(name)))?;
     }
     heard += &run(&bed, &made())?;
     bed.scratch.sweep()?;
-    rows().iter().map(|row| row.figure(&heard)).collect()
+    rows(library).iter().map(|row| row.figure(&heard)).collect()
+}
+
+/// What the figure of the driver alone is called.
+const ALONE: &str = "time for each call, no bridge, built for musl and for glibc";
+
+/// The driver by itself, as it is called in what follows and as it is built for glibc.
+fn alone() -> String {
+    let name = ALONE.strip_prefix("time for each call, ").unwrap_or(ALONE);
+    format!(
+        r#"
+        mkdir "$dir/alone"
+        for round in 1 2 3; do
+            "$bench" bare ours "$FLEXVOL_PLUGIN_DIR/flexvol.io~tmpfs/tmpfs" "$dir/alone" {VOLUMES} 1 "{name}"
+            "$bench" bare other "$(dirname "$flexvol")/tmpfs" "$dir/alone" {VOLUMES} 1 "{name}"
+        done"#
+    )
 }
 
 /// In a mount namespace of its own, which goes with all its mounts.
@@ -124,20 +153,26 @@ fn made() -> String {
     )
 }
 
-fn rows() -> Vec<Row> {
+fn rows(library: &str) -> Vec<Row> {
     let mut rows = Vec::new();
     // Rows live as long as the program.
     let row = |name: String, how: &'static str, unit, mark| Row { name: name.leak(), how, unit, mark };
+    let published: &str = format!(
+        "200 volumes published and unpublished: the whole time by the number of calls, three rounds. Ours is the tmpfs driver, built for \
+         {library}; the other is a driver of eight lines of shell that runs mount and umount."
+    )
+    .leak();
+    rows.push(row(
+        ALONE.to_owned(),
+        "The tmpfs driver run by itself, `mount` and `unmount` of 200 volumes, three rounds. Ours is built as in all that follows, the other \
+         for glibc, which asks the processor for its caches at each start: a virtual machine is left for each question.",
+        Unit::Time,
+        Mark::None,
+    ));
     for (among, ..) in CROWDS {
         for count in AT_ONCE {
             let mark = if count == 8 { Mark::Median(AIM) } else { Mark::None };
-            rows.push(row(
-                format!("time for each call, {count} at once, {among}"),
-                "200 volumes published and unpublished: the whole time by the number of calls, three rounds. Ours is the tmpfs driver; the \
-                 other is a driver of eight lines of shell that runs mount and umount.",
-                Unit::Time,
-                mark,
-            ));
+            rows.push(row(format!("time for each call, {count} at once, {among}"), published, Unit::Time, mark));
             rows.push(row(
                 format!("one call, {count} at once, {among}"),
                 "How long each of these calls took.",

@@ -1,7 +1,7 @@
 //! The door that says whether all is well: format, lints, rules, every test, the book's code, and the demo in both of its lives.
 
 use crate::{
-    book, demo, go, guest, machine, python, say, sh,
+    book, demo, go, guest, machine, musl, python, say, sh,
     tally::{Reader, Tally},
     tidy,
 };
@@ -38,16 +38,18 @@ pub(crate) fn main(filter: Option<&str>) -> Result<()> {
     let demo_nobody = |tally: &mut Tally| demo_as_nobody(&exe, tally);
     let build: Phase = ("build", &build);
     let tests: Phase = ("cargo test", &tests);
+    let musl: Phase = ("drivers for musl", &|_| musl::for_tests());
     let witness: Phase = ("the witness", &|_| go::WITNESS.build());
     let sanity: Phase = ("csi-sanity", &|_| go::SANITY.build());
     let grpcio: Phase = ("gRPC for Python", &|_| python::grpcio());
     let guests = |tally: &mut Tally| guest::suites(filter, tally);
     let guests: Phase = ("guests", &guests);
-    let all: [Phase; 12] = [
+    let all: [Phase; 13] = [
         ("rustfmt", &rustfmt),
         ("tidy", &|tally| one("tidy", tally, tidy::main)),
         ("clippy", &clippy),
         build,
+        musl,
         witness,
         sanity,
         grpcio,
@@ -61,6 +63,7 @@ pub(crate) fn main(filter: Option<&str>) -> Result<()> {
         None => &all,
         Some(filter) if filter.starts_with("witness") => &[build, witness, tests, guests],
         Some(filter) if filter.contains("sanity") => &[build, sanity, tests, guests],
+        Some(filter) if filter.contains("musl") => &[build, musl, tests, guests],
         Some(filter) if filter.contains("grpcio") => &[build, grpcio, tests, guests],
         // A suite's own name is no part of any other test's.
         Some(filter) if guest::is_suite(filter) => &[build, guests],
