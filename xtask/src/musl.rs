@@ -8,6 +8,8 @@ use std::process::Command;
 
 /// The folder of those for the tests, beside all other executables.
 const DIR: &str = "musl";
+/// The cases that need them.
+pub(crate) const TESTS: [&str; 2] = ["ours::tmpfs_for_musl", "ours::loopback_for_musl"];
 /// In its place: why there are none.
 const REASON: &str = "musl.reason";
 

@@ -20,7 +20,7 @@ use crate::{
     stage::Stage,
     tags::{Ours, Wipe},
     thin,
-    tool::Lvm,
+    tool::{Lvm, flush},
     volume,
 };
 
@@ -62,6 +62,9 @@ pub(crate) fn attach(place: &Place, options: &Options, world: &World) -> Result<
         (Step::Use { adopt }, Some(volume)) => {
             if adopt {
                 adopt_it(place, &volume, options, &looked.group, &lvm, world)?;
+            } else if seen.is_none() {
+                // What is remembered of it must not outlive its making, which a dead call may have ended just now.
+                flush(&looked.group)?;
             }
             (looked.group, volume)
         }

@@ -275,8 +275,7 @@ fn lvcreate(
         return Err(Failure::new(Code::NotFound, message));
     };
     if source.bytes != from.volume.bytes {
-        let message = format!("{} was made larger while it was looked at; try again", from.place.storage());
-        return Err(Failure::new(Code::Busy, message));
+        return Err(from.changed());
     }
     // A size that LVM has made is one of whole extents.
     let larger = wish.bytes > source.bytes;

@@ -47,6 +47,14 @@ pub(crate) struct From<'a> {
     pub(crate) snapshot: bool,
 }
 
+impl From<'_> {
+    /// The failure for a source that has another size by now.
+    pub(crate) fn changed(&self) -> Failure {
+        let message = format!("the size of {} has changed while it was looked at; try again", self.place.storage());
+        Failure::new(Code::Busy, message)
+    }
+}
+
 /// How far a copy has come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Progress {
@@ -187,7 +195,10 @@ fn temporary(
         }
     }
     let wish = Wish { place: &still, name: still.lv.to_string(), copied_to: Some(&target.uuid), room };
-    snapshot::take(&wish, &from.place, Stage::set(&from.place, Some(&group.uuid), lvm, world)?, (&lock, lvm), world)?;
+    let stage = Stage::set(&from.place, Some(&group.uuid), lvm, world)?;
+    if snapshot::take(&wish, &from.place, stage, (&lock, lvm), world)?.bytes != from.bytes {
+        return Err(from.changed());
+    }
     let taken = volume::look(&still, &[], lvm, world)?.volume;
     let taken = taken.ok_or_else(|| Failure::internal(format!("{} was taken and is not there", still.storage())))?;
     Ok((still, taken))

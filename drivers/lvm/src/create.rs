@@ -197,8 +197,8 @@ pub(crate) fn publish(place: &Place, change: (&Group, &Lock, &Lvm)) -> Result<()
     whole(place, &["--setautoactivation", "n"], change)
 }
 
-/// Takes the state off a volume or snapshot that was made. By that LVM knows it as ours: while its own lock is held, nobody else
-/// makes one of its name.
+/// Takes the state off a volume or snapshot that was made; by that LVM knows it. While its own lock is held no call of ours makes
+/// another of its name; what a person has renamed or removed meanwhile is not looked for, here as little as a moment later.
 ///
 /// # Errors
 /// LVM's own.

@@ -36,6 +36,7 @@ fn volume(tags: &str) -> Volume {
         tags: Tags::parse(tags),
         kind: Kind::Thick,
         thick_origin: false,
+        external_origin: false,
         origin: None,
         active: false,
         open: false,

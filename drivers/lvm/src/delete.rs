@@ -77,3 +77,27 @@ fn deletable(place: &Place, volume: &Volume) -> Result<Ours> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tags::{Tags, Wipe};
+
+    #[test]
+    fn only_volumes_of_ours_are_deleted_and_not_what_became_of_them() {
+        let place = Place::recorded("vg/vol1").unwrap();
+        let rows: Vec<Volume> = crate::report::read(include_bytes!("../tests/reports/lvs.json")).unwrap();
+        let ours = Ours { name: "n".into(), id: place.id(), state: None, wipe: Wipe::Zero }.tags().join(",");
+        for row in rows {
+            let row = Volume { partial: false, tags: Tags::parse(&ours), ..row };
+            let code = deletable(&place, &row).map(drop).map_err(|failure| failure.code());
+            let wanted = match row.kind {
+                Kind::Thick | Kind::Thin { .. } => Ok(()),
+                Kind::ThickSnapshot | Kind::ThinPool | Kind::Inner => Err(Some(Code::Conflict)),
+            };
+            assert_eq!(code, wanted, "{}", row.name);
+            let theirs = Volume { tags: Tags::parse(""), ..row };
+            assert_eq!(deletable(&place, &theirs).unwrap_err().code(), Some(Code::Permission));
+        }
+    }
+}

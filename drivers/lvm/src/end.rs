@@ -1,11 +1,11 @@
-//! The end of a volume or a snapshot of ours: nobody has it, it is marked, wiped in slices, removed, and forgotten.
+//! The end of a volume or a snapshot of ours: nobody has it, it is marked and wiped in slices if it is thick, removed, and forgotten.
 //!
 //! ```text
 //! thick: flexvol.state=deleting ──▶ parted from its volume (snapshots) ──▶ wiped ("In progress") ──▶ lvremove
 //! thin: lvremove
 //! ```
-//! From the mark on it is never handed out again, whatever happens to us. A thin one goes in one step and needs none; a thick one
-//! that is not wiped does not: LVM parts a snapshot from its volume first, and may discard blocks first.
+//! From the mark on it is never handed out again, whatever happens to us. A thin one goes in one step and needs none. A thick one
+//! takes LVM several even if it is not wiped: a snapshot is parted from its volume first, and blocks may be discarded first.
 
 use flexvolume::{Code, Failure, Lock, Result, World};
 
@@ -17,7 +17,7 @@ use crate::{
     names::dm_uuid,
     notes::Lasting,
     place::{Place, copied, intents, not_copied},
-    remove::remove,
+    remove::{STANDS_ALONE, remove},
     report::{Kind, Volume},
     seal,
     seen::Seen,
@@ -92,11 +92,11 @@ pub(crate) fn go_on(
     forget(place, Some(volume), world)
 }
 
-/// Marks it, unless it has got a thick snapshot since it was looked at: that would be full as soon as the volume is wiped.
+/// Marks it, unless others stand on it since it was looked at: a thick snapshot would be full as soon as the volume is wiped.
 /// LVM itself sees to that; where the selection does not fit, it does nothing and says nothing.
 fn mark(place: &Place, volume: &Volume, (group, lock, lvm): (&Group, &Lock, &Lvm), world: &World) -> Result<()> {
     let (storage, state) = (place.storage(), State::Deleting.tag());
-    let condition = format!("{} && lv_role!={{\"thickorigin\"}}", only(&volume.uuid));
+    let condition = format!("{} && {STANDS_ALONE}", only(&volume.uuid));
     // At boot a snapshot comes up with its volume; parted from that, and not wiped yet, it would come up by itself.
     let words = ["lvchange", "--addtag", &state, "--setautoactivation", "n", "-S", &condition, &storage];
     lvm.change(&format!("mark {storage} as being deleted"), lock, group, &words)?;
@@ -122,7 +122,7 @@ fn part(place: &Place, volume: &Volume, (group, lock, lvm): (&Group, &Lock, &Lvm
         .ok_or_else(|| Failure::new(Code::Conflict, format!("{storage} changed while it was deleted; try again")))
 }
 
-/// Nobody has it: no attachment of ours, no mount, no program, no thick snapshot.
+/// Nobody has it: no attachment of ours, no mount, no program, no thick snapshot, no thin volume that begins with it.
 fn unused(place: &Place, volume: &Volume, (group, lvm): (&Group, &Lvm), world: &World) -> Result<()> {
     let storage = place.storage();
     if volume.thick_origin {
@@ -130,6 +130,11 @@ fn unused(place: &Place, volume: &Volume, (group, lvm): (&Group, &Lvm), world: &
         let of_it = all.iter().filter(|one| one.origin.as_deref() == Some(place.lv.as_str()));
         let names: Vec<&str> = of_it.map(|one| one.name.as_str()).collect();
         let message = format!("{storage} has thick snapshots, which would die with it: {}", names.join(", "));
+        return Err(Failure::new(Code::Busy, message));
+    }
+    if volume.external_origin {
+        let message =
+            format!("{storage} is what thin volumes begin with, which would die with it; see: lvs -o +origin");
         return Err(Failure::new(Code::Busy, message));
     }
     let dm = Dm::with_uuid(&dm_uuid(&volume.group.uuid, &volume.uuid))?;

@@ -10,7 +10,7 @@ use crate::{
     place::Place,
     report::{Kind, Volume},
     thin::promise,
-    tool::Lvm,
+    tool::{Lvm, flush},
     volume,
 };
 
@@ -30,6 +30,8 @@ pub(crate) fn expand(options: &Options, bytes: u64, world: &World) -> Result<u64
         refresh(&place, &volume.uuid, &group, &volume_lock, &lvm)?;
     }
     if volume.bytes >= bytes {
+        // A dead call's command may have grown it just now.
+        flush(&group)?;
         return Ok(volume.bytes);
     }
     let wanted = volume.group.round_up(bytes);

@@ -15,8 +15,11 @@ use crate::{
     volume,
 };
 
+/// The selection by which LVM sees that no other volume dies with one.
+pub(crate) const STANDS_ALONE: &str = r#"lv_role!={"thickorigin"} && lv_role!={"extthinorigin"}"#;
+
 /// Removes a volume: LVM itself, under its own lock, sees that it is this very one, ours, in this state if it has to be in one, and
-/// that nothing else hangs on its blocks. `lock` is that of the group.
+/// that no other dies with it. `lock` is that of the group.
 ///
 /// # Errors
 /// `busy`: somebody uses it. `conflict`: it is not that any more. Or LVM's own.
@@ -37,8 +40,7 @@ pub(crate) fn remove(
     }
     let tags = [tag("maker", "lvm")].into_iter().chain(state.map(State::tag));
     let tags = tags.map(|tag| format!(" && lv_tags={{\"{tag}\"}}")).collect::<String>();
-    let proof =
-        format!("{}{tags} && lv_role!={{\"thickorigin\"}} && lv_role!={{\"extthinorigin\"}}", only(&volume.uuid));
+    let proof = format!("{}{tags} && {STANDS_ALONE}", only(&volume.uuid));
     let done = lvm.told(&format!("remove {storage}"), lock, group, &["lvremove", "-y", "-S", &proof, &storage]);
     // Where the machine's lvm.conf lets it speak, it says so itself.
     if done.as_ref().is_ok_and(|told| told.contains("successfully removed")) {

@@ -49,6 +49,8 @@ pub(crate) struct Volume {
     pub(crate) kind: Kind,
     /// It has thick snapshots, which die with it.
     pub(crate) thick_origin: bool,
+    /// It is the external origin of thin volumes, which die with it.
+    pub(crate) external_origin: bool,
     /// What it is a snapshot of, thin or thick.
     pub(crate) origin: Option<String>,
     /// It has a device.
@@ -112,6 +114,7 @@ impl Row for Volume {
             tags: Tags::parse(fields.text("lv_tags")?),
             kind: kind(fields.text("lv_layout")?, fields.text("lv_role")?, fields.text("pool_lv")?),
             thick_origin: has(fields.text("lv_role")?, "thickorigin"),
+            external_origin: has(fields.text("lv_role")?, "extthinorigin"),
             origin: fields.some("origin")?.map(str::to_owned),
             active: fields.text("lv_active")? == "active",
             open: fields.text("lv_device_open")? == "open",

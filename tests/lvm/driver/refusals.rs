@@ -173,6 +173,29 @@ fn a_thick_origin_is_not_deleted_and_says_why() {
 }
 
 #[test]
+fn what_thin_volumes_live_on_is_not_deleted() {
+    let Some(node) = Node::with_pool(&[128], 40) else { return };
+    let ours = |volume: &str| {
+        let id = format!("flexvol.id={}", node.vg.of(volume));
+        tag(&node.vg, volume, &["flexvol.maker=lvm", &format!("flexvol.name={volume}"), &id]);
+    };
+    // A volume that a person made what a thin one begins with, and one that became a pool.
+    node.vg.create("first", "8m", &["--activate", "n"]);
+    let begun = ["lvconvert", "--yes", "--type", "thin", "--thinpool", POOL, "--originname", "base"];
+    lvm([&begun[..], &[&node.vg.of("first")]].concat());
+    ours("base");
+    ours(POOL);
+    node.delete("base").fails("busy", &["thin volumes begin with"]);
+    node.delete(POOL).fails("conflict", &["a pool"]);
+    assert_eq!(node.vg.volumes(), ["base", "first", POOL]);
+    assert!(!node.vg.tags("base").iter().any(|tag| tag.contains("deleting")));
+    lvm(["lvremove", "--yes", &node.vg.of("first")]);
+    lvm(["lvchange", "--permission", "rw", &node.vg.of("base")]);
+    node.delete("base").ok();
+    assert_eq!(node.vg.volumes(), [POOL]);
+}
+
+#[test]
 fn what_is_being_made_or_deleted_is_not_handed_out() {
     let Some(node) = Node::new(&[64]) else { return };
     let ours = |volume: &str, state: &str| {

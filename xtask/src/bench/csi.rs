@@ -44,14 +44,14 @@ pub(super) fn all(release: &Path) -> Result<Vec<Figure>> {
     let library = match musl::drivers(&OURS, true)? {
         Ok(dir) => {
             OURS.iter().try_for_each(|name| bed.install(&dir.join(name), &format!("flexvol.io/{name}")))?;
-            "musl"
+            MUSL
         }
         Err(why) => {
             println!("the drivers are those for glibc: {why}");
             "glibc"
         }
     };
-    let mut heard = run(&bed, &alone())?;
+    let mut heard = if library == MUSL { run(&bed, &alone())? } else { String::new() };
     for (name, rows, row) in CROWDS {
         heard += &run(&bed, &format!("{}\n{}", crowded(rows, row), published(name)))?;
     }
@@ -59,6 +59,8 @@ pub(super) fn all(release: &Path) -> Result<Vec<Figure>> {
     bed.scratch.sweep()?;
     rows(library).iter().map(|row| row.figure(&heard)).collect()
 }
+
+const MUSL: &str = "musl";
 
 /// What the figure of the driver alone is called.
 const ALONE: &str = "time for each call, no bridge, built for musl and for glibc";
@@ -162,13 +164,16 @@ fn rows(library: &str) -> Vec<Row> {
          {library}; the other is a driver of eight lines of shell that runs mount and umount."
     )
     .leak();
-    rows.push(row(
+    let alone = row(
         ALONE.to_owned(),
         "The tmpfs driver run by itself, `mount` and `unmount` of 200 volumes, three rounds. Ours is built as in all that follows, the other \
          for glibc, which asks the processor for its caches at each start: a virtual machine is left for each question.",
         Unit::Time,
         Mark::None,
-    ));
+    );
+    if library == MUSL {
+        rows.push(alone);
+    }
     for (among, ..) in CROWDS {
         for count in AT_ONCE {
             let mark = if count == 8 { Mark::Median(AIM) } else { Mark::None };

@@ -262,6 +262,8 @@ impl Lane<'_> {
 
 fn tell(report: Report, tally: &mut Tally) {
     let Report { case, took, verdict } = report;
+    // Suites run side by side, and what is said of one case stands together.
+    let _whole = std::io::stdout().lock();
     let seconds = took.as_secs_f32();
     let show = |word: &str, output: &[String]| {
         println!("test {} ... {word} ({seconds:.1} s)", case.full);

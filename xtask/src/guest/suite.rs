@@ -9,7 +9,7 @@ use super::{
     times::Times,
 };
 use crate::{go, say, sh, tally::Tally};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -22,10 +22,13 @@ pub(crate) struct Suite {
     pub(crate) name: &'static str,
     /// Memory of each of its machines in MiB. Half of it is at most what files below `/tmp` may take.
     memory: u32,
+    /// How many of all machines are its own while both suites run: what one waits for, the other computes.
+    lanes: usize,
 }
 
 /// Every suite.
-pub(crate) const SUITES: &[Suite] = &[Suite { name: "lvm", memory: 1536 }, Suite { name: "nfs", memory: 1024 }];
+pub(crate) const SUITES: &[Suite] =
+    &[Suite { name: "lvm", memory: 1536, lanes: 2 }, Suite { name: "nfs", memory: 1024, lanes: 1 }];
 
 /// So many machines work at a time: as most small machines have two processors, and a case waits for a part of its time.
 const LANES: usize = 3;
@@ -74,15 +77,30 @@ fn chosen(suite: &str, listed: &str, filter: Option<&str>) -> Vec<Case> {
     cases
 }
 
-/// All suites, for the test door.
+/// All suites, for the test door, side by side.
 pub(crate) fn suites(filter: Option<&str>, tally: &mut Tally) -> Result<()> {
-    let start = Instant::now();
-    SUITES.iter().try_for_each(|suite| begun(suite, filter, false, Times::usual(start), tally))
+    let times = Times::usual(Instant::now());
+    let mut ready = Vec::new();
+    for suite in SUITES {
+        ready.extend(Ready::of(suite, filter, tally)?);
+    }
+    let alone = ready.len() == 1;
+    std::thread::scope(|scope| {
+        let run = |one: Ready| {
+            let lanes = if alone { LANES } else { one.suite.lanes };
+            scope.spawn(move || one.run(lanes, times))
+        };
+        let running: Vec<_> = ready.into_iter().map(run).collect();
+        for suite in running {
+            tally.add(suite.join().map_err(|_| anyhow!("the thread of a suite panicked"))?);
+        }
+        Ok(())
+    })
 }
 
 /// One suite, for a person; with `here` on this machine's own kernel, with `limit` with so much time for each case, and all of them as long as they take.
 pub(super) fn one(
-    suite: &Suite,
+    suite: &'static Suite,
     filter: Option<&str>,
     here: bool,
     limit: Option<Duration>,
@@ -96,46 +114,81 @@ pub(super) fn one(
     Ok(())
 }
 
-fn begun(suite: &Suite, filter: Option<&str>, here: bool, times: Times, tally: &mut Tally) -> Result<()> {
-    let exe = build()?.lines().find_map(|line| executable(line, suite.name));
-    let exe = exe.with_context(|| format!("cargo names no executable of the suite {}", suite.name))?;
-    let cases = cases(suite, &exe, filter)?;
-    if cases.is_empty() {
-        return Ok(());
-    }
-    let count = cases.len();
+fn begun(suite: &'static Suite, filter: Option<&str>, here: bool, times: Times, tally: &mut Tally) -> Result<()> {
     if here {
-        println!("{}: {count} cases on this machine's own kernel", suite.name);
+        let exe = built(suite)?;
+        let cases = cases(suite, &exe, filter)?;
+        println!("{}: {} cases on this machine's own kernel", suite.name, cases.len());
         return lanes::here(&exe, cases, times, tally);
     }
-    let mut ground = match Ground::ready(Kit::default())? {
-        Ok(ground) => ground,
-        Err(NoGuest(why)) => {
-            tally.skip(&format!("the suite {} with its {count} cases", suite.name), &why);
-            return Ok(());
-        }
-    };
-    // Where one cannot be had, only its own cases are left out.
-    for program in [&go::WITNESS, &go::SANITY] {
-        if cases.iter().any(|case| case.asks() == Some(program))
-            && let Err(error) = program.build()
-        {
-            say::error(&error);
-            tally.fail(program.name);
-        }
+    if let Some(ready) = Ready::of(suite, filter, tally)? {
+        tally.add(ready.run(LANES, times));
     }
-    let program = format!("test-{}", suite.name);
-    ground.kit = Kit::of_build()?;
-    ground.kit.add(&exe, &program);
-    for program in [&go::WITNESS, &go::SANITY] {
-        ground.kit.add_reason(program.reason)?;
-    }
-    let spec = Spec { memory: suite.memory, ..Spec::plain(suite.name) };
-    let work = Work { ground: &ground, spec, exe: &exe, program, lanes: LANES, times };
-    println!("{}: {count} cases in guests ({})", suite.name, ground.about());
-    say::flush();
-    lanes::in_guests(&work, cases, tally);
     Ok(())
+}
+
+/// The suite's executable, of today.
+fn built(suite: &Suite) -> Result<PathBuf> {
+    let exe = build()?.lines().find_map(|line| executable(line, suite.name));
+    exe.with_context(|| format!("cargo names no executable of the suite {}", suite.name))
+}
+
+/// A suite that can begin.
+struct Ready {
+    suite: &'static Suite,
+    ground: Ground,
+    exe: PathBuf,
+    cases: Vec<Case>,
+}
+
+impl Ready {
+    /// Builds and prepares what its chosen cases need; `None` if there are none, or no guests, which the tally then says.
+    fn of(suite: &'static Suite, filter: Option<&str>, tally: &mut Tally) -> Result<Option<Ready>> {
+        let exe = built(suite)?;
+        let cases = cases(suite, &exe, filter)?;
+        if cases.is_empty() {
+            return Ok(None);
+        }
+        let mut ground = match Ground::ready(Kit::default())? {
+            Ok(ground) => ground,
+            Err(NoGuest(why)) => {
+                tally.skip(&format!("the suite {} with its {} cases", suite.name, cases.len()), &why);
+                return Ok(None);
+            }
+        };
+        // Where one cannot be had, only its own cases are left out.
+        for program in [&go::WITNESS, &go::SANITY] {
+            if cases.iter().any(|case| case.asks() == Some(program))
+                && let Err(error) = program.build()
+            {
+                say::error(&error);
+                tally.fail(program.name);
+            }
+        }
+        ground.kit = Kit::of_build()?;
+        ground.kit.add(&exe, &Self::program(suite));
+        for program in [&go::WITNESS, &go::SANITY] {
+            ground.kit.add_reason(program.reason)?;
+        }
+        println!("{}: {} cases in guests ({})", suite.name, cases.len(), ground.about());
+        say::flush();
+        Ok(Some(Ready { suite, ground, exe, cases }))
+    }
+
+    /// What its executable is called in the guest.
+    fn program(suite: &Suite) -> String {
+        format!("test-{}", suite.name)
+    }
+
+    /// Runs its cases, in so many machines at a time.
+    fn run(self, lanes: usize, times: Times) -> Tally {
+        let Ready { suite, ground, exe, cases } = self;
+        let spec = Spec { memory: suite.memory, ..Spec::plain(suite.name) };
+        let work = Work { ground: &ground, spec, exe: &exe, program: Self::program(suite), lanes, times };
+        let mut tally = Tally::default();
+        lanes::in_guests(&work, cases, &mut tally);
+        tally
+    }
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ pub(crate) fn main(filter: Option<&str>) -> Result<()> {
         None => &all,
         Some(filter) if filter.starts_with("witness") => &[build, witness, tests, guests],
         Some(filter) if filter.contains("sanity") => &[build, sanity, tests, guests],
-        Some(filter) if filter.contains("musl") => &[build, musl, tests, guests],
+        Some(filter) if musl::TESTS.iter().any(|name| name.contains(filter)) => &[build, musl, tests, guests],
         Some(filter) if filter.contains("grpcio") => &[build, grpcio, tests, guests],
         // A suite's own name is no part of any other test's.
         Some(filter) if guest::is_suite(filter) => &[build, guests],
