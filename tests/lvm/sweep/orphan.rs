@@ -234,7 +234,6 @@ fn what_is_provisioned_waits_for_what_a_dead_call_began() {
     for word in ["lvcreate", "--deltag"] {
         scene.orphaned(word, &["createvolume", &create], &["createvolume", &create]);
         field.assert_volumes(&["pool", "t"], word);
-        field.assert_down(word);
         scene.orphaned("lvremove", &["deletevolume", &by_id], &["deletevolume", &by_id]);
         field.assert_volumes(&["pool"], word);
     }
