@@ -48,14 +48,7 @@ impl Program {
     pub(crate) fn build(&self) -> Result<()> {
         let dir = sh::bin_dir()?;
         let (exe, reason) = (dir.join(self.name), dir.join(self.reason));
-        for old in [&exe, &reason] {
-            match std::fs::remove_file(old) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error).with_context(|| format!("cannot remove {}", old.display()));
-                }
-                Ok(()) | Err(_) => {}
-            }
-        }
+        sh::remove([&exe, &reason])?;
         let leave =
             |why: &str| std::fs::write(&reason, why).with_context(|| format!("cannot write {}", reason.display()));
         leave("its build failed, which is a failure by itself")?;

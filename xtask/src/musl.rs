@@ -8,10 +8,10 @@ use std::process::Command;
 
 /// The folder of those for the tests, beside all other executables.
 const DIR: &str = "musl";
-/// The cases that need them.
-pub(crate) const TESTS: [&str; 2] = ["ours::tmpfs_for_musl", "ours::loopback_for_musl"];
 /// In its place: why there are none.
 const REASON: &str = "musl.reason";
+/// The cases that need them.
+pub(crate) const TESTS: [&str; 2] = ["ours::tmpfs_for_musl", "ours::loopback_for_musl"];
 
 /// Builds these drivers, in release or as tests want them, and says where they are; the inner error says why they cannot be had here.
 pub(crate) fn drivers(names: &[&str], release: bool) -> Result<Result<PathBuf, String>> {
@@ -37,14 +37,8 @@ pub(crate) fn for_tests() -> Result<()> {
     let bin = sh::bin_dir()?;
     let (dir, reason) = (bin.join(DIR), bin.join(REASON));
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    for old in JUDGED.map(|name| dir.join(name)).iter().chain([&reason]) {
-        match std::fs::remove_file(old) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot remove {}", old.display()));
-            }
-            Ok(()) | Err(_) => {}
-        }
-    }
+    sh::remove(JUDGED.map(|name| dir.join(name)))?;
+    sh::remove([&reason])?;
     match drivers(&JUDGED, false)? {
         Ok(from) => JUDGED.iter().try_for_each(|name| {
             let (from, to) = (from.join(name), dir.join(name));

@@ -18,14 +18,7 @@ const LIMIT: Duration = Duration::from_secs(5 * 60);
 /// Has grpcio installed. Where it cannot be had the reason is left, and each test that needs it is skipped for it.
 pub(crate) fn grpcio() -> Result<()> {
     let dir = sh::bin_dir()?;
-    for old in [FOUND, REASON].map(|name| dir.join(name)) {
-        match std::fs::remove_file(&old) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot remove {}", old.display()));
-            }
-            Ok(()) | Err(_) => {}
-        }
-    }
+    sh::remove([FOUND, REASON].map(|name| dir.join(name)))?;
     let venv = sh::target_dir()?.join("grpcio");
     let (name, text) = match installed(&venv) {
         Ok(python) => {

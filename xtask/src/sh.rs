@@ -97,6 +97,20 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Removes what an earlier run may have left.
+pub(crate) fn remove(files: impl IntoIterator<Item = impl AsRef<Path>>) -> Result<()> {
+    for file in files {
+        let file = file.as_ref();
+        match std::fs::remove_file(file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", file.display()));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
 /// Does this command run and succeed? Its output is thrown away.
 pub(crate) fn works(command: &mut Command) -> bool {
     command

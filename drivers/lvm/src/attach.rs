@@ -87,11 +87,10 @@ fn make(place: &Place, wish: &Wish, lvm: &Lvm, world: &World) -> Result<(Group, 
     let stage = Stage::set(place, place.vg_uuid.as_ref(), lvm, world)?;
     let Made { group, active, .. } = create::make(place, wish, stage, lvm, world)?;
     let volume = match active {
-        Some(volume) => Some(volume),
-        None => volume::look(place, &[], lvm, world)?.volume,
+        Some(volume) => volume,
+        None => volume::made(place, lvm, world)?,
     };
-    let gone = || Failure::internal(format!("{} was made and is not there", place.storage()));
-    Ok((group, volume.ok_or_else(gone)?))
+    Ok((group, volume))
 }
 
 /// What a person should hear of the pool that the volume takes its blocks from. If that is another than before, it was not asked

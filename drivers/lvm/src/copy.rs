@@ -199,8 +199,7 @@ fn temporary(
     if snapshot::take(&wish, &from.place, stage, (&lock, lvm), world)?.bytes != from.bytes {
         return Err(from.changed());
     }
-    let taken = volume::look(&still, &[], lvm, world)?.volume;
-    let taken = taken.ok_or_else(|| Failure::internal(format!("{} was taken and is not there", still.storage())))?;
+    let taken = volume::made(&still, lvm, world)?;
     Ok((still, taken))
 }
 

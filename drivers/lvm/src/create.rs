@@ -109,8 +109,7 @@ pub(crate) fn make(place: &Place, wish: &Wish, stage: Stage, lvm: &Lvm, world: &
 /// As [`make`].
 pub(crate) fn half(place: &Place, wish: &Wish, more: u64, lvm: &Lvm, world: &World) -> Result<Volume> {
     begin(place, (wish, more), Stage::set(place, place.vg_uuid.as_ref(), lvm, world)?, lvm, world, |_, _, _| {
-        let made = volume::look(place, &[], lvm, world)?.volume;
-        made.ok_or_else(|| Failure::internal(format!("{} was made and is not there", place.storage())))
+        volume::made(place, lvm, world)
     })
 }
 
@@ -181,9 +180,7 @@ fn lvcreate(
 
 /// Gives a thick volume that was just made its device, and empties its ends.
 fn emptied(place: &Place, change: (&Group, &Lock, &Lvm), world: &World) -> Result<Volume> {
-    let volume = volume::look(place, &[], change.2, world)?
-        .volume
-        .ok_or_else(|| Failure::internal(format!("{} was made and is not there", place.storage())))?;
+    let volume = volume::made(place, change.2, world)?;
     zero_ends(&activate(place, &volume, change, world)?)?;
     Ok(volume)
 }

@@ -33,7 +33,7 @@ pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
     let (group, mut volume) = match looked.volume {
         Some(volume) => (looked.group, volume),
         None if used_in.is_some_and(|uuid| uuid != looked.group.uuid) => return Ok(()),
-        None => return end::is_gone(&place, &looked.group, world),
+        None => return end::is_gone(&place, None, &looked.group, world),
     };
     let ours = deletable(&place, &volume)?;
     if volume.thick_origin || ours.state.is_some() && holds_another(&volume.tags) {
@@ -41,7 +41,7 @@ pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
         copy::drop_temporary(&place, &volume, (&group, &lvm), world)?;
         match volume::look(&place, &[], &lvm, world)?.volume {
             Some(now) => volume = now,
-            None => return end::is_gone(&place, &group, world),
+            None => return end::is_gone(&place, None, &group, world),
         }
     }
     end::go_on(&place, &volume, &ours, (&group, &lock, &lvm), world)

@@ -75,8 +75,7 @@ pub(crate) fn go_on(
         let device = match activate(place, volume, (group, lock, lvm), world) {
             // An earlier call's command has removed it while we waited for it.
             Err(_) if !volume::is_there(&volume.uuid, group, lvm)? => {
-                flush(group)?;
-                return forget(place, Some(volume), world);
+                return is_gone(place, Some(volume), group, world);
             }
             device => device?,
         };
@@ -168,9 +167,9 @@ pub(crate) fn not_deleted(failure: Failure) -> Failure {
 ///
 /// # Errors
 /// A disk could not be flushed, or a note not be removed.
-pub(crate) fn is_gone(place: &Place, group: &Group, world: &World) -> Result<()> {
+pub(crate) fn is_gone(place: &Place, volume: Option<&Volume>, group: &Group, world: &World) -> Result<()> {
     flush(group)?;
-    forget(place, None, world)
+    forget(place, volume, world)
 }
 
 /// Takes away what we noted of a volume that is no more. Last of all the mark that it was there.

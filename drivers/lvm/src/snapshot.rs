@@ -212,7 +212,7 @@ pub(crate) fn delete(options: &Options, world: &World) -> Result<()> {
     let lock = place.lock(world)?;
     let (group, rows) = volume::all(&place.vg, place.vg_uuid.as_ref(), &lvm, world).map_err(end::not_deleted)?;
     let Some(volume) = rows.iter().find(|one| one.is(&place.lv)) else {
-        return end::is_gone(&place, &group, world);
+        return end::is_gone(&place, None, &group, world);
     };
     let ours = deletable(&place, volume, &rows)?;
     end::go_on(&place, volume, &ours, (&group, &lock, &lvm), world)

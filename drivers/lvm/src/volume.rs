@@ -33,7 +33,16 @@ pub(crate) fn look(place: &Place, others: &[&str], lvm: &Lvm, world: &World) -> 
     looked(place, lvm, world, |group| Ok(Some(of(group, lvm.ask::<Volume>(Some(group), &names)?.rows))))
 }
 
-/// The same, and all others of its group.
+/// A volume that was made just now, as LVM has it.
+///
+/// # Errors
+/// As [`look`]; or it is gone again.
+pub(crate) fn made(place: &Place, lvm: &Lvm, world: &World) -> Result<Volume> {
+    let gone = || Failure::internal(format!("{} was made and is not there", place.storage()));
+    look(place, &[], lvm, world)?.volume.ok_or_else(gone)
+}
+
+/// What [`look`] says, and all others of its group.
 ///
 /// # Errors
 /// As [`look`].
