@@ -86,8 +86,8 @@ pub fn make_ready(wanted: &Wanted<'_>) -> Result<Made> {
 /// default, ext3 and ext4 with `errors=remount-ro`. A device that is mounted elsewhere is mounted once more, unchecked.
 ///
 /// # Errors
-/// Those of [`make_ready`]; `Refused` for an option that is not on the list; `Corrupted` if the check leaves errors;
-/// and those of the mount.
+/// Those of [`make_ready`]; `Refused` for an option that is not on the list; `Corrupted` if the check leaves errors
+/// or the kernel finds some; and those of the mount.
 pub fn format_and_mount(wanted: &Wanted<'_>, target: &Path) -> Result<Ready> {
     check_mkfs_options(wanted.fs_type, wanted.mkfs_options)?;
     let (options, mut flags) = mount_options(wanted.fs_type, wanted.mount_options, wanted.flags)?;
@@ -110,7 +110,12 @@ pub fn format_and_mount(wanted: &Wanted<'_>, target: &Path) -> Result<Ready> {
 
 fn mount_it(device: &Device, fs_type: FsType, options: &[MountOption], flags: Flags, target: &Path) -> Result<()> {
     let source = device.path().to_string_lossy();
-    mount(&FsMount { fs_type: fs_type.as_str(), source: Some(&source), options, flags }, target)
+    mount(&FsMount { fs_type: fs_type.as_str(), source: Some(&source), options, flags }, target).map_err(|error| {
+        match error.errno() {
+            Some(libc::EUCLEAN) => check::damaged(error, fs_type, &source),
+            _ => error,
+        }
+    })
 }
 
 /// The answer, and whether somebody else uses the device.
