@@ -6,6 +6,8 @@
 mod agent;
 mod apt;
 mod args;
+mod case;
+mod deal;
 mod folder;
 mod ground;
 mod host;
@@ -17,6 +19,7 @@ mod link;
 mod machine;
 mod places;
 mod qemu;
+mod report;
 mod run;
 mod running;
 mod suite;
@@ -25,8 +28,6 @@ mod times;
 use crate::{say, tally::Tally};
 use anyhow::{Context, Result};
 use args::Verb;
-use std::path::Path;
-use std::process::Stdio;
 use std::time::Instant;
 
 pub(crate) use ground::Ground;
@@ -35,15 +36,7 @@ pub(crate) use kit::Kit;
 pub(crate) use link::{Ended, Order};
 pub(crate) use machine::{Machine, Outcome};
 pub(crate) use qemu::{Cache, Disk, Spec};
-pub(crate) use running::Running;
-pub(crate) use suite::{suites, targets};
-
-/// Has another process build the image, so that it is there when it is wanted. What goes wrong goes wrong again then, and is told then.
-pub(crate) fn image_meanwhile(exe: &Path) -> Option<Running> {
-    let mut door = Running::command(exe);
-    door.args(["guest", "image"]).stdout(Stdio::null()).stderr(Stdio::null());
-    Running::start(&mut door).ok()
-}
+pub(crate) use suite::{Begun, suites, targets};
 
 /// The door. What is given with it is `None` if it is no verb of this door.
 pub(crate) fn main(words: &[String]) -> Result<Option<()>> {

@@ -19,6 +19,12 @@ impl Running {
         command.stdin(Stdio::null()).spawn().map(Running)
     }
 
+    /// Waits until it has ended by itself.
+    pub(super) fn wait(&mut self) {
+        // One that cannot be waited for has ended.
+        let _ = self.0.wait();
+    }
+
     /// Kills it, and waits until it is gone.
     pub(super) fn end(&mut self) {
         // Already ended is as good.

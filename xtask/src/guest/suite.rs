@@ -1,11 +1,14 @@
 //! Suites of tests that need a guest's kernel: each a test binary of cargo that is built here and run there, case by case.
 
 use super::{
+    case::{self, Case},
+    deal::Gate,
     ground::Ground,
     host::NoGuest,
     kit::Kit,
-    lanes::{self, Case, Work},
+    lanes::{self, Work},
     qemu::Spec,
+    running::Running,
     times::Times,
 };
 use crate::{go, say, sh, tally::Tally};
@@ -13,6 +16,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// A suite.
@@ -22,13 +27,10 @@ pub(crate) struct Suite {
     pub(crate) name: &'static str,
     /// Memory of each of its machines in MiB. Half of it is at most what files below `/tmp` may take.
     memory: u32,
-    /// How many of all machines are its own while both suites run: what one waits for, the other computes.
-    lanes: usize,
 }
 
-/// Every suite.
-pub(crate) const SUITES: &[Suite] =
-    &[Suite { name: "lvm", memory: 1536, lanes: 2 }, Suite { name: "nfs", memory: 1024, lanes: 1 }];
+/// Every suite. The last one waits for others more than it computes: with it one machine begins beside all other tests.
+pub(crate) const SUITES: &[Suite] = &[Suite { name: "lvm", memory: 1536 }, Suite { name: "nfs", memory: 1024 }];
 
 /// So many machines work at a time: as most small machines have two processors, and a case waits for a part of its time.
 const LANES: usize = 3;
@@ -54,6 +56,12 @@ pub(super) fn build() -> Result<String> {
     Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
 }
 
+/// The executable of a suite, among what cargo says.
+fn built(messages: &str, suite: &Suite) -> Result<PathBuf> {
+    let exe = messages.lines().find_map(|line| executable(line, suite.name));
+    exe.with_context(|| format!("cargo names no executable of the suite {}", suite.name))
+}
+
 /// The executable that a message of cargo's names, if it is that of this test target.
 fn executable(message: &str, target: &str) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(message).ok()?;
@@ -64,38 +72,57 @@ fn executable(message: &str, target: &str) -> Option<PathBuf> {
 /// The cases of a test binary whose full names hold the filter.
 fn cases(suite: &Suite, exe: &Path, filter: Option<&str>) -> Result<Vec<Case>> {
     let listed = sh::output(Command::new(exe).args(["--list", "--format", "terse"]))?;
-    Ok(chosen(suite.name, &listed, filter))
+    Ok(case::chosen(suite.name, &listed, filter))
 }
 
-fn chosen(suite: &str, listed: &str, filter: Option<&str>) -> Vec<Case> {
-    let cases = listed.lines().filter_map(|line| line.strip_suffix(": test"));
-    let cases = cases.map(|name| Case { name: name.to_owned(), full: format!("{suite}::{name}") });
-    let mut cases: Vec<Case> = cases.filter(|case| filter.is_none_or(|filter| case.full.contains(filter))).collect();
-    // What takes long comes first, so that in the end no machine is alone with it. Those that want another kind of machine stand
-    // together, so that few are started.
-    cases.sort_by_key(|case| (!case.is_outside(), !case.wants_udev(), !case.is_long()));
-    cases
-}
-
-/// All suites, for the test door, side by side.
+/// All suites, for the test door.
 pub(crate) fn suites(filter: Option<&str>, tally: &mut Tally) -> Result<()> {
     let times = Times::usual(Instant::now());
-    let mut ready = Vec::new();
-    for suite in SUITES {
-        ready.extend(Ready::of(suite, filter, tally)?);
+    if let Some(ready) = Ready::of(SUITES, filter, tally)? {
+        ready.programs(tally);
+        ready.run(times, &Gate::from(()), tally)?;
     }
-    let alone = ready.len() == 1;
-    std::thread::scope(|scope| {
-        let run = |one: Ready| {
-            let lanes = if alone { LANES } else { one.suite.lanes };
-            scope.spawn(move || one.run(lanes, times))
+    Ok(())
+}
+
+/// All suites, begun while other tests run: by one machine, for those leave a part of the processors idle.
+pub(crate) struct Begun {
+    gate: Arc<Gate>,
+    thread: JoinHandle<Result<Tally>>,
+}
+
+impl Begun {
+    /// Begins. `door` is this executable; what the suites ask in Go has been built.
+    pub(crate) fn now(door: PathBuf) -> Begun {
+        let gate = Arc::new(Gate::new());
+        let theirs = Arc::clone(&gate);
+        let work = move || {
+            image(&door);
+            let (times, mut tally) = (Times::usual(Instant::now()), Tally::default());
+            if let Some(ready) = Ready::of(SUITES, None, &mut tally)? {
+                ready.run(times, &theirs, &mut tally)?;
+            }
+            Ok(tally)
         };
-        let running: Vec<_> = ready.into_iter().map(run).collect();
-        for suite in running {
-            tally.add(suite.join().map_err(|_| anyhow!("the thread of a suite panicked"))?);
-        }
+        Begun { gate, thread: std::thread::spawn(work) }
+    }
+
+    /// Lets all machines work, and waits until they are done.
+    pub(crate) fn all(self, tally: &mut Tally) -> Result<()> {
+        self.gate.get_or_init(|| ());
+        tally.add(self.thread.join().map_err(|_| anyhow!("the thread of the suites panicked"))??);
         Ok(())
-    })
+    }
+}
+
+/// Has another process build the image, whose words nobody hears: other tests speak meanwhile. What goes wrong goes wrong again, and
+/// is told, when the image is wanted.
+fn image(door: &Path) {
+    let mut door = Running::command(door);
+    door.args(["guest", "image"]).stdout(Stdio::null()).stderr(Stdio::null());
+    if let Ok(mut running) = Running::start(&mut door) {
+        running.wait();
+    }
 }
 
 /// One suite, for a person; with `here` on this machine's own kernel, with `limit` with so much time for each case, and all of them as long as they take.
@@ -107,87 +134,95 @@ pub(super) fn one(
     tally: &mut Tally,
 ) -> Result<()> {
     let times = limit.map_or_else(|| Times::usual(Instant::now()), Times::patient);
-    begun(suite, filter, here, times, tally)?;
+    if here {
+        let exe = built(&build()?, suite)?;
+        let cases = cases(suite, &exe, filter)?;
+        println!("{}: {} cases on this machine's own kernel", suite.name, cases.len());
+        lanes::here(&exe, cases, times, tally)?;
+    } else if let Some(ready) = Ready::of(std::slice::from_ref(suite), filter, tally)? {
+        ready.programs(tally);
+        ready.run(times, &Gate::from(()), tally)?;
+    }
     if let (Some(filter), true) = (filter, tally.is_empty()) {
         bail!("no case of {} has `{filter}` in its name", suite.name);
     }
     Ok(())
 }
 
-fn begun(suite: &'static Suite, filter: Option<&str>, here: bool, times: Times, tally: &mut Tally) -> Result<()> {
-    if here {
-        let exe = built(suite)?;
-        let cases = cases(suite, &exe, filter)?;
-        println!("{}: {} cases on this machine's own kernel", suite.name, cases.len());
-        return lanes::here(&exe, cases, times, tally);
-    }
-    if let Some(ready) = Ready::of(suite, filter, tally)? {
-        tally.add(ready.run(LANES, times));
-    }
-    Ok(())
-}
-
-/// The suite's executable, of today.
-fn built(suite: &Suite) -> Result<PathBuf> {
-    let exe = build()?.lines().find_map(|line| executable(line, suite.name));
-    exe.with_context(|| format!("cargo names no executable of the suite {}", suite.name))
-}
-
-/// A suite that can begin.
+/// Suites that can begin.
 struct Ready {
-    suite: &'static Suite,
     ground: Ground,
+    chosen: Vec<Chosen>,
+}
+
+/// A suite, its executable, and those of its cases that shall run.
+struct Chosen {
+    suite: &'static Suite,
     exe: PathBuf,
     cases: Vec<Case>,
 }
 
 impl Ready {
-    /// Builds and prepares what its chosen cases need; `None` if there are none, or no guests, which the tally then says.
-    fn of(suite: &'static Suite, filter: Option<&str>, tally: &mut Tally) -> Result<Option<Ready>> {
-        let exe = built(suite)?;
-        let cases = cases(suite, &exe, filter)?;
-        if cases.is_empty() {
+    /// Builds and prepares what the chosen cases need; `None` if there are none, or no guests, which the tally then says.
+    fn of(suites: &'static [Suite], filter: Option<&str>, tally: &mut Tally) -> Result<Option<Ready>> {
+        let messages = build()?;
+        let mut chosen = Vec::new();
+        for suite in suites {
+            let exe = built(&messages, suite)?;
+            let cases = cases(suite, &exe, filter)?;
+            if !cases.is_empty() {
+                chosen.push(Chosen { suite, exe, cases });
+            }
+        }
+        if chosen.is_empty() {
             return Ok(None);
         }
-        let mut ground = match Ground::ready(Kit::default())? {
-            Ok(ground) => ground,
+        match Ground::ready(Kit::default())? {
+            Ok(ground) => Ok(Some(Ready { ground, chosen })),
             Err(NoGuest(why)) => {
-                tally.skip(&format!("the suite {} with its {} cases", suite.name, cases.len()), &why);
-                return Ok(None);
+                for Chosen { suite, cases, .. } in chosen {
+                    tally.skip(&format!("the suite {} with its {} cases", suite.name, cases.len()), &why);
+                }
+                Ok(None)
             }
-        };
-        // Where one cannot be had, only its own cases are left out.
+        }
+    }
+
+    /// Builds what the cases ask in Go. Where one cannot be had, only its own cases are left out.
+    fn programs(&self, tally: &mut Tally) {
+        let cases = || self.chosen.iter().flat_map(|chosen| &chosen.cases);
         for program in [&go::WITNESS, &go::SANITY] {
-            if cases.iter().any(|case| case.asks() == Some(program))
+            if cases().any(|case| case.asks() == Some(program))
                 && let Err(error) = program.build()
             {
                 say::error(&error);
                 tally.fail(program.name);
             }
         }
+    }
+
+    /// Runs the cases: in one machine until the gate is open, then in as many as work at a time.
+    fn run(self, times: Times, gate: &Gate, tally: &mut Tally) -> Result<()> {
+        let Ready { mut ground, chosen } = self;
+        let program = |suite: &Suite| format!("test-{}", suite.name);
         ground.kit = Kit::of_build()?;
-        ground.kit.add(&exe, &Self::program(suite));
-        for program in [&go::WITNESS, &go::SANITY] {
-            ground.kit.add_reason(program.reason)?;
+        for Chosen { suite, exe, .. } in &chosen {
+            ground.kit.add(exe, &program(suite));
         }
-        println!("{}: {} cases in guests ({})", suite.name, cases.len(), ground.about());
-        say::flush();
-        Ok(Some(Ready { suite, ground, exe, cases }))
-    }
-
-    /// What its executable is called in the guest.
-    fn program(suite: &Suite) -> String {
-        format!("test-{}", suite.name)
-    }
-
-    /// Runs its cases, in so many machines at a time.
-    fn run(self, lanes: usize, times: Times) -> Tally {
-        let Ready { suite, ground, exe, cases } = self;
-        let spec = Spec { memory: suite.memory, ..Spec::plain(suite.name) };
-        let work = Work { ground: &ground, spec, exe: &exe, program: Self::program(suite), lanes, times };
-        let mut tally = Tally::default();
-        lanes::in_guests(&work, cases, &mut tally);
-        tally
+        for asked in [&go::WITNESS, &go::SANITY] {
+            ground.kit.add_reason(asked.reason)?;
+        }
+        let work = |Chosen { suite, exe, cases }| Work {
+            suite: suite.name,
+            ground: &ground,
+            spec: Spec { memory: suite.memory, ..Spec::plain(suite.name) },
+            program: program(suite),
+            exe,
+            cases,
+        };
+        let works: Vec<Work> = chosen.into_iter().map(work).collect();
+        lanes::in_guests(&works, LANES, times, gate, tally);
+        Ok(())
     }
 }
 
@@ -208,15 +243,5 @@ mod tests {
         {
             assert_eq!(executable(&other, "lvm"), None, "{other}");
         }
-    }
-
-    #[test]
-    fn cases_are_chosen_by_their_full_names() {
-        let listed = "a::one: test\nudev::a: test\noutside::cut: test\nb::two: test\njudge::c: test\nx: benchmark\n";
-        let names = |filter| chosen("lvm", listed, filter).into_iter().map(|case| case.name).collect::<Vec<_>>();
-        assert_eq!(names(None), ["outside::cut", "udev::a", "judge::c", "a::one", "b::two"]);
-        assert_eq!(names(Some("lvm")).len(), 5);
-        assert_eq!(names(Some("lvm::b")), ["b::two"]);
-        assert!(names(Some("it")).is_empty());
     }
 }

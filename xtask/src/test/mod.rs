@@ -7,6 +7,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use sh::{End, Stream};
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -30,9 +31,14 @@ pub(crate) fn main(filter: Option<&str>) -> Result<()> {
     let missing = machine::provide(machine::Need::All)?;
     println!("{}", if missing.is_empty() { "all there" } else { "going on; what needs them is skipped" });
 
+    let begun = Cell::new(None);
     let tests = |tally: &mut Tally| {
-        let _image = filter.is_none().then(|| guest::image_meanwhile(&exe));
+        begun.set(filter.is_none().then(|| guest::Begun::now(exe.clone())));
         cargo_test(filter, tally)
+    };
+    let guests = |tally: &mut Tally| match begun.take() {
+        Some(begun) => begun.all(tally),
+        None => guest::suites(filter, tally),
     };
     let demo_root = |tally: &mut Tally| demo_as_root(&exe, tally);
     let demo_nobody = |tally: &mut Tally| demo_as_nobody(&exe, tally);
@@ -42,7 +48,6 @@ pub(crate) fn main(filter: Option<&str>) -> Result<()> {
     let witness: Phase = ("the witness", &|_| go::WITNESS.build());
     let sanity: Phase = ("csi-sanity", &|_| go::SANITY.build());
     let grpcio: Phase = ("gRPC for Python", &|_| python::grpcio());
-    let guests = |tally: &mut Tally| guest::suites(filter, tally);
     let guests: Phase = ("guests", &guests);
     let all: [Phase; 13] = [
         ("rustfmt", &rustfmt),
