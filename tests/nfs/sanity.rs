@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use flexvol_tests::sanity::Sanity;
+use flexvol_tests::sanity::{Report, Sanity};
 
 use crate::bridged::{assert_empty, served};
 
@@ -15,6 +15,9 @@ const LACKS: [&str; 5] = [
     "SNAPSHOT_ACCESSIBILITY_CONSTRAINTS",
 ];
 
+/// What only a controller that attaches announces.
+const BY_CONTROLLER: &str = "PUBLISH_UNPUBLISH_VOLUME";
+
 /// No driver can pass it whose storage is on every node at once: attaching is nothing there, so nobody keeps a list of the nodes, and none
 /// is unknown.
 const NO_NODES: &str = "ControllerPublishVolume should fail when the node does not exist";
@@ -22,18 +25,28 @@ const NO_NODES: &str = "ControllerPublishVolume should fail when the node does n
 /// A case that would attach one volume too many, and finds that no number is too many.
 const NO_LIMIT: &str = "No MaxVolumesPerNode";
 
-/// The way that announces more; of where the node attaches, LVM's and the loopback driver's runs tell. In the end nothing is left in the pool.
-#[test]
-fn the_controller_attaches() {
-    let Some((node, mut bridge)) = served(&["--attach=controller"]) else { return };
+/// Runs the suite; in the end nothing is left in the pool.
+fn passes(args: &[&str], told: impl FnOnce(Sanity) -> Sanity, missing: &[&str], passed: usize) -> Option<Report> {
+    let (node, mut bridge) = served(args)?;
     let dir = bridge.kubelet().join("sanity");
     fs::create_dir(&dir).unwrap();
-    let Some(suite) = Sanity::new(&bridge.socket(), &dir) else { return };
-    let report = suite.leave_out(NO_NODES).attach_limit().run().unwrap();
+    let report = told(Sanity::new(&bridge.socket(), &dir)?).run().unwrap();
     report.note();
-    report.assert(&[&LACKS[..], &[NO_LIMIT]].concat());
-    assert_eq!(report.passed.len(), 84, "another number than the pages say\n{report}");
-    assert_eq!(report.not_run().get("left out by name").map(Vec::len), Some(1), "{report}");
+    report.assert(&[&LACKS, missing].concat());
+    assert_eq!(report.passed.len(), passed, "another number than the pages say\n{report}");
     fs::remove_dir_all(&dir).unwrap();
     assert_empty(&node, &mut bridge);
+    Some(report)
+}
+
+#[test]
+fn the_node_attaches() {
+    passes(&[], |suite| suite, &[BY_CONTROLLER], 77);
+}
+
+#[test]
+fn the_controller_attaches() {
+    let told = |suite: Sanity| suite.leave_out(NO_NODES).attach_limit();
+    let Some(report) = passes(&["--attach=controller"], told, &[NO_LIMIT], 84) else { return };
+    assert_eq!(report.not_run().get("left out by name").map(Vec::len), Some(1), "{report}");
 }
