@@ -46,24 +46,23 @@ pub(super) fn repair(device: &Device, fs_type: FsType, depth: Depth) -> Result<V
         Some(0) => Ok(Vec::new()),
         Some(1) => Ok(vec![format!("e2fsck mended {path}: {}", ended.words())]),
         Some(code) if code & LEFT != 0 => {
-            let error =
-                Error::new(ErrorKind::Corrupted, format!("{path} has errors that e2fsck does not mend unasked"))
-                    .with_cause(ended.words());
-            Err(damaged(error, fs_type, &path))
+            Err(Error::new(ErrorKind::Corrupted, format!("{path} has errors that e2fsck does not mend unasked"))
+                .with_cause(ended.words())
+                .with_hint(advice(fs_type, &path)))
         }
         Some(code) => Ok(vec![format!("e2fsck of {path} ended with status {code}: {}", ended.words())]),
         None => Ok(vec![format!("e2fsck of {path} was ended by a signal")]),
     }
 }
 
-/// An error that only a person can do something about: what was found at `path` is broken.
-pub(super) fn damaged(error: Error, fs_type: FsType, path: &str) -> Error {
+/// What a person can do about a file system that is broken.
+pub(super) fn advice(fs_type: FsType, path: &str) -> String {
     let command = match fs_type {
         FsType::Ext3 | FsType::Ext4 => "e2fsck -f",
         FsType::Xfs => "xfs_repair",
         FsType::Btrfs => "btrfs check",
     };
-    error.with_kind(ErrorKind::Corrupted).with_hint(format!("save what you can, then run: {command} {path}"))
+    format!("save what you can, then run: {command} {path}")
 }
 
 /// Whether a file system that was never mounted is whole. Writes nothing to the device.

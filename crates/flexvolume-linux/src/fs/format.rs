@@ -111,10 +111,7 @@ pub fn format_and_mount(wanted: &Wanted<'_>, target: &Path) -> Result<Ready> {
 fn mount_it(device: &Device, fs_type: FsType, options: &[MountOption], flags: Flags, target: &Path) -> Result<()> {
     let source = device.path().to_string_lossy();
     mount(&FsMount { fs_type: fs_type.as_str(), source: Some(&source), options, flags }, target).map_err(|error| {
-        match error.errno() {
-            Some(libc::EUCLEAN) => check::damaged(error, fs_type, &source),
-            _ => error,
-        }
+        if error.kind() == ErrorKind::Corrupted { error.with_hint(check::advice(fs_type, &source)) } else { error }
     })
 }
 

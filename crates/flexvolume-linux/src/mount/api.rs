@@ -91,7 +91,7 @@ impl Flags {
 impl Tree {
     /// Mounts a file system out of sight. May block as long as its device or server pleases.
     ///
-    /// Errors: `Unsupported` if the kernel does not know the type; else what the kernel said, in its own words where
+    /// Errors: `Unsupported` if the kernel does not know the type; `Corrupted` if it finds the file system damaged; else what it said, in its own words where
     /// the file system has any.
     pub fn new(wanted: &FsMount<'_>) -> Result<Self> {
         let what = match wanted.source {
@@ -114,7 +114,11 @@ impl Tree {
             }
             .map_err(|e| failed(&format!("option {key} was refused"), e))?;
         }
-        fsconfig_create(&context).map_err(|e| failed("the file system would not start", e))?;
+        fsconfig_create(&context).map_err(|e| {
+            let error = failed("the file system would not start", e);
+            // So the kernel says that what it read makes no sense, or has another checksum.
+            if matches!(e, Errno::UCLEAN | Errno::BADMSG) { error.with_kind(ErrorKind::Corrupted) } else { error }
+        })?;
         let fd = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, sorted.attr)
             .map_err(|e| failed("the mount was refused", e))?;
         Ok(Self { fd, what, is_deep: false })

@@ -99,11 +99,26 @@ fn checked_before_a_writing_mount() {
             assert_eq!(error.kind(), ErrorKind::Corrupted, "{finder}: {}", error.story());
             assert!(error.hint().is_some_and(|hint| hint.contains("e2fsck -f")), "{finder}: {}", error.story());
         };
+        let root = inode_of_root(dev);
+        let whole = disk.get(root, 256);
+        disk.put(root + 8, &[1; 4]);
+        refused("the kernel, by a checksum");
+        disk.put(root, &whole);
+        until_free();
         run("debugfs", &["-w", "-R", "clri <2>", dev]);
         refused("the kernel");
         run("debugfs", &["-w", "-R", "set_super_value state 2", dev]);
         refused("the check");
     });
+}
+
+/// Where the inode of the uppermost directory lies, in bytes. A file system as small as ours has blocks of 1 KiB.
+fn inode_of_root(dev: &str) -> u64 {
+    let out = Command::new("debugfs").args(["-R", "imap <2>", dev]).output().unwrap();
+    let said = String::from_utf8(out.stdout).unwrap();
+    let (_, place) = said.split_once("located at block ").unwrap();
+    let (block, offset) = place.trim().split_once(", offset 0x").unwrap();
+    block.parse::<u64>().unwrap() * 1024 + u64::from_str_radix(offset, 16).unwrap()
 }
 
 #[test]
