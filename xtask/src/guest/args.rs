@@ -1,8 +1,8 @@
 //! What a person may type after `cargo xtask guest`.
 
 use super::{
+    case::{SUITES, Suite},
     qemu::{Cache, Spec},
-    suite::{SUITES, Suite},
 };
 use std::path::PathBuf;
 use std::time::Duration;

@@ -2,8 +2,8 @@
 //! other; after a case that failed the next one gets a fresh machine.
 
 use super::{
-    case::Case,
-    deal::{Gate, Runner, deal},
+    case::{Case, SUITES, Suite},
+    deal::{Runner, deal},
     ground::Ground,
     link::{Ended, Order},
     machine::{Machine, Outcome},
@@ -17,33 +17,24 @@ use crate::{
     tally::Tally,
 };
 use anyhow::{Result, anyhow};
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// What the cases of a suite run by, and in.
-pub(super) struct Work<'a> {
-    pub(super) suite: &'static str,
-    pub(super) ground: &'a Ground,
-    /// What each machine shall be.
-    pub(super) spec: Spec,
-    /// The binary on the host.
-    pub(super) exe: PathBuf,
-    /// Its name in the guest.
-    pub(super) program: String,
-    pub(super) cases: Vec<Case>,
-}
-
-/// Runs the cases of these suites, in so many machines at a time.
-pub(super) fn in_guests(works: &[Work], lanes: usize, times: Times, gate: &Gate, tally: &mut Tally) {
-    let cases = works.iter().flat_map(|work| work.cases.clone()).collect();
-    let lane = || Lane { works, times, machine: None };
-    deal(cases, lanes, times.end, gate, &lane, &mut |reports| {
-        for work in works {
-            println!("{}: {} cases in guests ({})", work.suite, work.cases.len(), work.ground.about());
-        }
+/// Runs the cases, in so many machines at a time once the gate is open.
+pub(super) fn in_guests(ground: &Ground, cases: Vec<Case>, lanes: usize, times: &Times, tally: &mut Tally) {
+    let about = headings(&cases, &ground.about());
+    let lane = || Lane { ground, times, machine: None };
+    deal(cases, lanes, times, &lane, |reports| {
+        print!("{about}");
         crate::say::flush();
         reports.into_iter().for_each(|report| tell(report, tally));
     });
+}
+
+/// A line for each suite.
+fn headings(cases: &[Case], image: &str) -> String {
+    let of = |suite: &Suite| cases.iter().filter(|case| case.suite == suite).count();
+    let some = SUITES.iter().map(|suite| (suite, of(suite))).filter(|(_, count)| *count > 0);
+    some.map(|(suite, count)| format!("{}: {count} cases in guests ({image})\n", suite.name)).collect()
 }
 
 /// The words after the binary's name that run one case. What it says is heard at once, for neither a case that hangs nor one whose machine
@@ -53,18 +44,18 @@ fn words(case: &Case) -> [&str; 4] {
 }
 
 /// Runs them one after the other on this machine.
-pub(super) fn here(exe: &Path, cases: Vec<Case>, times: Times, tally: &mut Tally) -> Result<()> {
+pub(super) fn here(cases: Vec<Case>, times: &Times, tally: &mut Tally) -> Result<()> {
     for case in cases {
         let start = Instant::now();
-        let verdict = on_host(exe, &case, "here", times)?;
+        let verdict = on_host(&case, "here", times)?;
         tell(Report { case, took: start.elapsed(), verdict }, tally);
     }
     Ok(())
 }
 
 /// One case as a process of the host, which is told by the variable what the suite runs in.
-fn on_host(exe: &Path, case: &Case, place: &str, times: Times) -> Result<Verdict> {
-    let mut command = Running::command(exe);
+fn on_host(case: &Case, place: &str, times: &Times) -> Result<Verdict> {
+    let mut command = Running::command(&case.exe);
     command.args(words(case)).env(PLACE, place).env(DOOR, sh::bin_dir()?.join("xtask")).env(RUNS, Ground::runs()?);
     let (mut listener, limit) = (Listener::new(), times.of_case());
     let end = sh::watch(&mut command, limit, &mut |stream, line| listener.line(stream, line))?;
@@ -93,36 +84,33 @@ const WISHES: [&str; 2] = ["FLEXVOL_POWERCUT_", "FLEXVOL_SWEEP"];
 
 /// A machine for many cases, begun when the first wants it. Its disks are nobody's, so it need not be powered off in good order.
 struct Lane<'a> {
-    works: &'a [Work<'a>],
-    times: Times,
+    ground: &'a Ground,
+    times: &'a Times,
     machine: Option<(Machine, Kind)>,
 }
 
 /// What tells one machine from another.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Kind {
-    suite: &'static str,
+    suite: &'static Suite,
     udev: bool,
 }
 
 impl Runner for Lane<'_> {
     fn run(&mut self, case: &Case) -> Verdict {
-        let Some(work) = self.works.iter().find(|work| work.suite == case.suite) else {
-            return Listener::new().lost(format!("there is no suite {}", case.suite));
-        };
         if case.is_outside() {
-            return on_host(&work.exe, case, "outside", self.times)
+            return on_host(case, "outside", self.times)
                 .unwrap_or_else(|error| Listener::new().lost(format!("{error:#}")));
         }
         let kind = Kind { suite: case.suite, udev: case.wants_udev() };
         // Taken first, so that one of another kind has ended before the next begins.
         let fitting = self.machine.take().filter(|(_, has)| *has == kind);
-        let mut machine = match fitting.map_or_else(|| boot(work, kind.udev), |(machine, _)| Ok(machine)) {
+        let mut machine = match fitting.map_or_else(|| self.boot(kind), |(machine, _)| Ok(machine)) {
             Ok(machine) => machine,
             Err(error) => return Listener::new().lost(format!("{error:#}")),
         };
         let mut order = Order { limit: self.times.of_case(), ..Order::default() };
-        order.argv.push(format!("/vm/bin/{}", work.program));
+        order.argv.push(format!("/vm/bin/{}", case.suite.program()));
         order.argv.extend(words(case).map(str::to_owned));
         order.env.push((PLACE.into(), "guest".into()));
         order.env.push((LIMIT.into(), order.limit.as_secs().to_string()));
@@ -145,7 +133,9 @@ impl Runner for Lane<'_> {
     }
 }
 
-fn boot(work: &Work, udev: bool) -> Result<Machine> {
-    Machine::boot(work.ground, &Spec { udev, ..work.spec.clone() })
-        .map_err(|error| anyhow!("there was no machine for it: {error:#}"))
+impl Lane<'_> {
+    fn boot(&self, kind: Kind) -> Result<Machine> {
+        Machine::boot(self.ground, &Spec { udev: kind.udev, ..kind.suite.spec() })
+            .map_err(|error| anyhow!("there was no machine for it: {error:#}"))
+    }
 }

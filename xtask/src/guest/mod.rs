@@ -1,7 +1,7 @@
 //! The door to guests: throw-away virtual machines with a kernel that has what this machine's may lack, for suites and for people.
 //!
 //! The interface for other doors: [`Ground::ready`](ground::Ground::ready) says whether there can be guests here, [`Machine::boot`](machine::Machine::boot)
-//! starts one as a [`Spec`](qemu::Spec) wants it, [`Machine::run`](machine::Machine::run) runs a command in it, and [`suites`] runs all suites into a tally.
+//! starts one as a [`Spec`](qemu::Spec) wants it, [`Machine::run`](machine::Machine::run) runs a command in it, [`suites`] runs all suites into a tally, and [`Begun`] begins them beside other tests.
 
 mod agent;
 mod apt;
@@ -87,5 +87,5 @@ fn required(ground: Result<Ground, NoGuest>) -> Result<Ground> {
 
 /// Does the filter begin with the name of a suite?
 pub(crate) fn is_suite(filter: &str) -> bool {
-    suite::SUITES.iter().any(|suite| filter.split("::").next() == Some(suite.name))
+    case::SUITES.iter().any(|suite| filter.split("::").next() == Some(suite.name))
 }

@@ -108,14 +108,13 @@ mod tests {
 
     fn came_of(verdict: Verdict) -> Tally {
         let mut tally = Tally::default();
-        let case = Case { suite: "x", name: "a".into(), full: "x::a".into() };
-        tell(Report { case, took: Duration::ZERO, verdict }, &mut tally);
+        tell(Report { case: Case::sample(0, "a"), took: Duration::ZERO, verdict }, &mut tally);
         tally
     }
 
     fn failed_once() -> Tally {
         let mut tally = Tally::default();
-        tally.fail("x::a");
+        tally.fail("lvm::a");
         tally
     }
 
@@ -129,7 +128,7 @@ mod tests {
         let skipped = came_of(said(&["test a ... ok", "skipped: no loop devices", OK], 0));
         assert_eq!(
             (skipped.line().as_str(), skipped.skipped[0].case.as_str()),
-            ("0 passed, 0 failed, 1 skipped", "x::a")
+            ("0 passed, 0 failed, 1 skipped", "lvm::a")
         );
         assert_eq!(came_of(said(&["test a ... FAILED", BAD], 101)), failed_once());
         let said_between = came_of(said(&["test a ... words", "more", "skipped: not", "FAILED", BAD], 101));

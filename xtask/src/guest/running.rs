@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// The process. Dropped, it is killed.
-pub(crate) struct Running(pub(super) Child);
+pub(super) struct Running(pub(super) Child);
 
 impl Running {
     /// A program that the kernel kills when the thread ends that starts it, however that comes.

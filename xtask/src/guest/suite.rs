@@ -1,13 +1,11 @@
 //! Suites of tests that need a guest's kernel: each a test binary of cargo that is built here and run there, case by case.
 
 use super::{
-    case::{self, Case},
-    deal::Gate,
+    case::{self, Case, SUITES, Suite},
     ground::Ground,
     host::NoGuest,
     kit::Kit,
-    lanes::{self, Work},
-    qemu::Spec,
+    lanes,
     running::Running,
     times::Times,
 };
@@ -18,19 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
-/// A suite.
-#[derive(Debug)]
-pub(crate) struct Suite {
-    /// Its name, and that of the test target in the package of tests.
-    pub(crate) name: &'static str,
-    /// Memory of each of its machines in MiB. Half of it is at most what files below `/tmp` may take.
-    memory: u32,
-}
-
-/// Every suite. The last one waits for others more than it computes: with it one machine begins beside all other tests.
-pub(crate) const SUITES: &[Suite] = &[Suite { name: "lvm", memory: 1536 }, Suite { name: "nfs", memory: 1024 }];
+use std::time::Duration;
 
 /// So many machines work at a time: as most small machines have two processors, and a case waits for a part of its time.
 const LANES: usize = 3;
@@ -56,12 +42,6 @@ pub(super) fn build() -> Result<String> {
     Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
 }
 
-/// The executable of a suite, among what cargo says.
-fn built(messages: &str, suite: &Suite) -> Result<PathBuf> {
-    let exe = messages.lines().find_map(|line| executable(line, suite.name));
-    exe.with_context(|| format!("cargo names no executable of the suite {}", suite.name))
-}
-
 /// The executable that a message of cargo's names, if it is that of this test target.
 fn executable(message: &str, target: &str) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(message).ok()?;
@@ -69,54 +49,64 @@ fn executable(message: &str, target: &str) -> Option<PathBuf> {
     is_it.then(|| message["executable"].as_str().map(PathBuf::from))?
 }
 
-/// The cases of a test binary whose full names hold the filter.
-fn cases(suite: &Suite, exe: &Path, filter: Option<&str>) -> Result<Vec<Case>> {
-    let listed = sh::output(Command::new(exe).args(["--list", "--format", "terse"]))?;
-    Ok(case::chosen(suite.name, &listed, filter))
+/// The cases of these suites whose full names hold the filter, and the executables of today.
+fn chosen(suites: &'static [Suite], filter: Option<&str>) -> Result<Vec<Case>> {
+    let messages = build()?;
+    let mut chosen = Vec::new();
+    for suite in suites {
+        let exe = messages.lines().find_map(|line| executable(line, suite.name));
+        let exe = exe.with_context(|| format!("cargo names no executable of the suite {}", suite.name))?;
+        let listed = sh::output(Command::new(&exe).args(["--list", "--format", "terse"]))?;
+        chosen.extend(case::chosen(suite, &exe, &listed, filter));
+    }
+    Ok(chosen)
 }
 
 /// All suites, for the test door.
 pub(crate) fn suites(filter: Option<&str>, tally: &mut Tally) -> Result<()> {
-    let times = Times::usual(Instant::now());
-    if let Some(ready) = Ready::of(SUITES, filter, tally)? {
-        ready.programs(tally);
-        ready.run(times, &Gate::from(()), tally)?;
-    }
-    Ok(())
+    at_once(SUITES, filter, &Times::usual(), tally)
 }
 
-/// All suites, begun while other tests run: by one machine, for those leave a part of the processors idle.
+/// These, in all lanes from the beginning.
+fn at_once(suites: &'static [Suite], filter: Option<&str>, times: &Times, tally: &mut Tally) -> Result<()> {
+    let Some(ready) = Ready::of(suites, filter, tally)? else { return Ok(()) };
+    ready.programs(tally);
+    times.open();
+    ready.run(times, tally)
+}
+
+/// All suites, begun while other tests run: in one lane, for those leave a part of the processors idle.
 pub(crate) struct Begun {
-    gate: Arc<Gate>,
+    times: Arc<Times>,
     thread: JoinHandle<Result<Tally>>,
 }
 
 impl Begun {
     /// Begins. `door` is this executable; what the suites ask in Go has been built.
     pub(crate) fn now(door: PathBuf) -> Begun {
-        let gate = Arc::new(Gate::new());
-        let theirs = Arc::clone(&gate);
+        let times = Arc::new(Times::usual());
+        let theirs = Arc::clone(&times);
         let work = move || {
             image(&door);
-            let (times, mut tally) = (Times::usual(Instant::now()), Tally::default());
+            let mut tally = Tally::default();
             if let Some(ready) = Ready::of(SUITES, None, &mut tally)? {
-                ready.run(times, &theirs, &mut tally)?;
+                ready.run(&theirs, &mut tally)?;
             }
             Ok(tally)
         };
-        Begun { gate, thread: std::thread::spawn(work) }
+        Begun { times, thread: std::thread::spawn(work) }
     }
 
-    /// Lets all machines work, and waits until they are done.
+    /// Lets all lanes work, and waits until they are done.
     pub(crate) fn all(self, tally: &mut Tally) -> Result<()> {
-        self.gate.get_or_init(|| ());
+        self.times.open();
         tally.add(self.thread.join().map_err(|_| anyhow!("the thread of the suites panicked"))??);
         Ok(())
     }
 }
 
-/// Has another process build the image, whose words nobody hears: other tests speak meanwhile. What goes wrong goes wrong again, and
-/// is told, when the image is wanted.
+/// Has another process build the image, whose words nobody hears: other tests speak meanwhile. What goes wrong there goes wrong once
+/// more when the image is wanted, and is told then.
 fn image(door: &Path) {
     let mut door = Running::command(door);
     door.args(["guest", "image"]).stdout(Stdio::null()).stderr(Stdio::null());
@@ -133,15 +123,14 @@ pub(super) fn one(
     limit: Option<Duration>,
     tally: &mut Tally,
 ) -> Result<()> {
-    let times = limit.map_or_else(|| Times::usual(Instant::now()), Times::patient);
+    let times = limit.map_or_else(Times::usual, Times::patient);
     if here {
-        let exe = built(&build()?, suite)?;
-        let cases = cases(suite, &exe, filter)?;
+        let cases = chosen(std::slice::from_ref(suite), filter)?;
         println!("{}: {} cases on this machine's own kernel", suite.name, cases.len());
-        lanes::here(&exe, cases, times, tally)?;
-    } else if let Some(ready) = Ready::of(std::slice::from_ref(suite), filter, tally)? {
-        ready.programs(tally);
-        ready.run(times, &Gate::from(()), tally)?;
+        times.open();
+        lanes::here(cases, &times, tally)?;
+    } else {
+        at_once(std::slice::from_ref(suite), filter, &times, tally)?;
     }
     if let (Some(filter), true) = (filter, tally.is_empty()) {
         bail!("no case of {} has `{filter}` in its name", suite.name);
@@ -152,36 +141,25 @@ pub(super) fn one(
 /// Suites that can begin.
 struct Ready {
     ground: Ground,
-    chosen: Vec<Chosen>,
-}
-
-/// A suite, its executable, and those of its cases that shall run.
-struct Chosen {
-    suite: &'static Suite,
-    exe: PathBuf,
+    /// What shall run of them.
     cases: Vec<Case>,
 }
 
 impl Ready {
     /// Builds and prepares what the chosen cases need; `None` if there are none, or no guests, which the tally then says.
     fn of(suites: &'static [Suite], filter: Option<&str>, tally: &mut Tally) -> Result<Option<Ready>> {
-        let messages = build()?;
-        let mut chosen = Vec::new();
-        for suite in suites {
-            let exe = built(&messages, suite)?;
-            let cases = cases(suite, &exe, filter)?;
-            if !cases.is_empty() {
-                chosen.push(Chosen { suite, exe, cases });
-            }
-        }
+        let chosen = chosen(suites, filter)?;
         if chosen.is_empty() {
             return Ok(None);
         }
         match Ground::ready(Kit::default())? {
-            Ok(ground) => Ok(Some(Ready { ground, chosen })),
+            Ok(ground) => Ok(Some(Ready { ground, cases: chosen })),
             Err(NoGuest(why)) => {
-                for Chosen { suite, cases, .. } in chosen {
-                    tally.skip(&format!("the suite {} with its {} cases", suite.name, cases.len()), &why);
+                for suite in suites {
+                    let count = chosen.iter().filter(|case| case.suite == suite).count();
+                    if count > 0 {
+                        tally.skip(&format!("the suite {} with its {count} cases", suite.name), &why);
+                    }
                 }
                 Ok(None)
             }
@@ -190,9 +168,8 @@ impl Ready {
 
     /// Builds what the cases ask in Go. Where one cannot be had, only its own cases are left out.
     fn programs(&self, tally: &mut Tally) {
-        let cases = || self.chosen.iter().flat_map(|chosen| &chosen.cases);
         for program in [&go::WITNESS, &go::SANITY] {
-            if cases().any(|case| case.asks() == Some(program))
+            if self.cases.iter().any(|case| case.asks() == Some(program))
                 && let Err(error) = program.build()
             {
                 say::error(&error);
@@ -201,27 +178,17 @@ impl Ready {
         }
     }
 
-    /// Runs the cases: in one machine until the gate is open, then in as many as work at a time.
-    fn run(self, times: Times, gate: &Gate, tally: &mut Tally) -> Result<()> {
-        let Ready { mut ground, chosen } = self;
-        let program = |suite: &Suite| format!("test-{}", suite.name);
+    /// Runs the cases: in one lane until the gate is open, then in all.
+    fn run(self, times: &Times, tally: &mut Tally) -> Result<()> {
+        let Ready { mut ground, cases } = self;
         ground.kit = Kit::of_build()?;
-        for Chosen { suite, exe, .. } in &chosen {
-            ground.kit.add(exe, &program(suite));
+        for case in &cases {
+            ground.kit.add(&case.exe, &case.suite.program());
         }
         for asked in [&go::WITNESS, &go::SANITY] {
             ground.kit.add_reason(asked.reason)?;
         }
-        let work = |Chosen { suite, exe, cases }| Work {
-            suite: suite.name,
-            ground: &ground,
-            spec: Spec { memory: suite.memory, ..Spec::plain(suite.name) },
-            program: program(suite),
-            exe,
-            cases,
-        };
-        let works: Vec<Work> = chosen.into_iter().map(work).collect();
-        lanes::in_guests(&works, LANES, times, gate, tally);
+        lanes::in_guests(&ground, cases, LANES, times, tally);
         Ok(())
     }
 }
