@@ -67,6 +67,7 @@ fn two_hundred(mut bed: Bed, is_staged: bool) {
     });
     assert!(down.is_empty(), "{} failed to go, such as {:?}", down.len(), down[0]);
     bed.assert_clean();
+    bed.command.assert_no_locks();
 }
 
 #[test]
@@ -203,5 +204,6 @@ fn a_storm_of_calls_leaves_nothing() {
     }
     bed.unstage(&volume).unwrap();
     bed.assert_clean();
+    bed.command.assert_no_locks();
     bed.delete(&volume).unwrap();
 }

@@ -140,9 +140,18 @@ impl Bed {
     pub fn assert_down(&self) {
         assert_eq!(self.sandbox.mounts().unwrap(), [], "mounts left");
         assert_eq!(self.json(["ls"]), serde_json::json!([]), "records left");
-        let pods = self.sandbox.root().join("pods");
-        let left: Vec<_> = std::fs::read_dir(pods).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-        assert_eq!(left, Vec::<PathBuf>::new(), "directories of pods left");
+        assert_eq!(self.left_in("pods"), Vec::<PathBuf>::new(), "directories of pods left");
+    }
+
+    /// Nor a lock. One who is killed with the last of a volume's calls leaves it to the next of that volume's.
+    #[track_caller]
+    pub fn assert_no_locks(&self) {
+        assert_eq!(self.left_in("locks"), Vec::<PathBuf>::new(), "locks left");
+    }
+
+    fn left_in(&self, folder: &str) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.sandbox.root().join(folder)).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
     }
 
     /// Two pods share one volume: one global mount, one bind for each, and a record with both.

@@ -25,4 +25,5 @@ fn a_volume_that_never_came_up_may_be_asked_for_anew() {
     bed.run(["up", &manifest("32m")]).fails(4, &["size", "16m", "32m", "flexvol down"]);
     bed.ok(["down", "web"]);
     bed.assert_clean();
+    bed.assert_no_locks();
 }

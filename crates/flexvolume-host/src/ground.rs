@@ -1,6 +1,6 @@
 //! What everything in the host stands on: settings, paths, ledger, drivers, and where and when we run.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use flexvolume_linux::beneath::trusted_chain;
 use flexvolume_protocol::DriverName;
@@ -88,10 +88,34 @@ impl Ground {
     }
 
     /// Takes the lock of one volume.
-    pub fn lock(&self, key: &str, notes: Notes<'_>) -> Result<Lock> {
-        Lock::take(&self.layout.lock(key), self.settings.patience, &mut |whom| {
+    pub fn lock(&self, key: &str, notes: Notes<'_>) -> Result<Locked<'_>> {
+        let lock = Lock::take(&self.layout.lock(key), self.settings.patience, &mut |whom| {
             notes(Note::Waiting { volume: key.to_owned(), whom: whom.to_owned() });
         })
-        .map_err(|error| error.during("lock"))
+        .map_err(|error| error.during("lock"))?;
+        Ok(Locked { ground: self, key: key.to_owned(), lock })
+    }
+
+    /// The same, if nobody has it.
+    pub fn try_lock(&self, key: &str) -> Option<Locked<'_>> {
+        let lock = Lock::take(&self.layout.lock(key), Duration::ZERO, &mut |_| ()).ok()?;
+        Some(Locked { ground: self, key: key.to_owned(), lock })
+    }
+}
+
+/// The lock of one volume, held until dropped. Its file goes with the last of the volume: there is one for each pod's volume, and pods
+/// come and go.
+#[derive(Debug)]
+pub struct Locked<'a> {
+    ground: &'a Ground,
+    key: String,
+    lock: Lock,
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        if let Ok(false) = self.ground.ledger.knows(&self.key) {
+            self.lock.remove(&self.ground.layout.lock(&self.key));
+        }
     }
 }

@@ -4,7 +4,7 @@ mod grow;
 mod hold;
 mod known;
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf};
 
 use flexvolume_linux::fs::Usage;
 use flexvolume_protocol::{DriverName, Secrets, VolumeName};
@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Kind, Result},
     ground::Ground,
     ledger::{Durability, Retry},
-    lock::{self, Lock},
+    lock,
     note::{Note, Notes},
     rebuild,
     settings::Settings,
@@ -298,7 +298,7 @@ impl Host {
         let usage = Hands::new(&self.ground, &mut asked, &keyless, notes).usage(uid);
         // Whoever works on the volume meanwhile will find out for itself.
         if asked.probe != record.probe
-            && let Ok(_lock) = Lock::take(&self.ground.layout.lock(&record.key), Duration::ZERO, &mut |_| ())
+            && let Some(_lock) = self.ground.try_lock(&record.key)
             && let Some(mut now) = self.ground.ledger.get(&record.key)?
         {
             now.probe = asked.probe;

@@ -1,4 +1,5 @@
-//! One lock file per volume: never unlinked, the holder's pid inside, released by the kernel when its holder dies.
+//! One lock file per volume, the holder's pid inside, released by the kernel when its holder dies. It goes with the volume: its holder
+//! removes it, and whoever has waited for it meanwhile sees that, and takes the one that lies there then.
 //!
 //! After the pid the holder notes which process works for it, at the moment that this is born: most calls are over before it would be worth
 //! a write to the ledger, and who is killed meanwhile has left a note. It says nothing of any other call than the one that it names.
@@ -6,7 +7,7 @@
 use std::{
     fs::{self, File},
     io::{self, ErrorKind, Read, Seek},
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::Path,
     time::{Duration, Instant},
 };
@@ -31,30 +32,38 @@ const NOTE: u64 = 32;
 
 /// The lock, held until dropped.
 #[derive(Debug)]
-pub struct Lock {
-    _file: File,
+pub(crate) struct Lock {
+    file: File,
 }
 
 impl Lock {
     /// Takes the lock, waiting up to `patience`; `waiting` is told once who holds it.
-    pub fn take(path: &Path, patience: Duration, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
+    pub(crate) fn take(path: &Path, patience: Duration, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
         let fail = |what: &str, error: std::io::Error| {
             Error::new(Kind::System, format!("cannot {what} {}", path.display())).because(error)
         };
-        let open = || File::options().read(true).write(true).create(true).truncate(false).open(path);
-        let mut file = match (open(), path.parent()) {
-            (Err(error), Some(parent)) if error.kind() == ErrorKind::NotFound => {
-                fs::create_dir_all(parent).map_err(|e| fail("create the folder of", e))?;
-                open()
+        let open = || {
+            let open = || File::options().read(true).write(true).create(true).truncate(false).open(path);
+            match (open(), path.parent()) {
+                (Err(error), Some(parent)) if error.kind() == ErrorKind::NotFound => {
+                    fs::create_dir_all(parent).map_err(|e| fail("create the folder of", e))?;
+                    open()
+                }
+                (done, _) => done,
             }
-            (done, _) => done,
-        }
-        .map_err(|e| fail("open the lock file", e))?;
+            .map_err(|e| fail("open the lock file", e))
+        };
+        let mut file = open()?;
         let start = Instant::now();
         let mut told = false;
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
+                Ok(()) if lies_at(&file, path).unwrap_or(true) => break,
+                // Who had it has removed it.
+                Ok(()) => {
+                    file = open()?;
+                    continue;
+                }
                 Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(fail("lock", error.into())),
             }
@@ -72,7 +81,24 @@ impl Lock {
         // The pid is a courtesy to whoever waits: a full disk must not keep us from working.
         // What the holder before us noted stays: it may have been killed.
         let _ = file.write_all_at(format!("{:<PID$}\n", std::process::id()).as_bytes(), 0);
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+
+    /// Removes the file at `path` that is locked, if it is: nobody else may.
+    pub(crate) fn remove(&self, path: &Path) {
+        if let Ok(true) = lies_at(&self.file, path) {
+            // One that stays is taken by whoever comes next.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn lies_at(file: &File, path: &Path) -> io::Result<bool> {
+    let open = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(there) => Ok((open.dev(), open.ino()) == (there.dev(), there.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -148,6 +174,28 @@ mod tests {
         assert_eq!(held_by(&path), None);
         Lock::take(&path, Duration::ZERO, &mut |_| ()).unwrap();
         assert!(path.exists());
+    }
+
+    #[test]
+    fn who_waited_for_a_lock_that_was_removed_has_the_one_that_others_wait_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("v.lock");
+        let take = |patience| Lock::take(&path, Duration::from_millis(patience), &mut |_| ());
+        let held = take(0).unwrap();
+        std::thread::scope(|scope| {
+            let waited = scope.spawn(|| take(10_000).unwrap());
+            std::thread::sleep(Duration::from_millis(50));
+            held.remove(&path);
+            assert!(!path.exists());
+            drop(held);
+            let waited = waited.join().unwrap();
+            assert_eq!(take(0).unwrap_err().kind(), Kind::Busy);
+            waited.remove(&path);
+            let next = take(0).unwrap();
+            waited.remove(&path);
+            assert!(path.exists(), "it is the next one's by now");
+            drop(next);
+        });
     }
 
     #[test]

@@ -93,6 +93,12 @@ impl Ledger {
         }
     }
 
+    /// Whether there is a record of that key, whatever it says.
+    pub fn knows(&self, key: &str) -> Result<bool> {
+        let found = |db: &Connection| db.prepare_cached("SELECT 1 FROM volume WHERE key = ?1")?.exists([key]);
+        found(&*self.locked()?).map_err(|e| self.fail("read", e))
+    }
+
     /// Every record, or why it cannot be believed, in the order of their keys.
     pub fn all(&self) -> Result<Vec<Result<Record>>> {
         self.query(ALL, &[])
