@@ -30,6 +30,9 @@ pub struct Trusted {
     path: PathBuf,
 }
 
+/// What to do where a directory is meant for others to write to.
+const EVERYBODYS: &str = "choose another directory, which only its owner can write to: this one is there for others";
+
 /// As many as the kernel follows.
 const MOST_LINKS: usize = 40;
 
@@ -89,7 +92,7 @@ impl AsFd for Trusted {
 /// link, and what it ends at are owned by them and not writable by group or others. On the way, not at the end,
 /// directories such as `/tmp` will do, in which nobody can touch what belongs to others.
 ///
-/// Errors: `Refused`, naming the component at fault and a command that mends it; it cannot be read.
+/// Errors: `Refused`, naming the component at fault and what mends it; it cannot be read.
 pub fn trusted_chain(path: &Path, trust: &Trust) -> Result<()> {
     trusted(path, trust).map(drop)
 }
@@ -193,10 +196,12 @@ impl Walk<'_> {
         if is_link {
             return Ok(true);
         }
-        let sticky = kind == FileType::Directory && mode & 0o1000 != 0 && !last;
-        if mode & 0o022 != 0 && !sticky {
+        let sticky = kind == FileType::Directory && mode & 0o1000 != 0;
+        if mode & 0o022 != 0 && !(sticky && !last) {
             let why = format!("can be written to by others (mode {mode:04o})");
-            return refuse(why, format!("run: chmod go-w {quoted}"));
+            // Such a directory, as `/tmp`, is everybody's: taken from them it would break the machine.
+            let mend = if sticky { EVERYBODYS.to_owned() } else { format!("run: chmod go-w {quoted}") };
+            return refuse(why, mend);
         }
         Ok(false)
     }
@@ -242,7 +247,9 @@ mod tests {
         assert_eq!(error.hint().unwrap(), format!(r"run: chmod go-w '{}/d i'\''r'", base.display()));
         chmod(&base.join("d i'r"), 0o1777);
         trusted_chain(&file, &trust).unwrap();
-        assert!(trusted_chain(&base.join("d i'r"), &trust).is_err(), "at the end the sticky bit is no excuse");
+        let error = trusted_chain(&base.join("d i'r"), &trust).expect_err("at the end the sticky bit is no excuse");
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("choose another directory") && !hint.contains("chmod"), "{hint}");
 
         symlink("d i'r/../d i'r", base.join("link")).unwrap();
         trusted_chain(&base.join("link/file"), &trust).unwrap();

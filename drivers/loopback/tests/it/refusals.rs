@@ -91,9 +91,10 @@ fn a_directory_that_others_can_write_to_is_not_trusted() {
     let open = bed.sandbox.dir("open").unwrap();
     let below = bed.sandbox.dir("open/below").unwrap();
     fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
-    for directory in [&open, &below, &PathBuf::from("/tmp")] {
-        let j = bed.j("v").with("directory", text(directory));
-        all_refuse(&bed, &j, "", &["cannot trust", "chmod go-w"]);
+    let tmp = (PathBuf::from("/tmp"), "choose another directory");
+    for (directory, hint) in [(open, "chmod go-w"), (below.clone(), "chmod go-w"), tmp] {
+        let j = bed.j("v").with("directory", text(&directory));
+        all_refuse(&bed, &j, "", &["cannot trust", hint]);
     }
     assert_eq!(fs::read_dir(&below).unwrap().count(), 0);
 }
