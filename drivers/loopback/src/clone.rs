@@ -71,7 +71,10 @@ fn is_of(origin: &Origin, original: &Place) -> bool {
 
 /// How large a clone becomes: as wished, and never smaller than its source.
 fn size(wish: &Wish, source: u64) -> Result<u64> {
-    let bytes = wish.required.map_or(source, |required| required.max(source));
+    let bytes = match wish.required {
+        Some(required) if required > source => wish.rounded(required)?,
+        Some(_) | None => source,
+    };
     match wish.limit {
         Some(limit) if limit < bytes => {
             let message = format!("its source has {source} bytes, and no more than {limit} are wanted");
@@ -94,7 +97,8 @@ mod tests {
         };
         assert_eq!(size(None, None), Ok(100));
         assert_eq!(size(Some(50), Some(100)), Ok(100));
-        assert_eq!(size(Some(150), None), Ok(150));
+        assert_eq!(size(Some(150), None), Ok(4096), "whole blocks");
+        assert_eq!(size(Some(150), Some(4095)), Err(Some(Code::Invalid)));
         assert_eq!(size(None, Some(99)), Err(Some(Code::Invalid)));
         assert_eq!(size(Some(50), Some(99)), Err(Some(Code::Invalid)));
     }

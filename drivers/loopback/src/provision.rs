@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use flexvolume::{Code, Created, Failure, Id, Options, OptionsExt, Result, VolumeName, World, keys};
+use flexvolume_linux::fs::FsType;
 
 use crate::{
     copy,
@@ -17,6 +18,9 @@ use crate::{
 
 /// What a volume is given that nobody asked a size for.
 const USUAL: u64 = 1 << 30;
+
+/// What a volume is made of: a smaller or a broken block is of no use to a device.
+const BLOCK: u64 = 4096;
 
 /// What `createvolume` is asked for.
 #[derive(Clone, Debug)]
@@ -39,8 +43,10 @@ impl Wish {
     /// As the options say.
     ///
     /// # Errors
-    /// `invalid`: they make no sense.
+    /// `invalid`: they make no sense, or no volume of that type could ever be mounted.
     pub(crate) fn of(options: &Options) -> Result<Self> {
+        FsType::parse(options.fs_type())
+            .map_err(|error| Failure::new(Code::Invalid, Failure::from(error).to_string()))?;
         let number = |key: &str| Ok::<_, Failure>(options.optional::<u64>(key)?.filter(|bytes| *bytes > 0));
         let wish = Self {
             name: options.required(keys::NAME)?,
@@ -73,6 +79,28 @@ impl Wish {
         self.required.is_none_or(|required| bytes >= required) && self.limit.is_none_or(|limit| bytes <= limit)
     }
 
+    /// How many bytes it has at least.
+    fn least(&self) -> u64 {
+        self.required.unwrap_or_else(|| self.limit.map_or(USUAL, |limit| limit.min(USUAL) / BLOCK * BLOCK))
+    }
+
+    /// So many bytes in whole blocks, which a new one is made of.
+    ///
+    /// # Errors
+    /// `invalid`: it would become larger than it may be.
+    pub(crate) fn rounded(&self, bytes: u64) -> Result<u64> {
+        let whole = bytes.max(1).checked_next_multiple_of(BLOCK).unwrap_or(bytes);
+        match self.limit {
+            Some(limit) if limit < whole => {
+                let message = format!(
+                    "sizes are multiples of {BLOCK}: {bytes} would become {whole}, and no more than {limit} are wanted"
+                );
+                Err(Failure::new(Code::Invalid, message))
+            }
+            Some(_) | None => Ok(whole),
+        }
+    }
+
     /// The mark of what is asked for, in so many bytes.
     pub(crate) fn mark(&self, bytes: u64) -> Result<Mark> {
         Ok(self.change.on(Mark { directory: self.directory.clone(), ..Mark::new(&self.name, bytes, true)? }))
@@ -82,11 +110,11 @@ impl Wish {
 /// Makes the volume called `flexvol/name`, empty; the same name and a fitting size again is the same volume.
 pub(crate) fn create(options: &Options, world: &World) -> Result<Created> {
     let wish = Wish::of(options)?;
-    let bytes = wish.required.unwrap_or_else(|| wish.limit.map_or(USUAL, |limit| limit.min(USUAL)));
+    let least = wish.least();
     let place = wish.place(world)?;
     let _lock = world.lock(&place.storage())?;
     let make = || {
-        let mark = wish.mark(bytes)?;
+        let mark = wish.mark(wish.rounded(least)?)?;
         image::make(&place, mark.clone()).map(|()| mark)
     };
     let mark = match ours(&place, &wish.name)? {
@@ -94,7 +122,7 @@ pub(crate) fn create(options: &Options, world: &World) -> Result<Created> {
         Some(mark) => mark,
         None => make()?,
     };
-    let least = Wish { required: Some(bytes), ..wish };
+    let least = Wish { required: Some(least), ..wish };
     created(&place, &mark, same(&place, &mark, &least)?)
 }
 
@@ -214,6 +242,20 @@ pub(crate) fn file_name(name: &str) -> Result<VolumeName> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_whole_blocks_within_the_limit() {
+        let made = |required: Option<u64>, limit: Option<u64>| {
+            let wish = Wish { name: "v".into(), directory: None, required, limit, change: Change::default() };
+            wish.rounded(wish.least()).map_err(|failure| failure.code())
+        };
+        assert_eq!((made(None, None), made(Some(4096), Some(4096))), (Ok(USUAL), Ok(4096)));
+        assert_eq!((made(Some(1), None), made(Some(4097), Some(8192))), (Ok(4096), Ok(8192)));
+        assert_eq!(made(None, Some(5000)), Ok(4096), "as much as it may have");
+        for (required, limit) in [(Some(1), 4095), (Some(4097), 8191), (None, 4095)] {
+            assert_eq!(made(required, Some(limit)), Err(Some(Code::Invalid)), "{required:?} {limit}");
+        }
+    }
 
     #[test]
     fn names_that_are_no_file_names_are_digested() {

@@ -106,6 +106,23 @@ fn sizes_that_do_not_fit_are_conflicts() {
 }
 
 #[test]
+fn what_could_never_be_staged_is_not_made() {
+    let Some(bed) = Bed::new() else { return };
+    let ntfs = wish("v", MIB, 0).replace('}', r#","kubernetes.io/fsType":"ntfs"}"#);
+    bed.call(&["createvolume", &ntfs]).fails("invalid", &["ntfs", "use one of ext4"]);
+    create(&bed, "v", 1, 4095).fails("invalid", &["multiples of 4096"]);
+    assert_eq!(bed.names(), Vec::<String>::new());
+    bed.twice(&["createvolume", &wish("v", 1, 0)]);
+    assert_eq!(fs::metadata(bed.image("v")).unwrap().len(), 4096);
+    // Who asks for all that it has, or for as much as an image has that was made before sizes were rounded, gets it.
+    create(&bed, "v", 4096, 4096).ok();
+    fs::File::options().write(true).open(bed.image("v")).unwrap().set_len(5000).unwrap();
+    create(&bed, "v", 5000, 5000).ok();
+    delete(&bed, "v").ok();
+    bed.assert_down("after all");
+}
+
+#[test]
 fn any_name_will_do_and_stays_in_the_directory() {
     let Some(bed) = Bed::new() else { return };
     let names = ["../../etc/x", "a b", "ä", "/", "x/y", &"n".repeat(128), &"m".repeat(300), "-", "..", "."];
