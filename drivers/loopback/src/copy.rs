@@ -123,7 +123,7 @@ fn fill(place: &Place, mut mark: Mark, source: &Source, until: Instant) -> Resul
         mark.taken = Some(Timestamp::from(SystemTime::now()));
     }
     if mark.bytes > source.bytes {
-        copy.set_len(mark.bytes).map_err(|error| failed("grow", error))?;
+        image::resize(&copy, mark.bytes, "grow the image", &place.image())?;
     }
     copy.sync_all().map_err(|error| failed("flush", error))?;
     // A snapshot is of when it was taken; a volume is its own from its beginning.

@@ -96,9 +96,7 @@ pub(crate) fn make(place: &Place, mark: Mark) -> Result<()> {
     gone(place, &unborn)?;
     // It may tell of an image that is gone, and whose mark somebody took away to begin anew.
     place.intents().clear()?;
-    let made = make_file(place, &unborn, mark.bytes)
-        .map_err(|error| Error::io("make the image", place.image(), error).into())
-        .and_then(|()| mark.write(place));
+    let made = make_file(place, &unborn, mark.bytes).and_then(|()| mark.write(place));
     if let Err(failure) = made {
         // In this order: a mark without an image would be a loss.
         let _ = Mark::remove(place);
@@ -108,10 +106,30 @@ pub(crate) fn make(place: &Place, mark: Mark) -> Result<()> {
     finish(place)
 }
 
-fn make_file(place: &Place, path: &Path, bytes: u64) -> io::Result<()> {
-    let file = place.folder().open(path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?;
-    file.set_len(bytes)?;
-    file.sync_all()
+fn make_file(place: &Place, path: &Path, bytes: u64) -> Result<()> {
+    const WHAT: &str = "make the image";
+    let failed = |error| Error::io(WHAT, place.image(), error);
+    let file = place.folder().open(path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL).map_err(failed)?;
+    resize(&file, bytes, WHAT, &place.image())?;
+    Ok(file.sync_all().map_err(failed)?)
+}
+
+/// Gives the file so many bytes; `what` is done with the image.
+///
+/// # Errors
+/// `invalid`: no file can be so large there. That is no lack of room: none that is freed would help.
+pub(crate) fn resize(file: &File, bytes: u64, what: &str, image: &Path) -> Result<()> {
+    file.set_len(bytes).map_err(|error| match error.kind() {
+        // The latter is a number that the kernel has no room for.
+        io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidInput => {
+            let message = format!(
+                "cannot {what} {}: ask for less than {bytes} bytes, this file system's files cannot be so large",
+                image.display()
+            );
+            Failure::new(Code::Invalid, message)
+        }
+        _ => Error::io(what, image, error).into(),
+    })
 }
 
 /// Gives a marked image its name, if that is still owed; never in the place of another.
@@ -150,8 +168,8 @@ pub(crate) fn grow(place: &Place, bytes: u64) -> Result<u64> {
     let image = open(place, false)?.ok_or_else(|| lost(place))?;
     let now = length_of(&image, place)?;
     if now < bytes {
-        let grown = image.set_len(bytes).and_then(|()| image.sync_all());
-        grown.map_err(|error| Error::io("grow the image", place.image(), error))?;
+        resize(&image, bytes, "grow the image", &place.image())?;
+        image.sync_all().map_err(|error| Error::io("grow the image", place.image(), error))?;
     }
     let now = now.max(bytes);
     if mark.bytes < now {

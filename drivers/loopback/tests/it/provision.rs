@@ -96,7 +96,13 @@ fn sizes_that_do_not_fit_are_conflicts() {
     create(&bed, "w", 16 * MIB, 8 * MIB).fails("invalid", &["limit"]);
     let said = create(&bed, "small", 0, 8 * MIB).ok();
     assert_eq!(said.get("bytes").to_string().trim_matches('"'), (8 * MIB).to_string());
-    create(&bed, "huge", 1 << 62, 0).fails("exhausted", &["huge.img"]);
+    // No room that is freed would help.
+    for bytes in [1 << 62, u64::MAX] {
+        create(&bed, "huge", bytes, 0).fails("invalid", &["huge.img", "ask for less"]);
+        let (place, bytes) = (bed.place("none"), bytes.to_string());
+        bed.call(&["expandvolume", r#"{"flexvol/id":"v"}"#, text(&place), &bytes, "0"])
+            .fails("invalid", &["ask for less"]);
+    }
     assert!(!bed.image("huge").exists());
     // What somebody else put there is nobody's to hand out.
     fs::write(bed.image("theirs"), vec![0; 1 << 20]).unwrap();

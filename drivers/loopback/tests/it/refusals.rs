@@ -215,7 +215,7 @@ fn wrong_sizes_and_flags_are_named() {
         bed.mount(&place, &bed.j("v").with(key, value)).fails("invalid", &words);
     }
     bed.mount(&place, &bed.j("v").without("create")).fails("notFound", &["v.img", "create"]);
-    bed.mount(&place, &bed.j("v").with("size", "7e")).fails("exhausted", &["v.img"]);
+    bed.mount(&place, &bed.j("v").with("size", "7e")).fails("invalid", &["v.img", "ask for less"]);
     assert_eq!(bed.names(), Vec::<String>::new());
     bed.mount(&place, &bed.j("v").with("size", "1000m")).ok();
     assert_eq!(fs::metadata(bed.image("v")).unwrap().len(), 1000 << 20);
