@@ -32,6 +32,17 @@ struct Row {
     /// Volumes that need a driver which is not there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     volumes: Vec<String>,
+    /// How many of them clients of the bridge have.
+    #[serde(skip)]
+    clients: usize,
+}
+
+/// What needs a driver.
+#[derive(Default)]
+struct Users {
+    volumes: Vec<String>,
+    /// How many of them clients of the bridge have.
+    clients: usize,
 }
 
 pub(super) fn drivers(cli: &Cli, show: &Show, follow: bool) -> Done {
@@ -111,6 +122,7 @@ impl Row {
             path: driver.found.exe.display().to_string(),
             error: None,
             volumes: Vec::new(),
+            clients: 0,
         }
     }
 
@@ -118,8 +130,9 @@ impl Row {
         Self { error: Some(error.story()), ..Self::bare(name, "broken") }
     }
 
-    fn missing(name: &DriverName, volumes: Option<Vec<String>>) -> Self {
-        Self { volumes: volumes.unwrap_or_default(), ..Self::bare(name, "missing") }
+    fn missing(name: &DriverName, users: Option<Users>) -> Self {
+        let Users { volumes, clients } = users.unwrap_or_default();
+        Self { volumes, clients, ..Self::bare(name, "missing") }
     }
 
     fn bare(name: &DriverName, kind: &'static str) -> Self {
@@ -130,15 +143,18 @@ impl Row {
             path: String::new(),
             error: None,
             volumes: Vec::new(),
+            clients: 0,
         }
     }
 }
 
 /// The volumes of each driver that has any.
-fn users(host: &Host) -> Done<BTreeMap<DriverName, Vec<String>>> {
-    let mut users: BTreeMap<_, Vec<String>> = BTreeMap::new();
+fn users(host: &Host) -> Done<BTreeMap<DriverName, Users>> {
+    let mut users: BTreeMap<_, Users> = BTreeMap::new();
     for record in host.records()?.into_iter().flatten() {
-        users.entry(record.driver.clone()).or_default().push(record.key);
+        let of = users.entry(record.driver.clone()).or_default();
+        of.clients += usize::from(words::is_clients(&record));
+        of.volumes.push(record.key);
     }
     Ok(users)
 }
@@ -146,15 +162,39 @@ fn users(host: &Host) -> Done<BTreeMap<DriverName, Vec<String>>> {
 /// A driver is gone and its volumes are not: they stay as they are, and cannot go without it.
 fn left_behind(row: &Row) -> Error {
     const SHOWN: usize = 5;
+    const DOWN: &str = "flexvol down POD";
+    const CLIENTS: &str = "what flexvol csi holds goes when its clients unpublish and unstage it \
+                           (NodeUnpublishVolume, NodeUnstageVolume)";
     let more = row.volumes.len().saturating_sub(SHOWN);
     let named = row.volumes.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let then = match row.clients {
+        0 => DOWN.to_owned(),
+        some if some == row.volumes.len() => CLIENTS.to_owned(),
+        _ => format!("{DOWN}; {CLIENTS}"),
+    };
     Error::new(
         Kind::NotFound,
         format!("driver {} is not there any more, and volumes need it: {named}{more}", row.driver),
     )
     .hint(format!(
-        "they stay mounted; to take them away put it back: flexvol install FILE --as {}; then: flexvol down POD",
+        "they stay mounted; to take them away put it back: flexvol install FILE --as {}; then: {then}",
         row.driver
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn volumes_of_a_driver_that_is_gone_go_with_whom_has_them() {
+        let hint = |clients| {
+            let users = Users { volumes: vec!["v/d/a".into(), "v/d/b".into()], clients };
+            let row = Row::missing(&DriverName::parse("v/d").unwrap(), Some(users));
+            left_behind(&row).next().unwrap().to_owned()
+        };
+        let said = |clients| (hint(clients).contains("down POD"), hint(clients).contains("NodeUnstageVolume"));
+        assert_eq!([said(0), said(1), said(2)], [(true, false), (true, true), (false, true)]);
+    }
 }

@@ -58,6 +58,11 @@ pub(super) fn state(host: &Host, record: &Record, uid: &str) -> String {
     }
 }
 
+/// Whether clients of the bridge have it, staged or published: no pod of ours can be named that it goes with.
+pub(crate) fn is_clients(record: &Record) -> bool {
+    record.state.is_held() || record.users.iter().any(|(uid, user)| user.uid != *uid)
+}
+
 /// Where a volume that somebody holds is mounted for the node, if it is.
 pub(super) fn global(host: &Host, record: &Record) -> Option<PathBuf> {
     let layout = &host.ground().layout;

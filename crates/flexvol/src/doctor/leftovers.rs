@@ -27,6 +27,10 @@ pub(crate) struct Left<'a> {
     pub(crate) flexvol: &'a str,
 }
 
+/// How a volume goes on that a client of the bridge has: no `up` or `down` touches it.
+const CLIENTS: &str = "its client's next NodeStageVolume or NodePublishVolume mounts it anew, NodeUnpublishVolume and NodeUnstageVolume \
+                       take it away";
+
 /// As much of a failure is shown.
 const SHOWN: usize = 300;
 
@@ -114,8 +118,11 @@ fn judge_volume(volume: &Volume, left: &Left<'_>) -> Vec<Finding> {
             ),
             None => {
                 let seen = format!("{op} was interrupted, and nothing of it runs any more");
-                let found = finding(Severity::Warning, "interrupted", &volume.key, seen)
-                    .why("it is undone, or done again, by the next up or down that concerns it");
+                let found = finding(Severity::Warning, "interrupted", &volume.key, seen).why(if volume.is_clients {
+                    "it is undone, or done again, by the next call that concerns it"
+                } else {
+                    "it is undone, or done again, by the next up or down that concerns it"
+                });
                 down(found, slice::from_ref(whose), "")
             }
         });
@@ -128,11 +135,11 @@ fn judge_volume(volume: &Volume, left: &Left<'_>) -> Vec<Finding> {
     }
     if volume.own_boot && !volume.lost.is_empty() {
         let of = |whose: &Whose| match whose {
-            Whose::Node => "the whole node".to_owned(),
+            Whose::Node => "the node as a whole".to_owned(),
             Whose::Pod(pod) => format!("pod {pod}"),
         };
         let lost: Vec<_> = volume.lost.iter().map(of).collect();
-        let seen = format!("its mount is gone, or another one: {}", lost.join(", "));
+        let seen = format!("its mount for {} is gone, or something else is mounted there", lost.join(" and for "));
         let found = finding(Severity::Warning, "lost", &volume.key, seen)
             .why("somebody unmounted it, or mounted over it; what pods write meanwhile goes to the host's own disk")
             .mend("flexvol up with the manifests makes it anew; or");
@@ -158,6 +165,9 @@ fn judge_volume(volume: &Volume, left: &Left<'_>) -> Vec<Finding> {
 
 /// Names the pods that are to go down, and no other: whose volumes are well keep them.
 fn clear(finding: Finding, volume: &Volume, whose: &[Whose], flexvol: &str) -> Finding {
+    if volume.is_clients {
+        return finding.mend(CLIENTS);
+    }
     let of = |one: &Whose| match one {
         Whose::Node => volume.pods.clone(),
         Whose::Pod(pod) => vec![pod.clone()],
@@ -400,6 +410,17 @@ mod tests {
             let told = judge(&left(&[&volume], &Lies::default())).remove(0);
             assert!(told.run.is_empty() && told.mend.contains("the next down"), "{told:?}");
             assert!(!told.mend.contains("or;"), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_client_of_the_bridge_has_no_up_or_down_mends() {
+        let lost = vec![Whose::Pod("default/web".into()), Whose::Node];
+        let boot = Volume { own_boot: false, is_clients: true, ..volume() };
+        for volume in [Volume { lost, is_clients: true, ..volume() }, boot] {
+            let told = judge(&left(&[&volume], &Lies::default())).remove(0);
+            assert!(told.run.is_empty() && told.mend.contains("NodeUnstageVolume"), "{told:?}");
+            assert!(!told.mend.contains("flexvol up") && !told.mend.contains("down"), "{told:?}");
         }
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct Volume {
     pub(crate) lost: Vec<Whose>,
     /// Nobody wants it, and it is not gone.
     pub(crate) idle: bool,
+    /// A client of the bridge has it.
+    pub(crate) is_clients: bool,
     /// Nothing of it is on this node: only its record is left to go.
     pub(crate) rebuilt: bool,
     pub(crate) has_secret: bool,
@@ -113,6 +115,7 @@ pub(crate) fn read(layout: &Layout, record: &Record) -> Volume {
         leftovers: record.leftovers.keys().cloned().collect(),
         lost: lost_of,
         idle: !record.state.is_wanted() && !record.state.is_over(),
+        is_clients: words::is_clients(record),
         rebuilt: record.rebuilt,
         has_secret: record.spec.secret.is_some(),
         own_machine,
@@ -130,7 +133,7 @@ pub(crate) fn read(layout: &Layout, record: &Record) -> Volume {
 mod tests {
     use flexvolume_host::volume::{
         record::{Kind, Spec, User},
-        state::At,
+        state::{At, Level},
     };
     use flexvolume_protocol::{DriverName, UserOptions, VolumeName};
 
@@ -170,5 +173,12 @@ mod tests {
         assert_eq!(volume.trouble, [Failed { op: "unpublish".into(), whose, words: "busy".into() }]);
         record.state.want.places.extend(["u1".to_owned(), "u2".to_owned()]);
         assert_eq!(read(&Layout::new("/r"), &record).pods, ["default/web", "u2"], "each once");
+        let is_clients = |record: &Record| read(&Layout::new("/r"), record).is_clients;
+        assert!(!is_clients(&record));
+        let (mut held, mut published) = (record.clone(), record);
+        held.state.want.hold = Level::Staged;
+        // Named after its target, and told of a pod with a uid of its own.
+        published.users.insert("place".into(), published.users["u1"].clone());
+        assert!(is_clients(&held) && is_clients(&published));
     }
 }
