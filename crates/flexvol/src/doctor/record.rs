@@ -176,7 +176,7 @@ mod tests {
         let is_clients = |record: &Record| read(&Layout::new("/r"), record).is_clients;
         assert!(!is_clients(&record));
         let (mut held, mut published) = (record.clone(), record);
-        held.state.want.hold = Level::Staged;
+        (held.state.floor, held.state.want.hold) = (Level::Absent, Level::Staged);
         // Named after its target, and told of a pod with a uid of its own.
         published.users.insert("place".into(), published.users["u1"].clone());
         assert!(is_clients(&held) && is_clients(&published));
