@@ -197,7 +197,7 @@ impl Walk<'_> {
             return Ok(true);
         }
         let sticky = kind == FileType::Directory && mode & 0o1000 != 0;
-        if mode & 0o022 != 0 && !(sticky && !last) {
+        if mode & 0o022 != 0 && (last || !sticky) {
             let why = format!("can be written to by others (mode {mode:04o})");
             // Such a directory, as `/tmp`, is everybody's: taken from them it would break the machine.
             let mend = if sticky { EVERYBODYS.to_owned() } else { format!("run: chmod go-w {quoted}") };
