@@ -119,16 +119,16 @@ fn make_file(place: &Place, path: &Path, bytes: u64) -> Result<()> {
 /// # Errors
 /// `invalid`: no file can be so large there. That is no lack of room: none that is freed would help.
 pub(crate) fn resize(file: &File, bytes: u64, what: &str, image: &Path) -> Result<()> {
-    file.set_len(bytes).map_err(|error| match error.kind() {
+    file.set_len(bytes).map_err(|error| {
         // The latter is a number that the kernel has no room for.
-        io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidInput => {
-            let message = format!(
-                "cannot {what} {}: ask for less than {bytes} bytes, this file system's files cannot be so large",
-                image.display()
-            );
-            Failure::new(Code::Invalid, message)
+        if !matches!(error.kind(), io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidInput) {
+            return Error::io(what, image, error).into();
         }
-        _ => Error::io(what, image, error).into(),
+        let message = format!(
+            "cannot {what} {}: ask for less than {bytes} bytes, this file system's files cannot be so large",
+            image.display()
+        );
+        Failure::new(Code::Invalid, message)
     })
 }
 
