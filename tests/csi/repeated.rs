@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
-use flexvolume_csi::wire::csi::volume_capability::access_mode::Mode::{
-    SingleNodeMultiWriter, SingleNodeSingleWriter, SingleNodeWriter,
+use flexvolume_csi::wire::csi::volume_capability::{
+    AccessType,
+    access_mode::Mode::{SingleNodeMultiWriter, SingleNodeSingleWriter, SingleNodeWriter},
 };
 use flexvolume_testkit::scripted::{Answer, Script};
 use serde_json::json;
@@ -14,7 +15,7 @@ use crate::{
     command,
     flows::{Flow, direct},
     scripts::{self, image, tool},
-    volume::{Volume, block, mounted, refused},
+    volume::{Volume, block, map, mounted, refused},
 };
 
 /// One user alone and several users are two wishes, whichever came first; how several are called is one.
@@ -52,6 +53,50 @@ fn with_another_access_mode_it_is_there_already() {
         flow.unstage();
         flow.bed.assert_clean();
     }
+}
+
+/// What names another type of file system, or another option, than the volume is staged with is another wish, wherever it is to be
+/// shown; what names none is the same.
+#[test]
+fn what_is_staged_in_another_way_is_there_already() {
+    let Some((mut bed, _)) = Bed::script(|_| scripts::staged()) else { return };
+    let volume = Volume { context: map([("share", "a")]), ..Volume::named("data") };
+    bed.stage(&volume).unwrap();
+    bed.publish(&volume, "one").unwrap();
+    let with = |volume: &Volume, pairs: &[(&str, &str)]| {
+        let more = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Volume { context: volume.context.clone().into_iter().chain(more).collect(), ..volume.clone() }
+    };
+    let class = "csi.storage.k8s.io/fstype";
+    let untyped = volume.clone().of_any_type();
+    let mut typed = volume.clone();
+    if let Some(AccessType::Mount(mount)) = &mut typed.capability.access_type {
+        "nonsense".clone_into(&mut mount.fs_type);
+    }
+    let mounts = bed.command.sandbox.mounts().unwrap();
+    for (other, word) in [
+        (&typed, "fsType \"ext4\", asked for \"nonsense\""),
+        (&with(&untyped, &[(class, "xfs")]), "fsType \"ext4\", asked for \"xfs\""),
+        (&with(&volume, &[("share", "b")]), "option share \"a\", asked for \"b\""),
+        (&with(&volume, &[("mode", "1")]), "option mode absent, asked for \"1\""),
+    ] {
+        for came in [bed.publish(other, "one"), bed.publish(other, "two"), bed.stage(other)] {
+            refused(came, AlreadyExists, &[word, "; unpublish and unstage it first (NodeUnstageVolume)"]);
+        }
+        assert!(!bed.target("two").exists());
+    }
+    assert_eq!(bed.command.sandbox.mounts().unwrap(), mounts);
+    let pod = [("csi.storage.k8s.io/serviceAccount.tokens", "{}")];
+    let bare = Volume { context: map([]), ..untyped.clone() };
+    let classed = with(&volume, &[(class, "xfs")]);
+    // The use of a volume names its type before the class does.
+    for same in [&untyped, &bare, &with(&untyped, &[(class, "ext4")]), &with(&volume, &pod), &classed] {
+        bed.publish(same, "one").unwrap();
+    }
+    assert_eq!(bed.command.sandbox.mounts().unwrap(), mounts);
+    bed.unpublish(&volume, "one").unwrap();
+    bed.unstage(&volume).unwrap();
+    bed.assert_clean();
 }
 
 /// The same of a device.

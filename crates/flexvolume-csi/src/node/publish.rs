@@ -1,6 +1,7 @@
 //! A volume shown to one user, at the path that the client names.
 
 use std::{
+    collections::BTreeMap,
     mem,
     path::{Path, PathBuf},
 };
@@ -11,10 +12,10 @@ use flexvolume_host::{
     target::{self, AccessTimes, Manner, Shown},
     volume::{
         admit::Request,
-        record::{self, Kind as Handled, User},
+        record::{self, Kind as Handled, Spec, User},
     },
 };
-use flexvolume_protocol::{Id, PodUid, Secrets, VolumeName};
+use flexvolume_protocol::{Id, PodUid, Secrets, UserOptions, VolumeName};
 use tonic::Status;
 
 use super::{place, stage::spec};
@@ -84,6 +85,9 @@ impl Plugin {
             if let Kind::Mount { flags, .. } = &access.kind {
                 flags.are_of(&held.spec.mount_options)?;
             }
+            let named = spec(driver.kind(), access, wanted.context.clone(), false)?;
+            // It is the volume itself that is there in another way, so the word is that of whoever stages it.
+            held.must_be(&as_named(held, named)?).map_err(|error| status::of(&error, Rpc::NodeStageVolume))?;
         }
         match (&held, driver.kind(), &access.kind) {
             (Some(held), _, Kind::Block) => {
@@ -312,6 +316,16 @@ fn is_same_use(was_alone: bool, access: &Access, target: &Path) -> Result<(), Er
     let whom = if was_alone { "one user alone" } else { "several users" };
     let what = format!("the volume is published at {} for {whom}, which this access mode is not", target.display());
     Err(Error::new(ErrorKind::Refused, what).otherwise().hint("take it from there first"))
+}
+
+/// What is asked for, where all that is not named stays as it is staged.
+fn as_named(held: &Held, named: Spec) -> Result<Spec, Status> {
+    let staged = held.spec.clone();
+    let fs_type = if named.fs_type.is_empty() { staged.fs_type } else { named.fs_type };
+    let mut options: BTreeMap<String, String> = staged.options.into();
+    options.extend(BTreeMap::from(named.options));
+    let options = UserOptions::parse(options).map_err(|reserved| status::invalid(reserved.to_string()))?;
+    Ok(Spec { fs_type, options, ..held.spec.clone() })
 }
 
 fn manner(flags: &Flags, read_only: bool, is_weak: bool) -> Manner {

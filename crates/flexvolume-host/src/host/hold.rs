@@ -13,6 +13,7 @@ use crate::{
     note::Notes,
     volume::{
         act::{Hands, Keys},
+        admit::otherwise_up,
         hold::{Hold, Met},
         record::{self, Kind, Record, Spec},
         state::{Event, Level, Rung, Want},
@@ -39,6 +40,16 @@ pub struct Held {
     pub alone: bool,
     /// False if all was so before.
     pub changed: bool,
+}
+
+impl Held {
+    /// Whether it is what `spec` says.
+    ///
+    /// # Errors
+    /// `Refused`, otherwise: it says what differs.
+    pub fn must_be(&self, spec: &Spec) -> Result<()> {
+        if self.spec.is_same(spec) { Ok(()) } else { Err(otherwise_up(&self.key, &self.spec, spec)) }
+    }
 }
 
 impl Host {

@@ -70,9 +70,7 @@ pub fn admit(record: &mut Record, request: &Request) -> Result<()> {
         record.read_only = request.user.read_only;
     }
     if !record.spec.is_same(&request.spec) {
-        let changes = differences(&record.spec, &request.spec);
-        return Err(Error::new(Kind::Refused, format!("volume {} is up with other settings: {changes}", record.key))
-            .otherwise()
+        return Err(otherwise_up(&record.key, &record.spec, &request.spec)
             .hint("take it down first (flexvol down), then bring it up with the new settings"));
     }
     if let Some(old) = record.users.get(place)
@@ -164,6 +162,14 @@ fn is_unused(state: &State) -> bool {
         Rung::Half(_) | Rung::Staged(_) => state.floor == super::state::Level::Staged,
     };
     below_stage && state.places.is_empty() && !state.is_held()
+}
+
+/// It is up, and in another way than is asked for now.
+pub(crate) fn otherwise_up(key: &str, old: &Spec, new: &Spec) -> Error {
+    let changes = differences(old, new);
+    Error::new(Kind::Refused, format!("volume {key} is up with other settings: {changes}"))
+        .otherwise()
+        .hint("take it down first, then bring it up with the new settings")
 }
 
 /// What differs, in words; option values are shown, secrets are not part of a spec.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use flexvolume_protocol::{DriverName, Extension, VolumeName};
 
 use super::{
-    admit::{differences, pieced_together},
+    admit::{otherwise_up, pieced_together},
     record::{Kind, Record, Spec},
     state::{Level, State},
     trace::Trace,
@@ -119,11 +119,7 @@ impl Hold {
             if stale {
                 return Ok(Met::Stale);
             }
-            let changes = differences(&record.spec, &self.spec);
-            return refused(
-                format!("is up with other settings: {changes}"),
-                "take it down first, then bring it up with the new settings",
-            );
+            return Err(otherwise_up(&record.key, &record.spec, &self.spec));
         }
         let other_device = self.attached.as_ref().is_some_and(|device| *device != record.attached);
         if record.state.floor != self.floor(kind) || other_device {

@@ -192,7 +192,7 @@ fn what_callers_bring_is_no_part_of_a_volume_and_older_records_stay_what_they_we
     assert_ne!(storage(&Spec { block: true, ..spec() }), storage(&spec()));
     // As it was digested before there were raw volumes.
     assert_eq!(serde_json::to_string(&spec()).unwrap(), r#"{"fsType":"ext4","options":{},"secret":null}"#);
-    assert!(differences(&brings, &spec()).is_empty());
+    assert!(crate::volume::admit::differences(&brings, &spec()).is_empty());
     let mut kept = spec();
     kept.remember_callers(&brings);
     kept.remember_callers(&spec());
