@@ -173,22 +173,29 @@ impl Fleet {
             }
         }
         for (driver, trouble) in orders.refuse {
-            self.warn(&driver, format!("driver {driver} is not served: {trouble}"));
+            self.warn(&driver, format!("driver {driver} is not served: {trouble} (--name DRIVER=NAME)"));
         }
         let absent: Vec<_> = self.served.keys().filter(|driver| !self.known.is_there(driver)).cloned().collect();
+        // Those that are listed are there, and will be heard of.
         for driver in &absent {
+            if self.known.listed.contains(driver) {
+                continue;
+            }
             let text = format!("driver {driver} is gone; it is served until its last volume on this node is gone, too");
             self.warn(driver, text);
         }
         again || !absent.is_empty()
     }
 
-    /// Who has a folder, and who has volumes.
+    /// Who has a program, and who has volumes.
     async fn look(&mut self) {
         let host = Arc::clone(&self.common.host);
         let looked = tokio::task::spawn_blocking(move || {
-            let listed = host.ground().drivers.names().unwrap_or_default();
-            (listed.into_iter().collect(), host.holders().ok())
+            let drivers = &host.ground().drivers;
+            let program = |name: &DriverName| drivers.dir().join(name.dir()).join(name.executable());
+            let is_there = |name: &DriverName| program(name).try_exists().unwrap_or(true);
+            let listed = drivers.names().unwrap_or_default().into_iter().filter(is_there).collect();
+            (listed, host.holders().ok())
         });
         if let Ok((listed, holders)) = looked.await {
             (self.known.listed, self.known.holders) = (listed, holders);

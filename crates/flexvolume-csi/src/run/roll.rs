@@ -13,7 +13,7 @@ pub(crate) struct Known {
     pub(crate) ready: BTreeSet<DriverName>,
     /// They are there and cannot be used; one that is served stays so, and its calls fail.
     pub(crate) broken: BTreeSet<DriverName>,
-    /// They have a folder in the plugin directory, looked at or not yet.
+    /// They have a program in the plugin directory, looked at or not yet.
     pub(crate) listed: BTreeSet<DriverName>,
     /// They have volumes on this node. `None` if that cannot be told: then any might.
     pub(crate) holders: Option<BTreeSet<DriverName>>,

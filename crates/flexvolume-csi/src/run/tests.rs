@@ -52,7 +52,12 @@ async fn drivers_are_served_as_they_come_and_go() {
             // It would have the name of one that is served; so would this, and cannot have it at all.
             install(&sandbox, "a/ONE");
             install(&sandbox, "a/x-.y");
-            wait("both are warned of", async || warned("both be called one.a") && warned("x-.y.a")).await;
+            wait("both are warned of", async || {
+                ["both be called one.a; give one of them another name (--name DRIVER=NAME)", "x-.y.a"]
+                    .iter()
+                    .all(|text| warned(text))
+            })
+            .await;
             assert_eq!(who(&socket("one.a")).await.unwrap(), "a/one");
 
             let key = hold(&ledger, "a/one");
@@ -76,6 +81,33 @@ async fn drivers_are_served_as_they_come_and_go() {
     let left = [socket("one.a"), socket("two.a"), registration("one.a"), registration("two.a")];
     assert!(left.iter().all(|socket| !socket.exists()), "{left:?}");
     assert!(!warned("panic"), "{told:?}");
+}
+
+#[tokio::test]
+async fn only_what_is_not_there_is_missed() {
+    let sandbox = Sandbox::new().unwrap();
+    let kubelet = sandbox.dir("kubelet").unwrap();
+    install(&sandbox, "a/one");
+    // A folder is no driver yet.
+    fs::create_dir(sandbox.plugins().join("a~empty")).unwrap();
+    let ledger = host(&sandbox);
+    for driver in ["a/one", "a/lost", "a/empty"] {
+        hold(&ledger, driver);
+    }
+    let ((teller, told), (end, ended)) = (warnings(), oneshot::channel::<()>());
+    let (host, bridge) = (host(&sandbox), bridge(&kubelet, Which::All(rules())));
+    let socket = kubelet.join("plugins/one.a/csi.sock");
+    let looked = async {
+        let method = "/csi.v1.Identity/Probe";
+        let probe = async || call::<_, ProbeResponse>(&socket, method, ProbeRequest {}).await;
+        wait("one answers", async || probe().await.is_ok()).await;
+        end.send(()).unwrap();
+    };
+    let (ran, ()) = tokio::join!(until(host, bridge, &teller, AGAIN, async { drop(ended.await) }), looked);
+    ran.unwrap();
+    let told = told.lock().unwrap();
+    let is_missed = |driver: &str| told.iter().any(|warning| warning.starts_with(&format!("driver {driver} is gone")));
+    assert_eq!(["a/one", "a/lost", "a/empty"].map(is_missed), [false, true, true], "{told:?}");
 }
 
 #[tokio::test]
