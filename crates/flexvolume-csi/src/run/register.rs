@@ -15,7 +15,10 @@ use tonic::{Request, Response, Status, service::Routes};
 use crate::{
     plugin::Teller,
     request::name::CsiName,
-    socket::{listen::listen, serve},
+    socket::{
+        listen::{SocketTrouble, listen},
+        serve,
+    },
     wire::registration::{
         InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse,
         registration_server::{Registration, RegistrationServer},
@@ -150,7 +153,7 @@ async fn once(announced: &Announced, teller: &Teller, mut stop: watch::Receiver<
     let path = announced.folder.path.join(format!("{}-reg.sock", announced.name));
     let (listener, name) = match listen(&path) {
         Ok(listening) => listening,
-        Err(trouble) => return (trouble.to_string(), false),
+        Err(trouble) => return (unlistened(&trouble), false),
     };
     let (heard, mut hears) = watch::channel(Heard::Nothing);
     let desk = Desk { announced: announced.clone(), heard };
@@ -179,6 +182,21 @@ async fn once(announced: &Announced, teller: &Teller, mut stop: watch::Receiver<
     };
     let (served, why) = tokio::join!(served, until);
     (served.err().map_or(why, |error| error.to_string()), was_registered)
+}
+
+/// Why it cannot be announced; `--endpoint` is of another socket.
+fn unlistened(trouble: &SocketTrouble) -> String {
+    match trouble {
+        SocketTrouble::Taken(path) => format!(
+            "somebody else answers at {}; end that first, or give the driver another name (--name DRIVER=NAME), or leave it \
+             unregistered (--no-register)",
+            path.display()
+        ),
+        SocketTrouble::System { path, error } => {
+            format!("cannot listen at {}: {error}; mend that, or leave it unregistered (--no-register)", path.display())
+        }
+        SocketTrouble::InTheWay(_) => trouble.to_string(),
+    }
 }
 
 /// The wait after that many failures in a row.

@@ -50,6 +50,25 @@ async fn one_that_is_refused_goes_and_comes_again() {
     assert!(!socket.exists());
 }
 
+#[tokio::test]
+async fn where_another_is_registered_it_says_what_helps() {
+    let tmp = tempfile::tempdir().unwrap();
+    let _other = std::os::unix::net::UnixListener::bind(tmp.path().join("one.a-reg.sock")).unwrap();
+    let announced = Announced {
+        name: CsiName::given(&flexvolume_protocol::DriverName::parse("a/one").unwrap(), "one.a").unwrap(),
+        endpoint: "/plugins/one.a/csi.sock".into(),
+        folder: Folder { path: tmp.path().to_owned(), is_waited_for: false },
+    };
+    let ((teller, told), (stop, stopped)) = (warnings(), watch::channel(false));
+    let keeping = tokio::spawn(keep(announced, teller, stopped));
+    until("it is told of", async || !told.lock().unwrap().is_empty()).await;
+    drop(stop);
+    keeping.await.unwrap();
+    let told = told.lock().unwrap().join("\n");
+    assert!(["somebody else", "--name DRIVER=NAME", "--no-register"].iter().all(|word| told.contains(word)), "{told}");
+    assert!(!told.contains("--endpoint"), "{told}");
+}
+
 #[test]
 fn it_waits_longer_each_time_but_not_for_ever() {
     let seconds: Vec<_> = (1..=10).map(|failures| pause(failures).as_secs()).collect();
