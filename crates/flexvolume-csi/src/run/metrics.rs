@@ -108,7 +108,7 @@ impl Told {
             }
             registry.register(
                 "flexvolume_volumes",
-                "Volumes on this node by the ledger: all of a driver, held for later use, places that drivers mounted them at, failing",
+                "Volumes on this node by the ledger, of a driver: known (all), held (staged for whoever uses them), published (places beneath the root that are ready, so none where a client has what is held), failing (at the last try)",
                 volumes,
             );
             encode_registry(&mut text, &registry)?;

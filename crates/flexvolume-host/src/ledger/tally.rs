@@ -18,7 +18,7 @@ pub struct Tally {
     pub known: i64,
     /// Attached and mounted for the node, whether anybody uses them or not.
     pub held: i64,
-    /// Places that drivers mounted them at, ready for use.
+    /// Places of ours that they are ready at: not where clients of the bridge have what is held.
     pub published: i64,
     /// Something failed at the last try.
     pub failing: i64,
