@@ -41,7 +41,7 @@ fn what_makes_no_sense_is_not_served() {
         ("--driver v/direct --name v/direct=x --name v/direct=y", "two names"),
         ("--all --name v/direct=x --name v/plain=x", "would both be called x"),
         ("--driver v/direct --driver v/plain --endpoint /x/s", "there are several drivers"),
-        ("--driver v/direct --endpoint x", "no path of a socket"),
+        ("--driver v/direct --endpoint unix://x", "unix://x is no absolute path of a socket"),
         ("--driver v/direct --kubelet-dir /none/such", "there is no such folder"),
     ] {
         let mut args = vec!["csi", "--kubelet-dir", &kubelet];

@@ -7,16 +7,17 @@ use std::{
 
 use flexvolume_csi::wire::csi::{
     CapacityRange, ControllerExpandVolumeRequest, NodeExpandVolumeRequest, NodeGetVolumeStatsRequest,
-    volume_capability::access_mode::Mode::SingleNodeMultiWriter,
+    NodePublishVolumeRequest, volume_capability::access_mode::Mode::SingleNodeMultiWriter,
 };
 use flexvolume_testkit::scripted::{Answer, Script, Scripted};
 use serde_json::{Value, json};
+use tonic::Code;
 
 use crate::{
     bed::Bed,
     command, flows,
     scripts::{self, image},
-    volume::{Volume, block, map},
+    volume::{Volume, block, map, refused},
 };
 
 /// What has been called since it was last asked.
@@ -250,6 +251,45 @@ fn a_volume_that_grows() {
         bed.unpublish(&volume, "one").unwrap();
         bed.assert_clean();
     }
+}
+
+/// Who calls out of turn is told which call comes first.
+#[test]
+fn what_comes_first_is_said() {
+    let Some(mut bed) = Bed::of("loopback") else { return };
+    let volume = Volume::named("data");
+    refused(
+        bed.publish(&volume, "one"),
+        Code::FailedPrecondition,
+        &["not staged", "; stage it first (NodeStageVolume)"],
+    );
+    let unsaid = NodePublishVolumeRequest { staging_target_path: String::new(), ..bed.publish_request(&volume, "one") };
+    refused(
+        bed.client.node_publish_volume(unsaid),
+        Code::FailedPrecondition,
+        &["no staging_target_path", "; name where this one was staged"],
+    );
+    let ask = |volume_path: String| NodeGetVolumeStatsRequest {
+        volume_id: volume.id.clone(),
+        volume_path,
+        ..NodeGetVolumeStatsRequest::default()
+    };
+    refused(
+        bed.client.node_get_volume_stats(ask("/etc".to_owned())),
+        Code::NotFound,
+        &["no volume is at /etc; name a path beneath --kubelet-dir"],
+    );
+    let grow = NodeExpandVolumeRequest {
+        volume_id: volume.id.clone(),
+        volume_path: bed.target("one").display().to_string(),
+        ..NodeExpandVolumeRequest::default()
+    };
+    refused(
+        bed.client.node_expand_volume(grow),
+        Code::NotFound,
+        &["not up on this node; publish it here first (NodePublishVolume)"],
+    );
+    bed.assert_clean();
 }
 
 /// `8-4-4-4-12` digits, as of a pod.

@@ -70,7 +70,11 @@ fn pods_write_down_nothing_unless_they_may() {
     for (name, script, _) in WAYS {
         let Some((mut bed, driver)) = Bed::script(|_| script()) else { return };
         for volume in [written('a', []), written('a', [("size", "1Gi")])] {
-            refused(publish(&bed, &volume, "one"), Code::InvalidArgument, &["written in a pod", "not allowed"]);
+            refused(
+                publish(&bed, &volume, "one"),
+                Code::InvalidArgument,
+                &["written in a pod", "not allowed", "--allow-inline"],
+            );
             assert!(!bed.target("one").exists(), "{name}");
         }
         assert_not_called(&driver, name);

@@ -210,8 +210,9 @@ fn socket(endpoint: &str) -> Done<PathBuf> {
     let path = endpoint.strip_prefix("unix://").or_else(|| endpoint.strip_prefix("unix:")).unwrap_or(endpoint);
     match Path::new(path).is_absolute() {
         true => Ok(path.into()),
-        false => {
-            Err(Problems::usage(format!("{endpoint} is no path of a socket"), "give one such as unix:///run/csi.sock"))
-        }
+        false => Err(Problems::usage(
+            format!("{endpoint} is no absolute path of a socket"),
+            "give one such as unix:///run/csi.sock",
+        )),
     }
 }

@@ -34,7 +34,10 @@ impl Plugin {
         };
         let is_known = has_place || self.host.held(&driver.name, &name)?.is_some();
         if !is_known {
-            return Err(status::not_found(format!("volume {id} is not up on this node")).into());
+            return Err(status::not_found(format!(
+                "volume {id} is not up on this node; publish it here first (NodePublishVolume)"
+            ))
+            .into());
         }
         if self.targets.at(path)?.is_none() && request.staging_target_path != request.volume_path {
             return Err(status::not_found(format!("nothing of volume {id} is published at {}", path.display())).into());

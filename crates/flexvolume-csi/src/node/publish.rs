@@ -137,7 +137,8 @@ impl Plugin {
         self.serving.inline.admit(&context)?;
         if offer.stages() && !context.is_inline {
             if request.staging_target_path.is_empty() {
-                let why = "the request has no staging_target_path, and volumes of this driver are staged";
+                let why = "the request has no staging_target_path, and volumes of this driver are staged; name where this one was \
+                           staged (NodeStageVolume)";
                 return Err(status::refused(why).into());
             }
             self.targets.relative(limits::path("staging_target_path", &request.staging_target_path)?)?;
@@ -174,7 +175,10 @@ impl Plugin {
     fn held(&self, id: &Id) -> Result<Held, Trouble> {
         let (driver, name) = (&self.serving.driver, volume_name(id));
         if !self.host.is_held(driver, &name)? {
-            return Err(status::refused(format!("volume {id} is not staged on this node")).into());
+            return Err(status::refused(format!(
+                "volume {id} is not staged on this node; stage it first (NodeStageVolume)"
+            ))
+            .into());
         }
         let key = record::key(driver, &name, Handled::Staged, "");
         self.host.restage(&key, &keys(Default::default()), &|note| self.tell(note)).map_err(|error| {

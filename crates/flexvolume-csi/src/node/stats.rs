@@ -22,7 +22,12 @@ impl Plugin {
         if path.is_empty() {
             return Err(status::missing("volume_path"));
         }
-        let nothing = || status::not_found(format!("no volume is at {}", excerpt(path, 200)));
+        let nothing = || {
+            status::not_found(format!(
+                "no volume is at {}; name a path beneath --kubelet-dir where one is published",
+                excerpt(path, 200)
+            ))
+        };
         let path = limits::path("volume_path", path).map_err(|_| nothing())?;
         self.targets.relative(path).map_err(|_| nothing())?;
         Ok(path)

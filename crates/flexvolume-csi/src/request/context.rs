@@ -183,11 +183,15 @@ impl Inline {
             return Ok(());
         }
         match self {
-            Self::Off => Err(status::invalid("volumes written in a pod are not allowed for this driver")),
+            Self::Off => Err(status::invalid(
+                "volumes written in a pod are not allowed for this driver; --allow-inline OPTION,... allows them, with these options",
+            )),
             Self::Allowed(allowed) => match context.options.iter().find(|(key, _)| !allowed.contains(*key)) {
                 Some((key, _)) => {
                     let key = excerpt(key, 80);
-                    Err(status::invalid(format!("a volume written in a pod may not have the option {key:?}")))
+                    Err(status::invalid(format!(
+                        "a volume written in a pod may not have the option {key:?}; name it with --allow-inline, or leave it away"
+                    )))
                 }
                 None => Ok(()),
             },
