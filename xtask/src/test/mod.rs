@@ -157,8 +157,8 @@ fn cargo_test(filter: Option<&str>, tally: &mut Tally) -> Result<()> {
     let mut cargo = sh::cargo();
     cargo.args(["test", "--workspace", "--no-fail-fast"]).args(filter).args(["--", "--show-output"]);
     if std::env::var_os(THREADS).is_none() {
-        // Cases that use the kernel wait for a good part of their time; two more at a time take that up.
-        cargo.env(THREADS, (std::thread::available_parallelism().map_or(1, usize::from) + 2).to_string());
+        // Cases that use the kernel wait for a good part of their time; one more at a time takes up what the guests beside them leave.
+        cargo.env(THREADS, (std::thread::available_parallelism().map_or(1, usize::from) + 1).to_string());
     }
     if let Some(path) = python::path() {
         cargo.env("PATH", path);

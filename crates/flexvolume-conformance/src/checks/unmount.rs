@@ -165,7 +165,7 @@ fn shut_down(bed: &mut Bed<'_>) -> Verdict {
 /// down, and that can be seen. It may have another device each time that it comes.
 fn proven(bed: &mut Bed<'_>, volume: &Volume) -> Result<Mounted, Stop> {
     const TRIES: usize = 5;
-    let mut free = BTreeSet::new();
+    let (mut free, mut is_used) = (BTreeSet::new(), false);
     for _ in 0..TRIES {
         let mounted = alone(bed, volume)?;
         if free.contains(&mounted.dev) {
@@ -176,9 +176,8 @@ fn proven(bed: &mut Bed<'_>, volume: &Volume) -> Result<Mounted, Stop> {
         bed.unstage(volume)?;
         match (while_up, is_free(mounted.dev)) {
             (Some(false), Some(true)) => drop(free.insert(mounted.dev)),
-            (Some(false), Some(false)) => {
-                return skip("somebody else may use the file system of the volume, so it is not shut down");
-            }
+            // Or somebody else has been given the device that the volume had.
+            (Some(false), Some(false)) => is_used = true,
             (Some(true) | None, _) | (_, None) => {
                 return skip(
                     "nobody can see here who uses the device of the volume, so its file system is not shut down",
@@ -186,7 +185,11 @@ fn proven(bed: &mut Bed<'_>, volume: &Volume) -> Result<Mounted, Stop> {
             }
         }
     }
-    skip("the volume has another device each time that it is mounted, so its file system is not shut down")
+    skip(if is_used {
+        "somebody else may use the file system of the volume, so it is not shut down"
+    } else {
+        "the volume has another device each time that it is mounted, so its file system is not shut down"
+    })
 }
 
 /// Whether nobody holds a device, by its number: what a mount calls its source may be a name from elsewhere. One that is gone
