@@ -13,19 +13,23 @@ async fn notify(socket: &Path, plugin_registered: bool, error: &str) {
     call::<_, RegistrationStatusResponse>(socket, method, status).await.unwrap();
 }
 
+/// A driver that is told of in this folder.
+fn announced(folder: &Path) -> Announced {
+    Announced {
+        name: CsiName::given(&flexvolume_protocol::DriverName::parse("a/one").unwrap(), "one.a").unwrap(),
+        endpoint: "/plugins/one.a/csi.sock".into(),
+        folder: Folder { path: folder.to_owned(), is_waited_for: false },
+    }
+}
+
 #[tokio::test]
 async fn one_that_is_refused_goes_and_comes_again() {
     let tmp = tempfile::tempdir().unwrap();
     let socket = tmp.path().join("one.a-reg.sock");
     // What a run that was killed has left.
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
-    let announced = Announced {
-        name: CsiName::given(&flexvolume_protocol::DriverName::parse("a/one").unwrap(), "one.a").unwrap(),
-        endpoint: "/plugins/one.a/csi.sock".into(),
-        folder: Folder { path: tmp.path().to_owned(), is_waited_for: false },
-    };
     let ((teller, told), (stop, stopped)) = (warnings(), watch::channel(false));
-    let keeping = tokio::spawn(keep(announced, teller, stopped));
+    let keeping = tokio::spawn(keep(announced(tmp.path()), teller, stopped));
     until("it answers", async || info(&socket).await.is_some()).await;
     assert_eq!(
         info(&socket).await.unwrap(),
@@ -54,13 +58,8 @@ async fn one_that_is_refused_goes_and_comes_again() {
 async fn where_another_is_registered_it_says_what_helps() {
     let tmp = tempfile::tempdir().unwrap();
     let _other = std::os::unix::net::UnixListener::bind(tmp.path().join("one.a-reg.sock")).unwrap();
-    let announced = Announced {
-        name: CsiName::given(&flexvolume_protocol::DriverName::parse("a/one").unwrap(), "one.a").unwrap(),
-        endpoint: "/plugins/one.a/csi.sock".into(),
-        folder: Folder { path: tmp.path().to_owned(), is_waited_for: false },
-    };
     let ((teller, told), (stop, stopped)) = (warnings(), watch::channel(false));
-    let keeping = tokio::spawn(keep(announced, teller, stopped));
+    let keeping = tokio::spawn(keep(announced(tmp.path()), teller, stopped));
     until("it is told of", async || !told.lock().unwrap().is_empty()).await;
     drop(stop);
     keeping.await.unwrap();
